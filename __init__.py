@@ -1,0 +1,1 @@
+"""Braze: a tensor library with a compiler at its heart."""

@@ -1,0 +1,463 @@
+"""Integer expressions: sizes of tensors (`Dim`) and index expressions of kernels.
+
+One small algebra serves both: polynomials with integer coefficients over *atoms*, an atom being a `Symbol` (a size
+such as `B`, or a kernel's axis), a floor division, a remainder, or a minimum/maximum of expressions. Everything is
+simplified when it is built, using the ranges of the symbols; a constant result is a plain `int`. Nothing here knows about tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Union
+
+Dim = Union[int, "Expr"]
+
+
+class Symbol:
+    """An unknown integer with an inclusive range: `low <= symbol <= high`; `high` may be an expression or None."""
+
+    __slots__ = ("name", "low", "high", "_hash")
+
+    def __init__(self, name: str, low: int = 0, high: Dim | None = None):
+        self.name, self.low, self.high = name, low, high
+        self._hash = hash(("symbol", name, low, high))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (          # the range counts: simplified results are cached by it
+            isinstance(other, Symbol) and (self.name, self.low, self.high) == (other.name, other.low, other.high))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Quotient:
+    """`kind` of two expressions: floordiv, mod, min or max. Floor semantics, as Python's."""
+
+    __slots__ = ("kind", "left", "right", "_hash")
+
+    def __init__(self, kind: str, left: Dim, right: Dim):
+        self.kind, self.left, self.right = kind, left, right
+        self._hash = hash((kind, left, right))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Quotient)
+            and self._hash == other._hash
+            and (self.kind, self.left, self.right) == (other.kind, other.left, other.right)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        if self.kind in ("min", "max"):
+            return f"{self.kind}({self.left}, {self.right})"
+        sign = "//" if self.kind == "floordiv" else "%"
+        return f"{_wrap(self.left)} {sign} {_wrap(self.right)}"
+
+
+Atom = Union[Symbol, Quotient]
+Monomial = tuple[Atom, ...]
+
+
+def _wrap(x: Dim) -> str:
+    text = str(x)
+    return text if text.isidentifier() or text.isdigit() else f"({text})"
+
+
+def _key(monomial: Monomial) -> tuple:
+    return (-len(monomial), tuple(repr(a) for a in monomial))
+
+
+class Expr:
+    """A sum of integer multiples of products of atoms. Made by `symbol`, `floordiv`, … and by arithmetic."""
+
+    __slots__ = ("terms", "_hash")
+
+    def __init__(self, terms: dict[Monomial, int]):
+        self.terms = terms
+        self._hash = hash(frozenset(terms.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Expr) and self.terms == other.terms)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: Dim) -> Dim:
+        if isinstance(other, int) and other == 0:
+            return self
+        terms = dict(self.terms)
+        for m, c in _terms(other).items():
+            terms[m] = terms.get(m, 0) + c
+        return _make(terms)
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int):
+            return self if other == 1 else _make({m: c * other for m, c in self.terms.items()})
+        terms: dict[Monomial, int] = {}
+        for m, c in self.terms.items():
+            for n, d in _terms(other).items():
+                product = tuple(sorted(m + n, key=repr)) if m and n else m + n
+                terms[product] = terms.get(product, 0) + c * d
+        return _make(terms)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Dim:
+        return self * -1
+
+    def __sub__(self, other: Dim) -> Dim:
+        return self + other * -1
+
+    def __rsub__(self, other: Dim) -> Dim:
+        return self * -1 + other
+
+    def __floordiv__(self, other: Dim) -> Dim:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: Dim) -> Dim:
+        return floordiv(other, self)
+
+    def __mod__(self, other: Dim) -> Dim:
+        return mod(self, other)
+
+    def __rmod__(self, other: Dim) -> Dim:
+        return mod(other, self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the truth of the symbolic size {self} is not known; ask `is_equal` or `decide`")
+
+    def __repr__(self) -> str:
+        parts = []
+        for m in sorted(self.terms, key=_key):
+            c = self.terms[m]
+            names = "*".join(f"({a!r})" if isinstance(a, Quotient) and a.kind in ("floordiv", "mod") and (
+                len(m) > 1 or c != 1 or len(self.terms) > 1) else repr(a) for a in m)
+            text = names if abs(c) == 1 and m else f"{abs(c)}*{names}" if m else f"{abs(c)}"
+            parts.append(f"{'-' if c < 0 else '+'} {text}")
+        first = parts[0]
+        parts[0] = first[2:] if first[0] == "+" else "-" + first[2:]
+        return " ".join(parts)
+
+    @property
+    def constant(self) -> int:
+        """The constant term."""
+        return self.terms.get((), 0)
+
+
+def _terms(x: Dim) -> dict[Monomial, int]:
+    return x.terms if isinstance(x, Expr) else {(): int(x)} if x else {}
+
+
+def _make(terms: dict[Monomial, int]) -> Dim:
+    terms = {m: c for m, c in terms.items() if c}
+    if any(len(m) >= 1 and isinstance(a, Quotient) and a.kind == "mod" for m in terms for a in m):
+        terms = _join_remainders(terms)
+    if not terms:
+        return 0
+    if len(terms) == 1 and () in terms:
+        return terms[()]
+    return Expr(terms)
+
+
+def _join_remainders(terms: dict[Monomial, int]) -> dict[Monomial, int]:
+    """`c*d*(x // d) + c*(x % d)` is `c*x`."""
+    for m, c in terms.items():
+        if len(m) != 1 or not isinstance(m[0], Quotient) or m[0].kind != "mod":
+            continue
+        x, d = m[0].left, m[0].right
+        whole = floordiv(x, d) * d * c
+        if not isinstance(whole, Expr) or len(whole.terms) != 1:
+            continue
+        ((n, e),) = whole.terms.items()
+        if terms.get(n) == e:
+            rest = {k: v for k, v in terms.items() if k not in (m, n)}
+            for k, v in _terms(x * c).items():
+                rest[k] = rest.get(k, 0) + v
+            return _terms(_make(rest))
+    return terms
+
+
+def symbol(name: str, low: int = 0, high: Dim | None = None) -> Expr:
+    """A fresh unknown by its name, `low <= name <= high`."""
+    return Expr({(Symbol(name, low, high),): 1})
+
+
+def is_static(x: Dim) -> bool:
+    """Is this size a plain number?"""
+    return not isinstance(x, Expr)
+
+
+def _divide_terms(x: Dim, d: Dim) -> tuple[Dim, Dim]:
+    """x = quotient * d + rest, moving whole terms only."""
+    quotient: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    if isinstance(d, int):
+        for m, c in _terms(x).items():
+            q, r = divmod(c, d) if not m else (c // d, 0) if c % d == 0 else (0, c)
+            if q:
+                quotient[m] = q
+            if r:
+                rest[m] = r
+        return _make(quotient), _make(rest)
+    if len(d.terms) != 1:
+        if x == d:
+            return 1, 0
+        return 0, x
+    ((dm, dc),) = d.terms.items()
+    for m, c in _terms(x).items():
+        left = list(m)
+        for a in dm:
+            if a in left:
+                left.remove(a)
+            else:
+                break
+        else:
+            if c % dc == 0:
+                quotient[tuple(left)] = quotient.get(tuple(left), 0) + c // dc
+                continue
+        rest[m] = c
+    return _make(quotient), _make(rest)
+
+
+@lru_cache(maxsize=8192)
+def floordiv(x: Dim, d: Dim) -> Dim:
+    """x // d with floor semantics; d must be positive when symbolic."""
+    if isinstance(x, int) and isinstance(d, int):
+        return x // d
+    if d == 1:
+        return x
+    quotient, rest = _divide_terms(x, d)
+    if rest == 0 or (is_less_equal(0, rest) and is_less(rest, d)):
+        return quotient
+    if isinstance(rest, Expr) and len(rest.terms) == 1 and isinstance(d, int):
+        ((m, c),) = rest.terms.items()
+        if len(m) == 1 and c == 1 and isinstance(m[0], Quotient) and m[0].kind == "floordiv":
+            return quotient + floordiv(m[0].left, m[0].right * d)    # (x // a) // b = x // (a*b)
+        if c > 1 and d % c == 0:
+            return quotient + floordiv(_make({m: 1}), d // c)        # (c*x) // (c*e) = x // e
+    return quotient + Expr({(Quotient("floordiv", rest, d),): 1})
+
+
+@lru_cache(maxsize=8192)
+def mod(x: Dim, d: Dim) -> Dim:
+    """x % d with floor semantics; d must be positive when symbolic."""
+    if isinstance(x, int) and isinstance(d, int):
+        return x % d
+    if d == 1:
+        return 0
+    _, rest = _divide_terms(x, d)
+    if rest == 0 or (is_less_equal(0, rest) and is_less(rest, d)):
+        return rest
+    if isinstance(rest, Expr) and len(rest.terms) == 1 and isinstance(d, int):
+        ((m, c),) = rest.terms.items()
+        if len(m) == 1 and c == 1 and isinstance(m[0], Quotient) and m[0].kind == "mod":
+            inner = m[0].right
+            if isinstance(inner, int) and inner % d == 0:
+                return mod(m[0].left, d)                             # (x % (k*d)) % d = x % d
+    return Expr({(Quotient("mod", rest, d),): 1})
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    """The smaller of two sizes."""
+    if is_less_equal(a, b):
+        return a
+    if is_less_equal(b, a):
+        return b
+    return Expr({(Quotient("min", a, b),): 1})
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    """The larger of two sizes."""
+    if is_less_equal(a, b):
+        return b
+    if is_less_equal(b, a):
+        return a
+    return Expr({(Quotient("max", a, b),): 1})
+
+
+def product(dims) -> Dim:
+    """The product of sizes; 1 for none."""
+    out: Dim = 1
+    for d in dims:
+        out = d * out
+    return out
+
+
+# ---- ranges -----------------------------------------------------------------------------------------------------
+
+
+def _atom_range(a: Atom) -> tuple[int | None, int | None]:
+    if isinstance(a, Symbol):
+        return a.low, (a.high if a.high is None else bounds(a.high)[1])
+    left, right = bounds(a.left), bounds(a.right)
+    if a.kind == "mod":
+        return 0, (None if right[1] is None else right[1] - 1)
+    if a.kind == "floordiv":
+        d = a.right
+        if isinstance(d, int) and d > 0:
+            return (None if left[0] is None else left[0] // d), (None if left[1] is None else left[1] // d)
+        return (0 if left[0] is not None and left[0] >= 0 else None), left[1]
+    lows, highs = (left[0], right[0]), (left[1], right[1])
+    if a.kind == "min":
+        known = [h for h in highs if h is not None]
+        return (None if None in lows else min(lows)), (min(known) if known else None)  # type: ignore[type-var]
+    known = [x for x in lows if x is not None]
+    return (max(known) if known else None), (None if None in highs else max(highs))  # type: ignore[type-var]
+
+
+def bounds(x: Dim) -> tuple[int | None, int | None]:
+    """An inclusive integer range that x is known to lie in; None where it has no bound."""
+    if not isinstance(x, Expr):
+        return x, x
+    low: int | None = 0
+    high: int | None = 0
+    for m, c in x.terms.items():
+        a: int | None = 1
+        b: int | None = 1
+        for atom in m:
+            p, q = _atom_range(atom)
+            if p is None or p < 0 or a is None:
+                a = b = None
+                if len(m) == 1:
+                    a, b = p, q
+                break
+            a, b = a * p, (None if b is None or q is None else b * q)
+        if c < 0:
+            a, b = b, a
+        low = None if low is None or a is None else low + c * a
+        high = None if high is None or b is None else high + c * b
+    return low, high
+
+
+def _widest(x: Dim, upward: bool) -> Dim:
+    """x with each symbol that has a symbolic upper bound replaced so that the value can only grow (or shrink)."""
+    if not isinstance(x, Expr):
+        return x
+    out: Dim = 0
+    for m, c in x.terms.items():
+        term: Dim = c
+        for a in m:
+            grows = (c > 0) == upward
+            if isinstance(a, Symbol) and isinstance(a.high, Expr):
+                term = term * (a.high if grows else a.low)
+            elif isinstance(a, Quotient) and a.kind == "mod" and isinstance(a.right, Expr):
+                term = term * (a.right - 1 if grows else 0)
+            else:
+                term = term * Expr({(a,): 1})
+        out = out + term
+    return out
+
+
+def is_less_equal(a: Dim, b: Dim) -> bool:
+    """Is a <= b for all values of the symbols? False also means "not known"."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a <= b
+    difference = b - a
+    low = bounds(difference)[0]
+    if low is not None and low >= 0:
+        return True
+    low = bounds(_widest(difference, upward=False))[0]
+    return low is not None and low >= 0
+
+
+def is_less(a: Dim, b: Dim) -> bool:
+    """Is a < b for all values of the symbols? False also means "not known"."""
+    return is_less_equal(a + 1, b)
+
+
+# ---- looking inside -----------------------------------------------------------------------------------------------
+
+
+def symbols(x: Dim) -> frozenset[str]:
+    """The names of the symbols in x, those inside quotients too."""
+    if not isinstance(x, Expr):
+        return frozenset()
+    return _symbols(x)
+
+
+@lru_cache(maxsize=8192)
+def _symbols(x: Expr) -> frozenset[str]:
+    found: set[str] = set()
+    for m in x.terms:
+        for a in m:
+            found |= {a.name} if isinstance(a, Symbol) else symbols(a.left) | symbols(a.right)
+    return frozenset(found)
+
+
+def substitute(x: Dim, values: Mapping[str, Dim]) -> Dim:
+    """x with symbols replaced by name."""
+    if not isinstance(x, Expr) or not any(s in values for s in symbols(x)):
+        return x
+    return _fold(x, lambda s: values.get(s.name, Expr({(s,): 1})), floordiv, mod, minimum, maximum)
+
+
+def evaluate(x: Dim, values: Mapping[str, int]):
+    """The number (or NumPy array) that x is for these values of its symbols."""
+    if not isinstance(x, Expr):
+        return x
+    import numpy as np
+
+    return _fold(x, lambda s: values[s.name], lambda a, b: a // b, lambda a, b: a % b, np.minimum, np.maximum)
+
+
+def _fold(x: Dim, leaf: Callable, floor: Callable, remainder: Callable, low: Callable, high: Callable):
+    """x computed anew from its leaves by the given functions."""
+    if not isinstance(x, Expr):
+        return x
+    total: object = 0
+    for m, c in x.terms.items():
+        term: object = c
+        for a in m:
+            if isinstance(a, Symbol):
+                value = leaf(a)
+            else:
+                f = {"floordiv": floor, "mod": remainder, "min": low, "max": high}[a.kind]
+                value = f(*(_fold(s, leaf, floor, remainder, low, high) for s in (a.left, a.right)))
+            term = value * term
+        total = term + total
+    return total
+
+
+def coefficient(x: Dim, name: str) -> Dim | None:
+    """How much x grows when the symbol grows by one; None when that is not the same everywhere (x is not affine in it)."""
+    if not isinstance(x, Expr):
+        return 0
+    total: Dim = 0
+    for m, c in x.terms.items():
+        inside = [a for a in m if (a.name == name if isinstance(a, Symbol) else name in symbols(a.left) | symbols(a.right))]
+        if not inside:
+            continue
+        if len(inside) > 1 or not isinstance(inside[0], Symbol):
+            return None
+        rest = list(m)
+        rest.remove(inside[0])
+        total = total + _make({tuple(rest): c})
+    return total
+
+
+def as_python(x: Dim, name: Callable[[str], str] = str) -> str:
+    """Python source of x, with symbols spelled by `name`."""
+    if not isinstance(x, Expr):
+        return str(x)
+
+    def atom(a: Atom) -> str:
+        if isinstance(a, Symbol):
+            return name(a.name)
+        left, right = as_python(a.left, name), as_python(a.right, name)
+        if a.kind in ("min", "max"):
+            return f"{a.kind}({left}, {right})"
+        return f"(({left}) {'//' if a.kind == 'floordiv' else '%'} ({right}))"
+
+    parts = []
+    for m in sorted(x.terms, key=_key):
+        factors = [*([str(x.terms[m])] if x.terms[m] != 1 or not m else []), *(atom(a) for a in m)]
+        parts.append("*".join(factors))
+    return " + ".join(parts)

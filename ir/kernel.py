@@ -1,0 +1,294 @@
+"""The kernel IR: what fusion makes and emitters read. A kernel is a small SSA program over *named axes*.
+
+Each value knows the axes that it varies over; operands are broadcast by name. Loads and stores index buffers by one entry per
+dimension: an expression of axes and sizes (`expr.Dim`), or a value (gather, scatter). A load outside its buffer gives its fill.
+A reduction removes axes, a scan keeps its axis. Nothing here says how a kernel runs: that is the `Schedule`'s.
+The definition of what a kernel computes is `kernel_eval.evaluate`.
+
+    kernel softmax(x: f32[8192, 1024]) -> (y: f32[8192, 1024]) axes i: 8192, j: 1024 {
+      %0[i, j] = load x[i, j] : f32
+      %1[i] = max %0 over j : f32
+      ...
+      store y[i, j], %5
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from . import expr
+from .errors import VerifyError
+from .expr import Dim, Expr
+from .scalar import COMBINE, CORE, ScalarBuilder, result_dtype
+from .types import DType, dtype, int64
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that a kernel reads or writes: row-major and contiguous. `is_output` buffers are written, never read."""
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: DType
+    is_output: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype.name}[{', '.join(map(str, self.shape))}]"
+
+    @property
+    def strides(self) -> tuple[Dim, ...]:
+        """Elements between neighbours along each dimension."""
+        out: list[Dim] = []
+        step: Dim = 1
+        for d in reversed(self.shape):
+            out.append(step)
+            step = d * step
+        return tuple(reversed(out))
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One result. `op` is "load", "const", "index", a name of the scalar core, "reduce" or "scan"."""
+
+    op: str
+    args: tuple[Value, ...]
+    axes: tuple[str, ...]            # in the kernel's order
+    dtype: DType
+    buffer: str = ""                 # load
+    index: tuple[Index, ...] = ()    # load: an entry per dimension; "index": one expression, the value itself
+    fill: Any = None                 # load: the value outside the buffer; None promises that it is never outside
+    number: Any = None               # const
+    combine: str = ""                # reduce, scan: a key of COMBINE
+    over: tuple[str, ...] = ()       # reduce: the axes removed; scan: the one axis
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """All values that this one is made of, those in its index too."""
+        return self.args + tuple(i for i in self.index if isinstance(i, Value))
+
+
+Index = Union[int, Expr, Value]
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """`buffer[index] = value` for all points of `axes`; an index outside is dropped. `mode` is "set" or "add" (scatter)."""
+
+    buffer: str
+    index: tuple[Index, ...]
+    value: Value
+    axes: tuple[str, ...]
+    mode: str = "set"
+
+    @property
+    def is_scatter(self) -> bool:
+        """Is the place computed by a value?"""
+        return any(isinstance(i, Value) for i in self.index)
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The stored value and those in the index."""
+        return (self.value, *(i for i in self.index if isinstance(i, Value)))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A program over `axes` (name to extent, in loop order), on `buffers`; `values` in order, then `stores`.
+
+    A buffer that is written by an "add" scatter starts as zeros, one written by a "set" scatter must also be an input of the
+    same place in the program (the emitters write only what is stored).
+    """
+
+    name: str
+    axes: Mapping[str, Dim]
+    buffers: Mapping[str, Buffer]
+    values: tuple[Value, ...]
+    stores: tuple[Store, ...]
+    origin: tuple[Any, ...] = field(default=())   # locations of the user's lines it came from
+
+    @property
+    def inputs(self) -> tuple[Buffer, ...]:
+        """Buffers that are read."""
+        return tuple(b for b in self.buffers.values() if not b.is_output)
+
+    @property
+    def outputs(self) -> tuple[Buffer, ...]:
+        """Buffers that are written."""
+        return tuple(b for b in self.buffers.values() if b.is_output)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Names of the symbolic sizes that it needs at run time, sorted."""
+        found: set[str] = set()
+        for d in [*self.axes.values(), *(d for b in self.buffers.values() for d in b.shape)]:
+            found |= expr.symbols(d)
+        for i in [i for v in self.values for i in v.index] + [i for s in self.stores for i in s.index]:
+            if isinstance(i, Expr):
+                found |= expr.symbols(i)
+        return tuple(sorted(found - set(self.axes)))
+
+    def axis(self, name: str) -> Expr:
+        """The expression for an axis' position, with its range."""
+        return expr.symbol(name, 0, self.axes[name] - 1)
+
+    def __str__(self) -> str:
+        from .kernel_text import print_kernel
+
+        return print_kernel(self)
+
+
+class KernelBuilder(ScalarBuilder):
+    """Builds a kernel: `k.load`, `k.reduce`, `k.store`, `k.index`, and the scalar core as methods (`k.exp(x)`, `k.add(x, 1.0)`).
+
+    >>> k = KernelBuilder("double", {"i": 4})
+    >>> x = k.load("x", (4,), "f32", (k.axis("i"),))
+    >>> k.store("y", (4,), (k.axis("i"),), k.mul(x, 2.0))
+    >>> print(k.build())
+    kernel double(x: f32[4]) -> (y: f32[4]) axes i: 4 {
+      %0[i] = load x[i] : f32
+      %1[i] = mul %0, 2.0 : f32
+      store y[i], %1
+    }
+    """
+
+    def __init__(self, name: str, axes: Mapping[str, Dim]):
+        self.name, self.axes = name, dict(axes)
+        self.buffers: dict[str, Buffer] = {}
+        self.values: list[Value] = []
+        self.stores: list[Store] = []
+        self._known: dict[Any, Value] = {}
+
+    def axis(self, name: str) -> Expr:
+        """The position along an axis, as an index expression."""
+        return expr.symbol(name, 0, self.axes[name] - 1)
+
+    def add_axis(self, name: str, extent: Dim) -> Expr:
+        """A further axis, innermost."""
+        self.axes[name] = extent
+        return self.axis(name)
+
+    def _ordered(self, axes: Iterable[str]) -> tuple[str, ...]:
+        wanted = set(axes)
+        return tuple(a for a in self.axes if a in wanted)
+
+    def _axes_of(self, index: Sequence[Index]) -> set[str]:
+        found: set[str] = set()
+        for i in index:
+            found |= set(i.axes) if isinstance(i, Value) else expr.symbols(i) & set(self.axes)
+        return found
+
+    def _append(self, key: Any, value: Value) -> Value:
+        old = self._known.get(key)
+        if old is not None:
+            return old
+        self._known[key] = value
+        self.values.append(value)
+        return value
+
+    def _buffer(self, name: str, shape: Sequence[Dim], d: DType, is_output: bool) -> None:
+        new = Buffer(name, tuple(shape), d, is_output)
+        if self.buffers.setdefault(name, new) != new:
+            raise VerifyError(f"kernel {self.name}: buffer {name} is declared as {self.buffers[name]} and as {new}")
+
+    def load(self, buffer: str, shape: Sequence[Dim], d: DType | str, index: Sequence[Index], fill: Any = None) -> Value:
+        """buffer[index]; `fill` is the value outside the buffer (None: it is never outside)."""
+        self._buffer(buffer, shape, dtype(d), False)
+        axes = self._ordered(self._axes_of(index))
+        new = Value("load", (), axes, dtype(d), buffer=buffer, index=tuple(index), fill=fill)
+        return self._append(("load", buffer, tuple(index), repr(fill)), new)
+
+    def index(self, position: Dim) -> Value:
+        """An index expression as an i64 value (the position along an axis, a size)."""
+        return self._append(("index", position), Value(
+            "index", (), self._ordered(self._axes_of((position,))), int64, index=(position,)))
+
+    def dtype_of(self, x: Value) -> DType:
+        """The dtype of a value."""
+        return x.dtype
+
+    def constant(self, number: Any, d: DType) -> Value:
+        """A constant; its number is converted to the dtype's Python kind."""
+        number = bool(number) if d.kind == "b" else int(number) if d.is_integer else float(number)
+        return self._append(("const", repr(number), d), Value("const", (), (), d, number=number))
+
+    def apply(self, op: str, args: tuple[Value, ...], to: DType | None = None) -> Value:
+        """A core operation, broadcast by axis names; equal expressions are one value."""
+        new = Value(op, args, self._ordered(a for x in args for a in x.axes),
+                    result_dtype(op, tuple(x.dtype for x in args), to))
+        return self._append((op, args, to), new)
+
+    def reduce(self, combine: str, value: Value, over: Sequence[str]) -> Value:
+        """sum, prod, max or min over axes; values that do not vary over an axis count once per position of it."""
+        axes = self._ordered(a for a in value.axes if a not in over)
+        new = Value("reduce", (value,), axes, value.dtype, combine=combine, over=self._ordered(over))
+        return self._append(("reduce", combine, value, tuple(over)), new)
+
+    def scan(self, combine: str, value: Value, over: str) -> Value:
+        """The inclusive cumulative sum, prod, max or min along an axis, from position 0 upwards."""
+        axes = self._ordered({*value.axes, over})
+        new = Value("scan", (value,), axes, value.dtype, combine=combine, over=(over,))
+        return self._append(("scan", combine, value, over), new)
+
+    def store(self, buffer: str, shape: Sequence[Dim], index: Sequence[Index], value: Value, mode: str = "set") -> None:
+        """buffer[index] = value, or += under mode "add"."""
+        self._buffer(buffer, shape, value.dtype, True)
+        axes = self._ordered({*self._axes_of(index), *value.axes})
+        self.stores.append(Store(buffer, tuple(index), value, axes, mode))
+
+    def build(self, origin: tuple[Any, ...] = ()) -> Kernel:
+        """The frozen, verified kernel: dead values are dropped."""
+        live: set[Value] = set()
+        todo = [v for s in self.stores for v in s.inputs]
+        while todo:
+            v = todo.pop()
+            if v not in live:
+                live.add(v)
+                todo.extend(v.inputs)
+        values = tuple(v for v in self.values if v in live)
+        read = {v.buffer for v in values if v.op == "load"}
+        buffers = {n: b for n, b in self.buffers.items() if b.is_output or n in read}
+        kernel = Kernel(self.name, self.axes, buffers, values, tuple(self.stores), origin)
+        verify(kernel)
+        return kernel
+
+
+def verify(kernel: Kernel) -> None:
+    """Raise VerifyError where the kernel breaks a rule of the IR."""
+
+    def fail(what: str) -> None:
+        raise VerifyError(f"kernel {kernel.name}: {what}")
+
+    position = {a: n for n, a in enumerate(kernel.axes)}
+    seen: set[Value] = set()
+    for n, v in enumerate(kernel.values):
+        if any(x not in seen for x in v.inputs):
+            fail(f"%{n} is used before it is made, or its operand is not in the kernel")
+        seen.add(v)
+        if list(v.axes) != sorted(v.axes, key=lambda a: position.get(a, -1)) or not set(v.axes) <= set(position):
+            fail(f"%{n} has axes {v.axes}, of {tuple(position)}")
+        if v.op == "load":
+            b = kernel.buffers.get(v.buffer)
+            if b is None or len(b.shape) != len(v.index) or b.dtype is not v.dtype:
+                fail(f"%{n} loads {v.buffer} with {len(v.index)} index entries as {v.dtype}, which is {b}")
+        elif v.op in ("reduce", "scan"):
+            if v.combine not in COMBINE or not set(v.over) <= set(position):
+                fail(f"%{n} reduces by {v.combine!r} over {v.over}")
+            if v.op == "reduce" and set(v.over) & set(v.axes):
+                fail(f"%{n} keeps the axes {v.over} that it reduces")
+        elif v.op not in ("const", "index"):
+            if v.op not in CORE:
+                fail(f"%{n} is {v.op!r}, which is not in the scalar core")
+            args = v.args[1:] if v.op == "select" else v.args
+            if len(v.args) != CORE[v.op].arity or len({x.dtype for x in args}) > 1:
+                fail(f"%{n} = {v.op} has operands of {', '.join(str(x.dtype) for x in v.args)}")
+            if args[0].dtype.kind not in CORE[v.op].kinds:
+                fail(f"%{n} = {v.op} does not take {args[0].dtype}")
+    for s in kernel.stores:
+        b = kernel.buffers.get(s.buffer)
+        if b is None or not b.is_output or len(b.shape) != len(s.index) or b.dtype is not s.value.dtype:
+            fail(f"a store of {s.value.dtype} with {len(s.index)} index entries to {b}")
+        if any(x not in seen for x in s.inputs):
+            fail(f"the store to {s.buffer} uses a value that is not in the kernel")
