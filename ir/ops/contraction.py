@@ -1,0 +1,163 @@
+"""Contractions: matmul and convolution. Whole in the graph; sums of products over axes in kernel IR."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import expr
+from ..errors import ShapeError
+from ..expr import Dim
+from ..types import accumulator
+from .declare import NUMBERS, broadcast_shapes, general, same_size, show_shape, sum_to
+from .namespace import F
+
+
+def _infer_matmul(types):
+    a, b = types
+    if len(a.shape) < 2 or len(b.shape) < 2 or not same_size(a.shape[-1], b.shape[-2]):
+        raise ShapeError(f"matmul: {show_shape(a.shape)} @ {show_shape(b.shape)}: the last size of the left operand ({a.shape[-1]}) must be "
+                         f"the last but one of the right operand ({b.shape[-2] if len(b.shape) > 1 else 'none'})")
+    batch = broadcast_shapes("matmul", [a.shape[:-2], b.shape[:-2]])
+    return a.with_shape((*batch, a.shape[-2], b.shape[-1]))
+
+
+def _accumulated(f):
+    """16-bit floats are multiplied and summed in float32, and rounded once."""
+
+    def run(xp, a, b, **attrs):
+        d = a.dtype
+        if d.itemsize == 2 and d.kind not in "iu":
+            return f(xp, a.astype(np.float32), b.astype(np.float32), **attrs).astype(d)
+        return f(xp, a, b, **attrs)
+
+    return run
+
+
+def transpose(x):
+    """The last two dimensions exchanged."""
+    n = len(x.shape)
+    return F.permute(x, axes=(*range(n - 2), n - 1, n - 2))
+
+
+def _matmul_vjp(g, y, a, b):
+    return sum_to(F.matmul(g, F.conj(transpose(b))), a.shape), sum_to(F.matmul(F.conj(transpose(a)), g), b.shape)
+
+
+def _batch_index(index, shape, rank):
+    """The index of an operand whose batch dimensions may be broadcast."""
+    own = index[rank - len(shape):]
+    return tuple(0 if isinstance(d, int) and d == 1 else i for d, i in zip(shape, own))
+
+
+def _product_sum(c, left, right, over):
+    """sum(left * right) over axes, kept in the accumulator's dtype."""
+    d = c.k.dtype_of(left)
+    wide = accumulator(d) if d.is_float else d
+    return c.k.cast(c.k.reduce("sum", c.k.mul(c.k.cast(left, wide), c.k.cast(right, wide)), over), d)
+
+
+def _lower_matmul(c, index, types):
+    a, b = types
+    *batch, i, j = index
+    name, k = c.reduced_axis(a.shape[-1])
+    left = c.read(0, (*_batch_index(batch, a.shape[:-2], len(batch)), i, k))
+    right = c.read(1, (*_batch_index(batch, b.shape[:-2], len(batch)), k, j))
+    return _product_sum(c, left, right, (name,))
+
+
+matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2, dtypes=NUMBERS,
+                 vjp=_matmul_vjp, lower=_lower_matmul, traits=("bilinear",),
+                 doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
+
+
+# ---- convolution -----------------------------------------------------------------------------------------------------------
+
+
+def output_size(size: Dim, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> Dim:
+    """The number of window positions along one dimension."""
+    return expr.floordiv(size + padding[0] + padding[1] - dilation * (kernel - 1) - 1, stride) + 1
+
+
+def _infer_conv(types, stride, padding, dilation, groups):
+    x, w = types
+    rank = len(stride)
+    if len(x.shape) != rank + 2 or len(w.shape) != rank + 2:
+        raise ShapeError(f"conv: {rank} spatial dimensions need x [N, C, …] and w [O, C / groups, …], not {show_shape(x.shape)} and "
+                         f"{show_shape(w.shape)}")
+    if not same_size(x.shape[1], w.shape[1] * groups) or (isinstance(w.shape[0], int) and w.shape[0] % groups):
+        raise ShapeError(f"conv: {x.shape[1]} input channels in {groups} groups do not fit weights {show_shape(w.shape)}")
+    spatial = [output_size(*a) for a in zip(x.shape[2:], w.shape[2:], stride, padding, dilation)]
+    if any(isinstance(s, int) and s < 0 for s in spatial):
+        raise ShapeError(f"conv: the window {show_shape(w.shape[2:])} is larger than the padded input {show_shape(x.shape[2:])}")
+    return x.with_shape((x.shape[0], w.shape[0], *spatial))
+
+
+def _conv(xp, x, w, stride, padding, dilation, groups):
+    rank = len(stride)
+    x = xp.pad(x, [(0, 0), (0, 0), *padding])
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:]))
+    view = xp.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + rank)))
+    view = view[(slice(None), slice(None), *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))]
+    out = []
+    for n in range(groups):
+        c, o = w.shape[1], w.shape[0] // groups
+        part, weight = view[:, n * c:(n + 1) * c], w[n * o:(n + 1) * o]
+        y = xp.tensordot(part, weight, axes=([1, *range(2 + rank, 2 + 2 * rank)], [1, *range(2, 2 + rank)]))
+        out.append(xp.moveaxis(y, -1, 1))
+    return out[0] if groups == 1 else xp.concatenate(out, axis=1)
+
+
+def _conv_vjp(g, y, x, w, stride, padding, dilation, groups):
+    rank = len(stride)
+    spatial, size = range(rank), w.shape[2:]
+    spread = F.dilate(g, step=(1, 1, *stride)) if any(s != 1 for s in stride) else g
+    # towards x: the spread gradient with the flipped kernel, input and output channels exchanged within each group
+    o, c = w.shape[0] // groups, w.shape[1]
+    back = F.reshape(F.flip(w, tuple(range(2, 2 + rank))), shape=(groups, o, c, *size))
+    back = F.reshape(F.permute(back, axes=(0, 2, 1, *range(3, 3 + rank))), shape=(groups * c, o, *size))
+    reach = [dilation[i] * (size[i] - 1) for i in spatial]
+    low = [reach[i] - padding[i][0] for i in spatial]
+    high = [x.shape[2 + i] + reach[i] - low[i] - spread.shape[2 + i] for i in spatial]
+    gx = F.conv(spread, back, stride=(1,) * rank, padding=tuple(zip(low, high)), dilation=dilation, groups=groups)
+    # towards w: x's channels as the batch, the gradient as the window
+    parts = []
+    for n in range(groups):
+        xs, gs = (x, g) if groups == 1 else (_channels(x, n * c, c), _channels(g, n * o, o))
+        order = (1, 0, *range(2, 2 + rank))
+        need = [stride[i] * (g.shape[2 + i] - 1) + reach[i] + 1 for i in spatial]
+        pad = tuple((padding[i][0], need[i] - x.shape[2 + i] - padding[i][0]) for i in spatial)
+        part = F.conv(F.permute(xs, axes=order), F.permute(gs, axes=order), stride=dilation, padding=pad, dilation=stride, groups=1)
+        parts.append(F.permute(part, axes=order))
+    return gx, parts[0] if groups == 1 else F.concat(*parts, axis=0)
+
+
+def _channels(x, start, count):
+    shape = tuple(count if i == 1 else d for i, d in enumerate(x.shape))
+    return F.slice(x, start=tuple(start if i == 1 else 0 for i in range(len(shape))), shape=shape, step=(1,) * len(shape))
+
+
+def _lower_conv(c, index, types, stride, padding, dilation, groups):
+    x, w = types
+    n, o, *spots = index
+    names, inner = [], []
+    for size in w.shape[1:]:
+        name, e = c.reduced_axis(size)
+        names.append(name)
+        inner.append(e)
+    channel = inner[0] if groups == 1 else inner[0] + expr.floordiv(o, w.shape[0] // groups) * w.shape[1]
+    at = [p * s + r * d - low for p, s, r, d, (low, _) in zip(spots, stride, inner[1:], dilation, padding)]
+    inside = [(a, d) for a, d, (low, high) in zip(at, x.shape[2:], padding) if low or high]
+    left = c.read(0, (n, channel, *at), inside, 0)
+    return _product_sum(c, left, c.read(1, (o, *inner)), tuple(names))
+
+
+def _evaluate_conv(xp, x, w, stride, padding, dilation, groups):
+    """Negative padding (of gradients) cuts away."""
+    cut = (slice(None), slice(None), *(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(padding, x.shape[2:])))
+    grow = tuple((max(0, a), max(0, b)) for a, b in padding)
+    return _conv(xp, x[cut], w, stride, grow, dilation, groups)
+
+
+conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS, vjp=_conv_vjp,
+               lower=_lower_conv, parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear",),
+               doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each dimension.")

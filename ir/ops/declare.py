@@ -1,0 +1,239 @@
+"""How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative, lowering class.
+
+Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A rule that a kind
+supplies is a function of the declaration; an op overrides only what is special. Everything else in Braze (tensor methods, tests,
+tables of the docs) is derived from these objects.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import expr
+from ..errors import DTypeError, ShapeError
+from ..expr import Dim, Expr
+from ..interpreter import _current, _default
+from ..types import COMPLEX, DTYPES, FLOATS, INTEGERS, DType, TensorType, bool_, float32
+from .namespace import F
+
+INEXACT = (*FLOATS, *COMPLEX)
+NUMBERS = (*INTEGERS, *INEXACT)
+REAL = (*INTEGERS, *FLOATS)
+BITS = (bool_, *INTEGERS)
+
+
+class Op:
+    """One operation, with everything that is known about it. Called like a function, it runs in the current interpreter."""
+
+    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "pull", "lower",
+                 "decompose", "domain", "samples", "source", "doc", "parameters", "results")
+
+    def __init__(self, name: str, kind: str, **fields: Any):
+        self.name, self.kind = name, kind
+        for slot in self.__slots__[2:]:
+            setattr(self, slot, fields.pop(slot, None))
+        self.traits = frozenset(self.traits or ())
+        if fields:
+            raise TypeError(f"op {name}: unknown fields {sorted(fields)}")
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        return (_current.get() or _default[0]).call(self, args, attrs)
+
+    def pullback(self, g: Any, y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
+        """Cotangents of the operands (None: none flows) from the cotangent g of the result y."""
+        out = self.vjp(g, y, *operands, **attrs)
+        if self.kind != "pointwise":
+            return out
+        return tuple(None if c is None else sum_to(c, x.shape) for c, x in zip(out, operands))
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Has it a derivative (a constant zero one counts as none)?"""
+        return self.vjp is not None
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+# ---- promotion: what every interpreter does with arguments as the user wrote them ---------------------------------
+
+
+def operand_dtype(op: Op, common: DType) -> DType:
+    """The dtype that an op computes in, for arguments of a common dtype: float32 where it takes no integers."""
+    if common in op.dtypes:
+        return common
+    if common.kind in "bui":
+        for wider in (float32, *INTEGERS[3:]):
+            if wider in op.dtypes and (wider is float32) == (float32 in op.dtypes and not any(d.is_integer for d in op.dtypes)):
+                return wider
+    if common.kind == "b" and any(d.is_integer for d in op.dtypes):
+        return INTEGERS[3]
+    raise DTypeError(f"{op.name} does not take {common.long_name}; it takes {', '.join(d.long_name for d in op.dtypes)}")
+
+
+def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+    """NumPy's broadcasting of shapes, with symbolic sizes."""
+    if len(shapes) == 1 or all(s == shapes[0] for s in shapes[1:]):
+        return shapes[0]
+    rank = max(map(len, shapes))
+    out: list[Dim] = []
+    for position in range(-rank, 0):
+        size: Dim = 1
+        for s in shapes:
+            d = s[position] if len(s) >= -position else 1
+            if d == size or (isinstance(d, int) and d == 1):
+                continue
+            if isinstance(size, int) and size == 1:
+                size = d
+            elif not same_size(size, d):
+                raise ShapeError(f"{name}: shapes {' and '.join(show_shape(s) for s in shapes)} do not broadcast: {size} against {d}; "
+                                 f"sizes must be equal or 1, counted from the right")
+        out.append(size)
+    return tuple(out)
+
+
+# Asked when two sizes cannot be compared for all values; a trace installs one that looks at the sizes it saw and records a guard.
+_decide: list[Callable[[Dim, Dim], bool]] = []
+
+
+def same_size(a: Dim, b: Dim) -> bool:
+    """Are two sizes equal? Symbolic ones that are not the same expression are decided by the trace's guards."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    if a == b:
+        return True
+    interpreter = _current.get()
+    decide = getattr(interpreter, "decide_equal", None)
+    return False if decide is None else decide(a, b)
+
+
+def show_shape(shape: Sequence[Dim]) -> str:
+    """A shape for messages: [2, 3]."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def sum_to(x: Any, shape: tuple[Dim, ...]) -> Any:
+    """x summed over the dimensions that broadcasting from `shape` gave it."""
+    if x.shape == shape:
+        return x
+    extra = len(x.shape) - len(shape)
+    axes = tuple(i for i in range(len(x.shape))
+                 if i < extra or (isinstance(shape[i - extra], int) and shape[i - extra] == 1 and x.shape[i] != 1))
+    if axes:
+        x = F.sum(x, axes=axes)
+    return x if x.shape == shape else F.reshape(x, shape=shape)
+
+
+# ---- kinds -----------------------------------------------------------------------------------------------------------
+
+
+def _first_line(source: str | None) -> str:
+    return source or ""
+
+
+def _arity(evaluate: Callable[..., Any]) -> int:
+    return len(inspect.signature(evaluate).parameters) - 1
+
+
+def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
+              scalar: Callable[..., Any] | None = None, result: str = "same", traits: Sequence[str] = (),
+              domain: Any = None, source: str = "", doc: str = "", arity: int | None = None, samples: Any = None,
+              infer: Callable[..., Any] | None = None, parameters: tuple[str, ...] = ()) -> Op:
+    """Element by element with broadcasting. `scalar(s, *x)` expands it in the scalar core (default: the member of its name)."""
+    arity = _arity(evaluate) if arity is None else arity
+
+    def infer_pointwise(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
+        shape = broadcast_shapes(name, [t.shape for t in types])
+        return (TensorType(shape, bool_ if result == "bool" else types[-1].dtype, types[-1].device),)
+
+    return F.declare(name, Op(
+        name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise, vjp=vjp,
+        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, domain=domain,
+        source=source, doc=doc, parameters=parameters, samples=samples, results=1))
+
+
+def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
+              lower: Callable[..., Any] | None = None, result: Callable[[DType], DType] | None = None,
+              traits: Sequence[str] = (), source: str = "", doc: str = "") -> Op:
+    """Removes `axes`. `lower(k, x, over, positions)` says it in kernel IR (default: `k.reduce(name, x, over)`)."""
+
+    def infer(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
+        (x,) = types
+        axes = attrs["axes"]
+        shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
+        return (TensorType(shape, result(x.dtype) if result else x.dtype, x.device),)
+
+    return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp,
+                              lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)),
+                              traits=traits, source=source, doc=doc, parameters=("axes",), results=1))
+
+
+def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = NUMBERS,
+         vjp: Callable[..., Any] | None = None, traits: Sequence[str] = (), doc: str = "") -> Op:
+    """Cumulative along `axis`, inclusive; from the end when `reverse`."""
+    return F.declare(name, Op(name, "scan", arity=1, dtypes=tuple(dtypes), evaluate=evaluate,
+                              infer=lambda types, attrs: (types[0],), vjp=vjp, scalar=combine, traits=traits, doc=doc,
+                              parameters=("axis", "reverse"), results=1))
+
+
+def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
+         vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1, traits: Sequence[str] = ("linear",),
+         doc: str = "") -> Op:
+    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where: `read(n, index, inside=None, fill=0)`
+    is operand n at an index of expressions, or `fill` where the expression condition list `inside` [(low, e, high)] fails."""
+    return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
+                              infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, traits=traits, doc=doc,
+                              parameters=parameters, results=1))
+
+
+def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,
+            dtypes: Sequence[DType] = DTYPES, parameters: tuple[str, ...] = (), results: int = 1, **fields: Any) -> Op:
+    """An op of any other kind: contraction, gather, scatter, random, library, control, effect."""
+
+    def types_of(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
+        out = infer(types, **attrs)
+        return (out,) if isinstance(out, TensorType) else tuple(out)
+
+    return F.declare(name, Op(name, kind, arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=types_of,
+                              parameters=parameters, results=results, **fields))
+
+
+def composite(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function written with other ops, found as `F.name`. It stands in dumps as its parts, under its name as scope."""
+    F.declare(function.__name__, function)
+    return function
+
+
+def normalize_axes(axes: Any, rank: int, name: str = "axis") -> tuple[int, ...]:
+    """Axes as the user gives them (None, one or several, negative too), sorted and checked."""
+    if axes is None:
+        return tuple(range(rank))
+    axes = (axes,) if isinstance(axes, int) else tuple(axes)
+    out = []
+    for a in axes:
+        if not -rank <= a < rank:
+            raise ShapeError(f"{name} {a} is outside a tensor of {rank} dimensions; it must be in [{-rank}, {rank})")
+        out.append(a % rank)
+    if len(set(out)) != len(out):
+        raise ShapeError(f"{name} {axes} names a dimension twice")
+    return tuple(sorted(out))
+
+
+def as_dim(x: Any) -> Dim:
+    """A size from what the user gives: an int, a symbolic size, anything with __index__."""
+    if isinstance(x, (int, Expr)) and not isinstance(x, bool):
+        return x
+    inner = getattr(x, "expression", None)
+    if inner is not None:
+        return inner
+    try:
+        return x.__index__()
+    except AttributeError:
+        raise DTypeError(f"a size must be an integer, not {type(x).__name__}") from None
+
+
+def element_count(shape: Sequence[Dim]) -> Dim:
+    """The number of elements of a shape."""
+    return expr.product(shape)

@@ -1,0 +1,134 @@
+"""Gather and scatter. Indices are int64 tensors of one common shape; negative ones are resolved before.
+
+An index outside its dimension raises in eager mode; in kernels a gather gives 0 and a scatter drops the element.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import IndexingError
+from ..expr import Dim
+from ..types import TensorType, int64
+from .declare import NUMBERS, general, show_shape
+from .namespace import F
+
+
+def _check_bounds(x_shape, indices, axes) -> None:
+    for i, a in zip(indices, axes):
+        if i.size and (i.min() < 0 or i.max() >= x_shape[a]):
+            bad = int(i.max()) if i.max() >= x_shape[a] else int(i.min())
+            raise IndexingError(f"index {bad} is outside dimension {a} of size {x_shape[a]} (shape {show_shape(x_shape)})")
+
+
+def _full_index(x_shape, indices, axes):
+    """Index arrays for all dimensions: gathered ones together at the place of the first."""
+    rank, shape = len(x_shape), indices[0].shape
+    first = axes[0]
+    out, position = [], 0
+    total = rank - len(axes) + len(shape)
+    for d in range(rank):
+        if d == first:
+            position += len(shape)
+        if d in axes:
+            i = indices[axes.index(d)]
+            out.append(i.reshape(*shape, *(1,) * (total - first - len(shape))))
+        else:
+            out.append(np.arange(x_shape[d]).reshape([-1 if p == position else 1 for p in range(total)]))
+            position += 1
+    return tuple(out)
+
+
+def _infer_gather(types, axes):
+    x, index = types[0], types[1]
+    kept = [d for i, d in enumerate(x.shape) if i not in axes]
+    return x.with_shape((*kept[: axes[0]], *index.shape, *kept[axes[0]:]))
+
+
+def _gather(xp, x, *indices, axes):
+    _check_bounds(x.shape, indices, axes)
+    if len(axes) == 1:
+        return xp.take(x, indices[0], axis=axes[0])
+    return x[_full_index(x.shape, indices, axes)]
+
+
+gather = general("gather", "gather", _gather, arity=None, infer=_infer_gather, parameters=("axes",), traits=("linear",),
+                 vjp=lambda g, y, x, *indices, axes: (F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
+                 doc="x at `indices` along `axes`; the indices' shape stands at the place of the first of them. "
+                     "`axes` are ascending, and the first one is where the result's index dimensions go.")
+
+
+def _scatter_add(xp, updates, *indices, axes, shape):
+    _check_bounds(shape, indices, axes)
+    out = xp.zeros(shape, updates.dtype)
+    xp.add.at(out, _full_index(shape, indices, axes), updates)
+    return out
+
+
+scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None, dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
+                      infer=lambda types, axes, shape: types[0].with_shape(shape),
+                      vjp=lambda g, y, updates, *indices, axes, shape: (F.gather(g, *indices, axes=axes), *(None for _ in indices)),
+                      doc="Zeros of `shape`, with `updates` added at `indices` along `axes`, in order (the transpose of gather).")
+
+
+def _scatter_set(xp, x, updates, *indices, axes):
+    _check_bounds(x.shape, indices, axes)
+    out = xp.array(x)
+    out[_full_index(x.shape, indices, axes)] = updates
+    return out
+
+
+def _scatter_set_vjp(g, y, x, updates, *indices, axes):
+    zeros = F.zeros_like(updates)
+    return (F.scatter_set(g, zeros, *indices, axes=axes), F.gather(g, *indices, axes=axes), *(None for _ in indices))
+
+
+scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None, parameters=("axes",), vjp=_scatter_set_vjp,
+                      infer=lambda types, axes: types[0], doc="x with `updates` written at `indices` along `axes`, the last one wins.")
+
+
+# ---- along one axis ------------------------------------------------------------------------------------------------------
+
+
+def _gather_along(xp, x, index, axis):
+    _check_bounds(x.shape, (index,), (axis,))
+    return xp.take_along_axis(x, index, axis=axis)
+
+
+gather_along = general("gather_along", "gather", _gather_along, arity=2, parameters=("axis",), traits=("linear",),
+                       infer=lambda types, axis: types[0].with_shape(types[1].shape),
+                       vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]), None),
+                       doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
+
+
+def _scatter_along(xp, updates, index, axis, size: Dim):
+    shape = tuple(size if i == axis else d for i, d in enumerate(updates.shape))
+    _check_bounds(shape, (index,), (axis,))
+    out = xp.zeros(shape, updates.dtype)
+    spots = [xp.arange(d).reshape([-1 if p == i else 1 for p in range(updates.ndim)]) for i, d in enumerate(updates.shape)]
+    spots[axis] = index
+    xp.add.at(out, tuple(spots), updates)
+    return out
+
+
+scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2, dtypes=NUMBERS, parameters=("axis", "size"),
+                        infer=lambda types, axis, size: types[0].with_shape(
+                            size if i == axis else d for i, d in enumerate(types[0].shape)),
+                        traits=("linear",),
+                        vjp=lambda g, y, updates, index, axis, size: (F.gather_along(g, index, axis=axis), None),
+                        doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of gather_along).")
+
+
+# ---- library: sorting ----------------------------------------------------------------------------------------------------
+
+
+def _argsort(xp, x, axis, descending):
+    if not descending:
+        return xp.argsort(x, axis=axis, kind="stable").astype(np.int64)
+    n = x.shape[axis]
+    return n - 1 - xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis).astype(np.int64)
+
+
+argsort = general("argsort", "library", _argsort, arity=1, parameters=("axis", "descending"),
+                  infer=lambda types, axis, descending: TensorType(types[0].shape, int64, types[0].device),
+                  vjp=lambda g, y, x, axis, descending: (None,), doc="The stable order that sorts x; NaN last.")
