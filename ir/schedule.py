@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .expr import Dim
+from . import expr
+from .errors import VerifyError
+from .expr import Dim, Expr
+from .kernel import Kernel, Store
 
 
 @dataclass(frozen=True)
@@ -15,21 +19,66 @@ class Schedule:
     units: Dim = 1
     grain: int = 1
 
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        if expr.is_less(self.units, 0) or self.grain < 1:
+            raise VerifyError(f"kernel {kernel.name}: {self.units} units in chunks of {self.grain}")
+
 
 @dataclass(frozen=True)
 class Rows(Schedule):
-    """Loops over `parallel` axes (those that nothing reduces; flattened they are the units), `vector` in lanes, `sweeps` inside.
+    """Loops over the `parallel` axes, which flattened are the units; inside, loops over the `inner` axes in this order, as sweeps ask.
 
-    `vector` is the axis that runs in vector lanes, "" for none. When it is reduced, lanes are combined by a fixed tree;
-    when it is kept, `block` lanes (a multiple of 16) are a unit and the reduced axes are plain loops inside.
-    `unrolled` axes are small and static, and are written out.
+    `vector` is the axis that runs in `lanes` lanes (a multiple of 16), "" for none. With a `block` (a multiple of the lanes) it is cut
+    among the units, innermost, and all other loops are inside of it; without, it is one of the `inner` axes, and a reduction over it
+    combines its lanes by a fixed tree. `unrolled` axes are small and static, and are written out.
     """
 
     parallel: tuple[str, ...] = ()
     vector: str = ""
-    reduced: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
     unrolled: tuple[str, ...] = ()
-    block: int = 16
+    lanes: int = 16
+    block: int = 0
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The axes that are looped over inside a unit, outermost first."""
+        return (self.vector, *self.inner) if self.block else self.inner
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        for why in self._objections(kernel):
+            raise VerifyError(f"kernel {kernel.name} cannot run as {self}: {why}")
+
+    def _objections(self, kernel: Kernel) -> Iterator[str]:
+        cut = (*self.parallel, self.vector) if self.block else self.parallel
+        named = [*self.parallel, *self.order, *self.unrolled]
+        if sorted(named) != sorted(kernel.axes):
+            yield f"{named} are not the kernel's axes"
+        if self.lanes % 16 or self.block % self.lanes or (self.vector and self.vector not in self.order):
+            yield "lanes and blocks must be whole vectors of a looped axis"
+        for a in self.unrolled:
+            if not expr.is_static(kernel.axes[a]):
+                yield f"{a} is written out, and its extent {kernel.axes[a]} is not known"
+        for v in kernel.values:
+            folded = set(v.over)
+            if v.op in ("reduce", "scan") and folded & set(cut):
+                yield f"the {v.combine} over {v.over} is cut into units"
+            if v.op == "scan":
+                place = {a: n for n, a in enumerate(self.order)}
+                if v.over[0] not in place or any(place[a] > place[v.over[0]] for a in v.axes if a in place):
+                    yield f"the scan along {v.over[0]} is not the innermost loop of {v.axes}"
+        for s in kernel.stores:
+            missing = [a for a in cut if a not in s.axes]
+            if missing:
+                yield f"the store to {s.buffer} does not vary over {missing}"
+            bad = set(cut) | {self.vector} & set(s.axes)
+            if bad - independent_axes(kernel, s):
+                yield f"the store to {s.buffer} may meet itself along {sorted(bad - independent_axes(kernel, s))}"
+        if any(not are_disjoint(kernel, s, t) for n, s in enumerate(kernel.stores) for t in kernel.stores[:n]):
+            yield "two stores may write to the same place"
 
 
 @dataclass(frozen=True)
@@ -48,9 +97,54 @@ class Contraction(Schedule):
 
 @dataclass(frozen=True)
 class Serial(Schedule):
-    """One thread, one element after the other, in the kernel's axis order: the schedule that is always legal (scatter, scans)."""
+    """One thread, one value after the other, each at all its points in the kernel's axis order: the schedule that is always legal."""
 
-    parallel: tuple[str, ...] = ()
+
+def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
+    """Axes of a store along which no two positions write to the same place, whatever the other axes are."""
+    from_values = {a for i in s.index if not isinstance(i, (int, Expr)) for a in i.axes}
+    alone = set()
+    for n, i in enumerate(s.index):
+        here = [a for a in s.axes if isinstance(i, (int, Expr)) and a in expr.symbols(i)]
+        if len(here) == 1 and here[0] not in from_values and expr.is_static(c := expr.coefficient(i, here[0]) or 0) and c != 0:
+            alone.add(here[0])
+    if alone == set(s.axes) or from_values:
+        return frozenset(alone)
+    return frozenset(s.axes) if _is_injective(kernel, s) else frozenset(alone)
+
+
+def _is_injective(kernel: Kernel, s: Store) -> bool:
+    """Does the flat index run through a mixed-radix number system of the axes?"""
+    flat: Dim = 0
+    for i, stride in zip(s.index, kernel.buffers[s.buffer].strides):
+        flat = flat + stride * i                                 # type: ignore[operator]
+    steps = []
+    for a in s.axes:
+        c = expr.coefficient(flat, a)
+        if c is None or not expr.is_less(0, c) and expr.is_less(1, kernel.axes[a]):
+            return False
+        steps.append((c, kernel.axes[a]))
+    reach: Dim = 0
+    while steps:
+        following = next((x for x in steps if all(expr.is_less_equal(x[0], y[0]) for y in steps)), None)
+        if following is None or not expr.is_less(reach, following[0]):
+            return False
+        steps.remove(following)
+        reach = reach + following[0] * (following[1] - 1)
+    return True
+
+
+def are_disjoint(kernel: Kernel, s: Store, t: Store) -> bool:
+    """Do two stores surely write to different places?"""
+    if s.buffer != t.buffer:
+        return True
+    other = {a: expr.symbol(a + "'", 0, n - 1) for a, n in kernel.axes.items()}
+    for i, j in zip(s.index, t.index):
+        if isinstance(i, (int, Expr)) and isinstance(j, (int, Expr)):
+            j = expr.substitute(j, other)
+            if expr.is_less(i, j) or expr.is_less(j, i):
+                return True
+    return False
 
 
 @dataclass(frozen=True)

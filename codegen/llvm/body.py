@@ -256,41 +256,45 @@ class Scope:
 
     # ---- hoisting -------------------------------------------------------------------------------------------------
 
-    def prepare(self, wanted: Iterable[Value | Store], inner: Iterable[str]) -> None:
-        """Compute here what a loop over the axes `inner` will need for these and what does not vary in it: values, and parts of indices."""
-        inner = set(inner)
+    def prepare(self, wanted: Iterable[Value | Store], splats: int = 0) -> None:
+        """Compute here what a loop inside will need for these and what does not vary in it: values, and parts of indices.
+
+        `splats` is the number of lanes if the loop is the one that runs in lanes, else 0.
+        """
         seen: set[Value | Store] = set()
         todo = list(wanted)
-        order = []
         while todo:
             x = todo.pop()
-            if x in seen or isinstance(x, Value) and self.find(x) is not None:
+            if x not in seen and (isinstance(x, Store) or self.find(x) is None):
+                seen.add(x)
+                todo += x.inputs
+        ready: set[Value] = set()
+        for v in self.kernel.values:
+            if v not in seen:
                 continue
-            seen.add(x)
-            order.append(x)
-            todo += x.inputs
-        for x in order:
-            if isinstance(x, Value) and self._is_ready(x, seen):
-                self.value(x)
-            elif isinstance(x, Store) or x.op == "load":
-                self._prepare_index(x, inner)
+            if v.op not in ("reduce", "scan") and all(a in self.point for a in v.axes) and all(
+                    x in ready or x not in seen for x in v.inputs):
+                ready.add(v)
+                if v.op != "const":
+                    self.value(v)
+            elif v.op == "load":
+                self._prepare_index(v)
+        for s in seen:
+            if isinstance(s, Store):
+                self._prepare_index(s)
+        if splats:
+            self._prepare_splats(seen, splats)
 
-    def _is_ready(self, v: Value, seen: set) -> bool:
-        """Can it be computed here, and is it worth it?"""
-        if v.op == "const" or not all(a in self.point for a in v.axes):
-            return False
-        todo, met = [v], set()
-        while todo:
-            x = todo.pop()
-            if x in met or self.find(x) is not None:
-                continue
-            if x.op in ("reduce", "scan"):
-                return False
-            met.add(x)
-            todo += x.inputs
-        return True
+    def _prepare_splats(self, users: Iterable[Value | Store], lanes: int) -> None:
+        """What is the same in all lanes, and used in lanes inside."""
+        for user in users:
+            for v in (user.value,) if isinstance(user, Store) else user.args:
+                if v.op != "const" and not self.lane and any(a not in self.point for a in user.axes):
+                    x = self.find(v)
+                    if x is not None and x.lanes == 1 and self.find(("splat", v)) is None:
+                        self.known["splat", v] = self.w.splat(x, lanes)
 
-    def _prepare_index(self, x: Value | Store, inner: set[str]) -> None:
+    def _prepare_index(self, x: Value | Store) -> None:
         flat, _ = flat_index(self.kernel.buffers[x.buffer], x.index)
         if not isinstance(flat, Expr):
             return

@@ -1,0 +1,83 @@
+"""A kernel with some small axes written out: each value once for each position, reductions over them as operations.
+
+What comes out is an ordinary kernel without these axes, so that no emitter needs to know about them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import product
+
+from ...ir import expr
+from ...ir.kernel import Index, Kernel, Store, Value
+from ...ir.scalar import COMBINE
+
+Positions = Mapping[str, int]
+
+
+def unroll(kernel: Kernel, axes: Iterable[str]) -> Kernel:
+    """The same kernel without these axes, whose extents are small numbers."""
+    axes = tuple(axes)
+    if not axes:
+        return kernel
+    return _Unrolled(kernel, axes).kernel()
+
+
+def size_unrolled(kernel: Kernel, axes: Iterable[str]) -> int:
+    """How many values it would have."""
+    extents = {a: kernel.axes[a] for a in axes}
+    over = [{*v.axes, *v.over} for v in kernel.values]
+    return sum(math.prod(int(n) for a, n in extents.items() if a in o) for o in over)       # type: ignore[arg-type]
+
+
+class _Unrolled:
+    def __init__(self, kernel: Kernel, axes: tuple[str, ...]):
+        self.old, self.axes = kernel, axes
+        self.values: list[Value] = []
+        self.made: dict[tuple[Value, tuple[int, ...]], Value] = {}
+
+    def kernel(self) -> Kernel:
+        for v in self.old.values:
+            for at in self._positions(a for a in v.axes if a in self.axes):
+                self.made[v, tuple(at.values())] = self._reduction(v, at) if v.op == "reduce" else self._append(self._plain(v, at))
+        stores = tuple(self._store(s, at) for s in self.old.stores
+                       for at in self._positions(a for a in s.axes if a in self.axes))
+        kept = {a: n for a, n in self.old.axes.items() if a not in self.axes}
+        return Kernel(self.old.name, kept, self.old.buffers, tuple(self.values), stores, self.old.origin)
+
+    def _positions(self, axes: Iterable[str]) -> list[dict[str, int]]:
+        axes = tuple(axes)
+        return [dict(zip(axes, at)) for at in product(*(range(int(self.old.axes[a])) for a in axes))]   # type: ignore[arg-type]
+
+    def _append(self, v: Value) -> Value:
+        self.values.append(v)
+        return v
+
+    def _at(self, v: Value, at: Positions) -> Value:
+        return self.made[v, tuple(at[a] for a in v.axes if a in self.axes)]
+
+    def _kept(self, axes: Iterable[str]) -> tuple[str, ...]:
+        return tuple(a for a in axes if a not in self.axes)
+
+    def _index(self, index: tuple[Index, ...], at: Positions) -> tuple[Index, ...]:
+        return tuple(self._at(i, at) if isinstance(i, Value) else expr.substitute(i, at) for i in index)
+
+    def _plain(self, v: Value, at: Positions) -> Value:
+        return Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer, self._index(v.index, at),
+                     v.fill, v.number, v.combine, v.over)
+
+    def _reduction(self, v: Value, at: Positions) -> Value:
+        written, looped = [a for a in v.over if a in self.axes], self._kept(v.over)
+        core, identity = COMBINE[v.combine]
+        terms = [self._at(v.args[0], {**at, **more}) for more in self._positions(written)]
+        total = terms[0] if terms else self._append(Value("const", (), (), v.dtype, number=identity(v.dtype)))
+        for t in terms[1:]:
+            total = self._append(Value(core, (total, t), tuple(a for a in self.old.axes if a in (*total.axes, *t.axes)), v.dtype))
+        if not looped:
+            return total
+        axes = tuple(a for a in total.axes if a not in looped)
+        return self._append(Value("reduce", (total,), axes, v.dtype, combine=v.combine, over=looped))
+
+    def _store(self, s: Store, at: Positions) -> Store:
+        return Store(s.buffer, self._index(s.index, at), self._at(s.value, at), self._kept(s.axes), s.mode)

@@ -1,0 +1,218 @@
+"""Choosing how a kernel runs on a CPU, from its axes: `schedule(kernel, target)` always finds a legal schedule.
+
+The axis that runs in vector lanes is chosen by a small cost model (contiguous, strided and scalar accesses, operations in lanes or not);
+the other choices follow from which axes are reduced, scanned or scattered over. What decides the order of a reduction (the vector
+axis, its lanes) depends on the kernel alone, so that results have the same bits on every machine and for any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..ir import expr
+from ..ir.errors import VerifyError
+from ..ir.expr import Dim
+from ..ir.kernel import Kernel, Store, Value
+from ..ir.scalar import CORE
+from ..ir.schedule import Rows, Schedule, Serial, independent_axes
+from ..ir.target import Target
+from . import contraction
+
+USUAL = 512                     # what a symbolic extent is taken for
+SMALL = 8                       # axes up to this extent may be written out
+MOST_WRITTEN = 600              # values of a kernel with axes written out
+WAVE = 64                       # lanes of a light kernel: four vectors of f32, whose sums hide the latency of an addition
+UNIT_ELEMENTS = 2048            # of a block of a long vector axis
+CHUNK_NANOSECONDS = 15_000      # that one thread should have to do at least
+GATHER, SCATTER = 0.8, 1.2      # an element of a strided access, in scalar additions
+VECTOR = 1 / 16
+
+
+def schedule(kernel: Kernel, target: Target) -> Schedule:
+    """A legal schedule, the best that is known."""
+    found = contraction.match(kernel)
+    if found is not None:
+        return contraction.schedule(kernel, found, target)
+    return rows(kernel) or Serial()
+
+
+def rows(kernel: Kernel) -> Rows | None:
+    """The best legal rows schedule; None if there is none."""
+    shape = _Shape(kernel)
+    best: tuple[float, Rows] | None = None
+    for unrolled in dict.fromkeys((shape.unrolled, ())):
+        for candidate in shape.candidates(unrolled):
+            cost = shape.cost(candidate)
+            if (best is None or cost < best[0]) and is_legal(candidate, kernel):
+                best = cost, candidate
+    return shape.with_grain(best[1], best[0]) if best else None
+
+
+def is_legal(candidate: Schedule, kernel: Kernel) -> bool:
+    """May the kernel run so?"""
+    try:
+        candidate.check(kernel)
+    except VerifyError:
+        return False
+    return True
+
+
+def usual(x: Dim) -> int:
+    """A size as a number, symbols taken for `USUAL`."""
+    return x if isinstance(x, int) else int(expr.evaluate(x, dict.fromkeys(expr.symbols(x), USUAL)))
+
+
+class _Shape:
+    """What scheduling needs to know of a kernel."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.extents = {a: max(1, usual(n)) for a, n in kernel.axes.items()}
+        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        self.folded = {a for v in folds for a in v.over}
+        self.scanned = {a for v in folds if v.op == "scan" for a in v.over}
+        self.reduced = {a for v in folds if v.op == "reduce" for a in v.over}
+        common = set(kernel.axes)
+        for s in kernel.stores:
+            common &= independent_axes(kernel, s)
+        for v in folds:                                       # else it would be folded again in each unit
+            common &= set(v.axes)
+        self.free = common - self.folded
+        self.unrolled = self._small_axes()
+
+    def _small_axes(self) -> tuple[str, ...]:
+        """Small axes to write out: the reduced ones first, as many as keep the kernel small."""
+        kernel, chosen = self.kernel, []
+        large = [a for a in kernel.axes if not expr.is_static(kernel.axes[a]) or self.extents[a] > SMALL]
+        if not large:
+            return ()
+        small = [a for a in kernel.axes if a not in large and a not in self.scanned and not self._is_scattered(a) and kernel.axes[a] != 0]
+        for a in sorted(small, key=lambda a: a not in self.reduced):
+            if a in self.reduced or self._is_last(a):
+                if self._written([*chosen, a]) <= MOST_WRITTEN:
+                    chosen.append(a)
+        return tuple(chosen)
+
+    def _is_scattered(self, axis: str) -> bool:
+        return any(axis in s.axes and axis not in independent_axes(self.kernel, s) for s in self.kernel.stores)
+
+    def _is_last(self, axis: str) -> bool:
+        return any(axis in x.axes and self.step(x, axis) == 1 for x in self.accesses())
+
+    def _written(self, axes: list[str]) -> int:
+        return sum(math.prod(self.extents[a] for a in axes if a in (*v.axes, *v.over)) for v in self.kernel.values)
+
+    def accesses(self) -> Iterator[Value | Store]:
+        """Loads and stores."""
+        yield from (v for v in self.kernel.values if v.op == "load")
+        yield from self.kernel.stores
+
+    def step(self, x: Value | Store, axis: str) -> int | None:
+        """Elements from one position of an axis to the next in memory; None if that is not one small number."""
+        flat: Dim = 0
+        for i, stride in zip(x.index, self.kernel.buffers[x.buffer].strides):
+            if isinstance(i, Value):
+                if axis in i.axes:
+                    return None
+                continue
+            flat = flat + stride * i
+        c = expr.coefficient(flat, axis)
+        return c if isinstance(c, int) else None
+
+    # ---- candidates -----------------------------------------------------------------------------------------------
+
+    def candidates(self, unrolled: tuple[str, ...]) -> Iterator[Rows]:
+        """A schedule for each axis that may run in lanes, and for none."""
+        axes = [a for a in self.kernel.axes if a not in unrolled]
+        for vector in (*axes, ""):
+            if vector in self.free:
+                yield self._block(vector, axes, unrolled)
+            else:
+                yield self._whole(vector, axes, unrolled)
+
+    def _whole(self, vector: str, axes: list[str], unrolled: tuple[str, ...]) -> Rows:
+        """The vector axis inside a unit."""
+        parallel = tuple(a for a in axes if a in self.free)
+        inner = self._inner([a for a in axes if a not in parallel and a != vector])
+        units = expr.product(self.kernel.axes[a] for a in parallel)
+        return Rows(units, 1, parallel, vector, (*inner, vector) if vector else inner, unrolled, self._lanes(vector))
+
+    def _block(self, vector: str, axes: list[str], unrolled: tuple[str, ...]) -> Rows:
+        """The vector axis cut among units."""
+        inside = {a for a in axes if a not in self.free} | self._transposed(vector)
+        parallel = tuple(a for a in axes if a in self.free and a != vector and a not in inside)
+        lanes = self._lanes(vector)
+        block = lanes
+        if not inside:
+            extent = self.kernel.axes[vector]
+            longest = UNIT_ELEMENTS if not isinstance(extent, int) or extent > 2 * UNIT_ELEMENTS else extent
+            block = -(-longest // lanes) * lanes
+        blocks = expr.floordiv(self.kernel.axes[vector] + block - 1, block)
+        units = blocks * expr.product(self.kernel.axes[a] for a in parallel)
+        inner = self._inner([a for a in axes if a in inside])
+        return Rows(units, 1, parallel, vector, inner, unrolled, lanes, block)
+
+    def _inner(self, axes: list[str]) -> tuple[str, ...]:
+        return (*(a for a in axes if a not in self.scanned), *(a for a in axes if a in self.scanned))
+
+    def _transposed(self, vector: str) -> set[str]:
+        """Free axes that some access runs along where the lanes do not: inside a unit, so that cache lines are used whole."""
+        out = set()
+        for x in self.accesses():
+            if vector in x.axes and self.step(x, vector) != 1:
+                out |= {a for a in self.free if a != vector and a in x.axes and self.step(x, a) == 1}
+        return out
+
+    def _lanes(self, vector: str) -> int:
+        """Several vectors at once where the arithmetic is light; no more than the axis fills."""
+        if not vector:
+            return 16
+        dear = sum(CORE[v.op].cost for v in self.kernel.values if v.op in CORE and vector in v.axes)
+        wave = WAVE if dear <= 12 else WAVE // 2 if dear <= 40 else 16
+        if isinstance(self.kernel.axes[vector], int):
+            while wave > 16 and wave // 2 >= self.extents[vector]:
+                wave //= 2
+        return wave
+
+    # ---- costs ----------------------------------------------------------------------------------------------------
+
+    def cost(self, candidate: Rows) -> float:
+        """Of the whole kernel, in scalar additions."""
+        vector, lanes = candidate.vector, candidate.lanes
+        waste = 1.0
+        if vector:
+            n = self.extents[vector]
+            waste = -(-n // lanes) * lanes / n
+        total = 0.0
+        for v in self.kernel.values:
+            points = math.prod(self.extents[a] for a in (*v.axes, *v.over))
+            if v.op == "load":
+                total += points * self._access(v, vector, GATHER, waste)
+            elif v.op in ("reduce", "scan"):
+                dear = 5.0 if v.op == "scan" and v.over == (vector,) else 1.0
+                total += points * dear * (VECTOR * waste if vector in (*v.axes, *v.over) else 1.0)
+                if vector in v.over and v.op == "reduce":
+                    total += 16.0 * math.prod(self.extents[a] for a in v.axes)
+            elif v.op != "const":
+                cost = CORE[v.op].cost if v.op in CORE else 1.0
+                total += points * cost * (VECTOR * waste if vector in v.axes else 1.0)
+        for s in self.kernel.stores:
+            points = math.prod(self.extents[a] for a in s.axes)
+            total += points * self._access(s, vector, SCATTER, waste)
+        return total + 4.0 * usual(candidate.units)
+
+    def _access(self, x: Value | Store, vector: str, apart: float, waste: float) -> float:
+        """One element of a load or a store."""
+        if not vector or vector not in x.axes:
+            return 1.0
+        if self.step(x, vector) in (1, -1):
+            return 2 * VECTOR * waste
+        return apart * waste
+
+    def with_grain(self, chosen: Rows, cost: float) -> Rows:
+        """The schedule with chunks that are worth a thread's while."""
+        size = sum(math.prod(self.extents[a] for a in x.axes) * self.kernel.buffers[x.buffer].dtype.itemsize for x in self.accesses())
+        nanoseconds = max(0.25 * cost, size / 16) / max(1, usual(chosen.units))
+        grain = max(1, min(math.ceil(CHUNK_NANOSECONDS / max(nanoseconds, 1e-3)), 1 << 30))
+        return Rows(chosen.units, grain, chosen.parallel, chosen.vector, chosen.inner, chosen.unrolled, chosen.lanes, chosen.block)
