@@ -1,0 +1,33 @@
+"""Copying graphs node by node: what the passes that emit a graph anew share.
+
+A copy keeps types, attributes and source lines as they are: nothing is inferred again, and nothing is shared that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..ir.build import GraphBuilder
+from ..ir.graph import Graph, Node, Value
+
+Emit = Callable[[Node, list[Value]], Sequence[Value]]
+
+
+def copy_inputs(graph: Graph, builder: GraphBuilder) -> list[Value]:
+    """The graph's inputs, and their notes, as inputs of the builder."""
+    builder.notes.update(graph.notes)
+    return [builder.input(v.type, v.name) for v in graph.inputs]
+
+
+def copy_node(builder: GraphBuilder, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
+    """The same operation on other operands."""
+    builder.loc = node.loc
+    return builder.append(node.op, operands, node.attrs, [r.type for r in node.results]).results
+
+
+def inline(graph: Graph, arguments: Sequence[Value], emit: Emit) -> list[Value]:
+    """The graph's outputs for other values in place of its inputs; `emit(node, operands)` writes a node and gives its results."""
+    values = dict(zip(graph.inputs, arguments))
+    for node in graph.nodes:
+        values.update(zip(node.results, emit(node, [values[v] for v in node.operands])))
+    return [values[v] for v in graph.outputs]
