@@ -56,10 +56,13 @@ def evaluate(kernel: Kernel, buffers: Mapping[str, Any], sizes: Mapping[str, int
         inside = np.broadcast_to(inside, whole).ravel()
         spot = tuple(np.broadcast_to(x, whole).ravel()[inside] for x in spots)
         value = np.broadcast_to(got[s.value], whole).ravel()[inside]
+        target = out[s.buffer]
+        if not shape:                            # NumPy assigns no array through an empty index
+            target, spot = target.reshape(1), (np.zeros(value.size, int),)
         if s.mode == "add":
-            np.add.at(out[s.buffer], spot, value)
+            np.add.at(target, spot, value)
         else:
-            out[s.buffer][spot] = value
+            target[spot] = value
     return out
 
 
