@@ -237,6 +237,8 @@ def floordiv(x: Dim, d: Dim) -> Dim:
     quotient, rest = _divide_terms(x, d)
     if rest == 0 or (is_less_equal(0, rest) and is_less(rest, d)):
         return quotient
+    if is_less(rest, 0) and is_less_equal(0, rest + d):
+        return quotient - 1
     if isinstance(rest, Expr) and len(rest.terms) == 1 and isinstance(d, int):
         ((m, c),) = rest.terms.items()
         if len(m) == 1 and c == 1 and isinstance(m[0], Quotient) and m[0].kind == "floordiv":
@@ -350,6 +352,8 @@ def _widest(x: Dim, upward: bool) -> Dim:
                 term = term * (a.high if grows else a.low)
             elif isinstance(a, Quotient) and a.kind == "mod" and isinstance(a.right, Expr):
                 term = term * (a.right - 1 if grows else 0)
+            elif isinstance(a, Quotient) and a.kind == "floordiv" and isinstance(a.right, Expr):
+                term = term * floordiv(_widest(a.left, grows), a.right)
             else:
                 term = term * Expr({(a,): 1})
         out = out + term

@@ -1,0 +1,147 @@
+"""Long reductions with few results, cut in two kernels so that several threads can share them.
+
+The first reduces each of a fixed number of pieces, the second what they gave. How many pieces there are depends on the extent
+alone, never on the number of threads, so that the bits of the result do not either.
+"""
+
+from __future__ import annotations
+
+from ..ir import expr
+from ..ir.expr import Dim, Expr
+from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
+from ..ir.scalar import COMBINE
+from .schedule import rows, usual
+
+PIECES = 64
+FEW_UNITS = 16
+LONG = 1 << 17                  # elements: below, a second kernel costs more than it gains
+
+
+def needs_split(kernel: Kernel) -> bool:
+    """Is there a long reduction that a thread would have to do alone, or nearly?"""
+    found = rows(kernel)
+    if found is None or usual(found.units) >= FEW_UNITS:
+        return False
+    return any(v.op == "reduce" and usual(expr.product(kernel.axes[a] for a in (*v.args[0].axes, *v.over) if a in kernel.axes)) >= LONG
+               for v in kernel.values)
+
+
+def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
+    """Two kernels that do what one did; None where that is not worth it, or not possible.
+
+    Not possible: a result that is used again along the reduced axes (a mean that is subtracted); that is for fusion to cut. The
+    results of the pieces are outputs of the first and inputs of the second kernel, named by the kernel.
+    """
+    if not needs_split(kernel):
+        return None
+    folds = [v for v in kernel.values if v.op == "reduce"]
+    axis = max(folds[0].over, key=lambda a: usual(kernel.axes[a]))
+    after = _after(kernel, folds)
+    if any(axis not in v.over or v.args[0] in after for v in folds) or any(v.op == "scan" for v in kernel.values):
+        return None
+    if any(axis in v.axes for v in after) or any(s.mode == "add" or s.is_scatter for s in kernel.stores):
+        return None
+    late = tuple(s for s in kernel.stores if s.value in after)
+    if any(i in after for s in kernel.stores for i in s.inputs if s not in late):
+        return None
+    return _Split(kernel, axis, folds, after, late).kernels()
+
+
+def _after(kernel: Kernel, folds: list[Value]) -> set[Value]:
+    """The reductions and what is made of them."""
+    found = set(folds)
+    for v in kernel.values:
+        if any(x in found for x in v.inputs):
+            found.add(v)
+    return found
+
+
+def pieces(extent: Dim) -> tuple[int, Dim]:
+    """How many pieces an extent is cut into, and their length, which times their number is at least the extent."""
+    if isinstance(extent, int):
+        for n in sorted(range(PIECES // 2, PIECES * 2 + 1), key=lambda n: abs(n - PIECES)):
+            if extent % n == 0:
+                return n, extent // n
+    return PIECES, expr.floordiv(extent + PIECES - 1, PIECES)
+
+
+class _Split:
+    def __init__(self, kernel: Kernel, axis: str, folds: list[Value], after: set[Value], late: tuple[Store, ...]):
+        self.kernel, self.axis, self.folds, self.after, self.late = kernel, axis, folds, after, late
+        self.count, self.length = pieces(kernel.axes[axis])
+        self.piece = next(n for n in (f"piece{k or ''}" for k in range(99)) if n not in kernel.axes)
+
+    def kernels(self) -> tuple[Kernel, Kernel]:
+        return self._first(), self._second()
+
+    def _partial(self, v: Value) -> tuple[str, tuple[Dim, ...], tuple[str, ...]]:
+        """Name, shape and axes of what the pieces give for a reduction."""
+        name = f"{self.kernel.name}_part{self.folds.index(v)}"
+        return name, (self.count, *(self.kernel.axes[a] for a in v.axes)), (self.piece, *v.axes)
+
+    def _first(self) -> Kernel:
+        axes = {self.piece: self.count, **self.kernel.axes, self.axis: self.length}
+        k = KernelBuilder(f"{self.kernel.name}_pieces", axes)
+        at = k.axis(self.piece) * self.length + k.axis(self.axis)
+        extent = self.kernel.axes[self.axis]
+        ragged = not expr.is_less(at, extent)
+        copy = _Copy(self.kernel, k, {self.axis: at}, ragged)
+        for v in self.folds:
+            x = copy.value(v.args[0])
+            if ragged:
+                x = k.select(k.lt(k.index(at), k.index(extent)), x, k.constant(COMBINE[v.combine][1](v.dtype), v.dtype))
+            name, shape, names = self._partial(v)
+            k.store(name, shape, [k.axis(a) for a in names], k.reduce(v.combine, x, v.over))
+        for s in self.kernel.stores:
+            if s not in self.late:
+                k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+        return k.build(self.kernel.origin)
+
+    def _second(self) -> Kernel:
+        kept = {a: n for a, n in self.kernel.axes.items() if any(a in v.axes for v in self.after)
+                or any(a in s.axes for s in self.late)}
+        k = KernelBuilder(f"{self.kernel.name}_whole", {**kept, self.piece: self.count})
+        copy = _Copy(self.kernel, k, {}, False)
+        for v in self.folds:
+            name, shape, names = self._partial(v)
+            x = k.load(name, shape, v.dtype, [k.axis(a) for a in names])
+            copy.made[v] = k.reduce(v.combine, x, [self.piece])
+        for s in self.late:
+            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+        return k.build(self.kernel.origin)
+
+
+class _Copy:
+    """Values of one kernel made again in another, some axes at other positions."""
+
+    def __init__(self, kernel: Kernel, k: KernelBuilder, positions: dict[str, Dim], ragged: bool):
+        self.kernel, self.k, self.positions, self.ragged = kernel, k, positions, ragged
+        self.made: dict[Value, Value] = {}
+
+    def index(self, entries: tuple[Index, ...]) -> list[Index]:
+        return [self.value(i) if isinstance(i, Value) else expr.substitute(i, self.positions) for i in entries]
+
+    def value(self, v: Value) -> Value:
+        todo = [v]
+        while todo:
+            x = todo[-1]
+            missing = [a for a in x.inputs if a not in self.made]
+            todo += missing
+            if not missing:
+                todo.pop()
+                if x not in self.made:
+                    self.made[x] = self._again(x)
+        return self.made[v]
+
+    def _again(self, v: Value) -> Value:
+        k = self.k
+        if v.op == "load":
+            shape = self.kernel.buffers[v.buffer].shape
+            moved = self.ragged and any(isinstance(i, Expr) and expr.symbols(i) & set(self.positions) for i in v.index)
+            fill = 0 if moved and v.fill is None else v.fill
+            return k.load(v.buffer, shape, v.dtype, self.index(v.index), fill)
+        if v.op == "const":
+            return k.constant(v.number, v.dtype)
+        if v.op == "index":
+            return k.index(self.index(v.index)[0])          # type: ignore[arg-type]
+        return k.apply(v.op, tuple(self.made[a] for a in v.args), v.dtype)
