@@ -1,0 +1,82 @@
+"""The native runner from Python: `run` interprets step records on a frame, `bind` makes a builtin of a program.
+
+The builtin takes integers (pointers and sizes), copies a template frame onto its stack, and runs: two programs, or two calls of
+one, may run at once. It keeps the interpreter's lock for short programs and releases it for longer ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from functools import cache as once
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import jit, link, runner, threads
+
+_METH_FASTCALL = 0x80                    # CPython's stable interface, Include/methodobject.h
+_MESSAGE = b"a bound program takes a pointer per input and output, then its sizes and its memory, as integers"
+
+
+class Runner(NamedTuple):
+    """The addresses of the runner's functions, and the table of CPython functions that its builtin reads."""
+
+    run: Callable[[int, int, int, int], int]
+    run_alone: Callable[[int, int, int, int], int]       # the same, keeping the interpreter's lock
+    region: Callable[[int, int, int, int, int, int], None]
+    call: int
+    table: np.ndarray
+    time: int
+
+
+class _MethodDefinition(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+
+
+@once
+def load() -> Runner:
+    """The runner, compiled for this machine if it was not yet."""
+    architecture = os.uname().machine if hasattr(os, "uname") else "x86_64"
+    bytes_header = bytes.__basicsize__ - 1
+    functions = jit.compile_texts([(runner.text(architecture, bytes_header), 2, 2)])[0]
+    threads.calibrate(ctypes.PYFUNCTYPE(None, ctypes.c_int64)(functions["pause"]))
+    threads.pool()
+    word = ctypes.c_int64
+    time = link.address_of("time")
+    python = [ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in runner.PYTHON_FUNCTIONS]
+    message = ctypes.cast(ctypes.c_char_p(_MESSAGE), ctypes.c_void_p).value
+    return Runner(
+        ctypes.CFUNCTYPE(word, word, word, word, word)(functions["run"]),
+        ctypes.PYFUNCTYPE(word, word, word, word, word)(functions["run"]),
+        ctypes.CFUNCTYPE(None, word, word, word, word, word, word)(functions["region"]),
+        functions["call"],
+        np.array([*python, id(None), id(TypeError), message, time], np.int64),
+        time,
+    )
+
+
+@once
+def _definition() -> _MethodDefinition:
+    return _MethodDefinition(b"program", load().call, _METH_FASTCALL, b"A compiled program, bound to its memory.")
+
+
+def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, releases_lock: bool) -> Callable[..., None]:
+    """A builtin that puts its integer arguments after the header of a copy of `frame` and runs `code`.
+
+    Code and frame are copied into the bytes object that is the builtin's `self`, so that it owns all that it needs.
+    """
+    native = load()
+    header = np.zeros(runner.BOUND_HEADER, np.int64)
+    header[runner.BOUND_CODE] = runner.BOUND_HEADER
+    header[runner.BOUND_FRAME] = runner.BOUND_HEADER + len(code)
+    header[runner.BOUND_WORDS] = len(frame)
+    header[runner.BOUND_ARGUMENTS] = arguments
+    header[runner.BOUND_RELEASES] = releases_lock
+    header[runner.BOUND_POOL] = threads.cell_address()
+    header[runner.BOUND_TABLE] = native.table.ctypes.data
+    owner = np.concatenate([header, np.asarray(code, np.int64), frame]).tobytes()
+    make: Any = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    return make(ctypes.addressof(_definition()), owner, None)
