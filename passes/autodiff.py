@@ -7,41 +7,35 @@ have their rules in region_gradients.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from typing import Any
 
 from ..ir.build import GraphBuilder
-from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.location import Location
 from ..ir.ops.namespace import F
 from ..ir.types import TensorType
-from .copying import copy_inputs, copy_node, inline
+from .copying import assume_equal, copy_inputs, copy_node, inline
 from .dce import dce
 from .flow import dependents
 from .region_gradients import PULL, no_derivative, with_states
 
-Decide = Callable[[Dim, Dim], bool]
 
-
-def expand_gradients(graph: Graph, decide_equal: Decide | None = None) -> Graph:
-    """The graph with every `gradient` node replaced by what it stands for, dead nodes removed.
-
-    `decide_equal` is asked whether two symbolic sizes are equal where their expressions differ (the trace's guards know).
-    """
+def expand_gradients(graph: Graph) -> Graph:
+    """The graph with every `gradient` node replaced by what it stands for, dead nodes removed."""
     if not has_gradients(graph):
         return graph
-    writer = GradientWriter(graph.name, decide_equal)
+    writer = GradientWriter(graph.name)
     with interpreting(writer):
         outputs = writer.inline(graph, copy_inputs(graph, writer))
     return dce(writer.build(outputs))
 
 
-def differentiate(graph: Graph, wrt: Sequence[int], decide_equal: Decide | None = None) -> Graph:
+def differentiate(graph: Graph, wrt: Sequence[int]) -> Graph:
     """The joint graph: inputs and a cotangent for each inexact output → outputs and the gradients for the inputs `wrt`."""
-    writer = GradientWriter(f"{graph.name}_joint", decide_equal)
+    writer = GradientWriter(f"{graph.name}_joint")
     with interpreting(writer):
         inputs = copy_inputs(graph, writer)
         outputs = writer.inline(graph, inputs)
@@ -58,9 +52,10 @@ def has_gradients(graph: Graph) -> bool:
 class GradientWriter(GraphBuilder):
     """A graph builder that differentiates what it has written so far."""
 
-    def __init__(self, name: str, decide_equal: Decide | None = None):
+    decide_equal = staticmethod(assume_equal)
+
+    def __init__(self, name: str):
         super().__init__(name)
-        self.decide_equal = decide_equal
         self.states: dict[Node, tuple[Value, ...]] = {}          # of a loop: its carried values at the start of each turn, stacked
 
     def emit(self, node: Node, operands: list[Value]) -> Sequence[Value]:
@@ -71,7 +66,7 @@ class GradientWriter(GraphBuilder):
             return self.pull([(output, cotangent)], wrt)
         if not node.regions:
             return copy_node(self, node, operands)
-        attrs = {k: expand_gradients(a, self.decide_equal) if isinstance(a, Graph) else a for k, a in node.attrs.items()}
+        attrs = {k: expand_gradients(a) if isinstance(a, Graph) else a for k, a in node.attrs.items()}
         self.loc = node.loc
         types = [r.type for r in node.results]
         return self.loop(operands, attrs, types) if node.op is F.loop else self.append(node.op, operands, attrs, types).results
@@ -91,7 +86,7 @@ class GradientWriter(GraphBuilder):
 
     def region(self, name: str) -> GradientWriter:
         """A writer for a region."""
-        return GradientWriter(name, self.decide_equal)
+        return GradientWriter(name)
 
     def input(self, type: TensorType, name: str, note: str = "") -> Value:
         """A further input, under a name of its own."""

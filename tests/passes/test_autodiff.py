@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from braze.ir.build import GraphBuilder
 from braze.ir.errors import GradientError
 from braze.ir.expr import symbol
