@@ -1,8 +1,8 @@
-"""How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative, lowering class.
+"""How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative and lowering.
 
-Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A rule that a kind
-supplies is a function of the declaration; an op overrides only what is special. Everything else in Braze (tensor methods, tests,
-tables of the docs) is derived from these objects.
+Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A rule that a
+kind supplies is a function of the declaration; an op overrides only what is special. Everything else in Braze (tensor methods,
+tests, tables of the docs) is derived from these objects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import expr
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, GradientError, ShapeError
 from ..expr import Dim, Expr
 from ..interpreter import _current, _default
 from ..types import COMPLEX, DTYPES, FLOATS, INTEGERS, DType, TensorType, bool_, float32
@@ -27,14 +27,15 @@ BITS = (bool_, *INTEGERS)
 class Op:
     """One operation, with everything that is known about it. Called like a function, it runs in the current interpreter."""
 
-    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "pull", "lower",
-                 "decompose", "domain", "samples", "source", "doc", "parameters", "results")
+    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "pull",
+                 "lower", "decompose", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
 
     def __init__(self, name: str, kind: str, **fields: Any):
         self.name, self.kind = name, kind
         for slot in self.__slots__[2:]:
             setattr(self, slot, fields.pop(slot, None))
         self.traits = frozenset(self.traits or ())
+        self.parameters = self.parameters or ()
         if fields:
             raise TypeError(f"op {name}: unknown fields {sorted(fields)}")
 
@@ -47,6 +48,28 @@ class Op:
         if self.kind != "pointwise":
             return out
         return tuple(None if c is None else sum_to(c, x.shape) for c, x in zip(out, operands))
+
+    def pushforward(self, tangents: Sequence[Any], y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """The tangent of the result y from the operands' tangents (None: zero); None where none flows."""
+        if all(t is None for t in tangents) or not y.dtype.is_inexact:
+            return None
+        if self.jvp is not None:
+            return self.jvp(tangents, y, *operands, **attrs)
+        if self.kind == "pointwise" or "elementwise" in self.traits:
+            return _push_elementwise(self, tangents, y, operands, attrs)
+        if "linear" in self.traits:
+            return _push_linear(self, tangents, operands, attrs)
+        if "bilinear" in self.traits:
+            return _push_bilinear(self, tangents, operands, attrs)
+        raise GradientError(f"{self.name} has no forward derivative")
+
+    @property
+    def defaults(self) -> frozenset[str]:
+        """The parameters that may be left out."""
+        if self._defaults is None:
+            given = inspect.signature(self.evaluate).parameters
+            self._defaults = frozenset(p for p in self.parameters if p in given and given[p].default is not inspect.Parameter.empty)
+        return self._defaults
 
     @property
     def is_differentiable(self) -> bool:
@@ -88,7 +111,7 @@ def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim,
             if isinstance(size, int) and size == 1:
                 size = d
             elif not same_size(size, d):
-                raise ShapeError(f"{name}: shapes {' and '.join(show_shape(s) for s in shapes)} do not broadcast: {size} against {d}; "
+                raise ShapeError(f"{name}: shapes {' and '.join(map(show_shape, shapes))} do not broadcast: {size} against {d}; "
                                  f"sizes must be equal or 1, counted from the right")
         out.append(size)
     return tuple(out)
@@ -126,11 +149,39 @@ def sum_to(x: Any, shape: tuple[Dim, ...]) -> Any:
     return x if x.shape == shape else F.reshape(x, shape=shape)
 
 
+# ---- forward derivatives that follow from the declaration ------------------------------------------------------------
+
+
+def _push_elementwise(op: Op, tangents: Sequence[Any], y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """The reverse rule applied element by element; for complex numbers it multiplies by the conjugate of the derivative."""
+    total = None
+    for n, t in enumerate(tangents):
+        if t is None:
+            continue
+        part = op.vjp(_conjugate(t), y, *operands, **attrs)[n]
+        if part is not None:
+            total = _conjugate(part) if total is None else total + _conjugate(part)
+    return total if total is None or total.shape == y.shape else F.broadcast_to(total, shape=y.shape)
+
+
+def _conjugate(x: Any) -> Any:
+    return F.conj(x) if x.dtype.kind == "c" else x
+
+
+def _push_linear(op: Op, tangents: Sequence[Any], operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """The op itself on the tangents; what is no number of ours (an index) stays."""
+    moved = [x if not x.dtype.is_inexact else F.zeros_like(x) if t is None else t for t, x in zip(tangents, operands)]
+    return op(*moved, **attrs)
+
+
+def _push_bilinear(op: Op, tangents: Sequence[Any], operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    (s, t), (x, y) = tangents, operands
+    if s is None or t is None:
+        return op(x, t, **attrs) if s is None else op(s, y, **attrs)
+    return op(s, y, **attrs) + op(x, t, **attrs)
+
+
 # ---- kinds -----------------------------------------------------------------------------------------------------------
-
-
-def _first_line(source: str | None) -> str:
-    return source or ""
 
 
 def _arity(evaluate: Callable[..., Any]) -> int:
@@ -140,7 +191,8 @@ def _arity(evaluate: Callable[..., Any]) -> int:
 def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
               scalar: Callable[..., Any] | None = None, result: str = "same", traits: Sequence[str] = (),
               domain: Any = None, source: str = "", doc: str = "", arity: int | None = None, samples: Any = None,
-              infer: Callable[..., Any] | None = None, parameters: tuple[str, ...] = ()) -> Op:
+              infer: Callable[..., Any] | None = None, parameters: tuple[str, ...] = (),
+              jvp: Callable[..., Any] | None = None) -> Op:
     """Element by element with broadcasting. `scalar(s, *x)` expands it in the scalar core (default: the member of its name)."""
     arity = _arity(evaluate) if arity is None else arity
 
@@ -150,13 +202,13 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
 
     return F.declare(name, Op(
         name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise, vjp=vjp,
-        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, domain=domain,
+        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, domain=domain, jvp=jvp,
         source=source, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
               lower: Callable[..., Any] | None = None, result: Callable[[DType], DType] | None = None,
-              traits: Sequence[str] = (), source: str = "", doc: str = "") -> Op:
+              traits: Sequence[str] = (), source: str = "", doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:
     """Removes `axes`. `lower(k, x, over, positions)` says it in kernel IR (default: `k.reduce(name, x, over)`)."""
 
     def infer(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
@@ -165,27 +217,31 @@ def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
         return (TensorType(shape, result(x.dtype) if result else x.dtype, x.device),)
 
-    return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp,
+    return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp, jvp=jvp,
                               lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)),
                               traits=traits, source=source, doc=doc, parameters=("axes",), results=1))
 
 
 def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = NUMBERS,
-         vjp: Callable[..., Any] | None = None, traits: Sequence[str] = (), doc: str = "") -> Op:
+         vjp: Callable[..., Any] | None = None, traits: Sequence[str] = (), doc: str = "",
+         jvp: Callable[..., Any] | None = None) -> Op:
     """Cumulative along `axis`, inclusive; from the end when `reverse`."""
     return F.declare(name, Op(name, "scan", arity=1, dtypes=tuple(dtypes), evaluate=evaluate,
-                              infer=lambda types, attrs: (types[0],), vjp=vjp, scalar=combine, traits=traits, doc=doc,
+                              infer=lambda types, attrs: (types[0],), vjp=vjp, jvp=jvp, scalar=combine, traits=traits, doc=doc,
                               parameters=("axis", "reverse"), results=1))
 
 
 def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
          vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1, traits: Sequence[str] = ("linear",),
-         doc: str = "") -> Op:
-    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where: `read(n, index, inside=None, fill=0)`
-    is operand n at an index of expressions, or `fill` where the expression condition list `inside` [(low, e, high)] fails."""
+         doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:
+    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where.
+
+    `read(n, index, inside=None, fill=0)` is operand n at an index of expressions, or `fill` where one of the conditions
+    `inside`, [(e, high)] for 0 <= e < high, fails.
+    """
     return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
-                              infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, traits=traits, doc=doc,
-                              parameters=parameters, results=1))
+                              infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp, traits=traits,
+                              doc=doc, parameters=parameters, results=1))
 
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,

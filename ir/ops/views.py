@@ -10,7 +10,7 @@ from .. import expr
 from ..errors import ShapeError
 from ..expr import Dim
 from ..types import TensorType
-from .declare import same_size, show_shape, sum_to, view
+from .declare import composite, same_size, show_shape, sum_to, view
 from .namespace import F
 
 
@@ -163,6 +163,8 @@ def _infer_pad(types, low, high, value):
 
 
 def _evaluate_pad(xp, x, low, high, value):
+    if not low:
+        return x
     keep = tuple(slice(max(0, -a), n - max(0, -b)) for a, b, n in zip(low, high, x.shape))
     return xp.pad(x[keep], [(max(0, a), max(0, b)) for a, b in zip(low, high)], constant_values=value)
 
@@ -274,3 +276,25 @@ def _windows_vjp(g, y, x, size, step):
 
 windows = view("windows", _evaluate_windows, infer=_infer_windows, pull=_pull_windows, parameters=("size", "step"), vjp=_windows_vjp,
                doc="[..., H, W] to [..., h, w, *size]: all windows over the last dimensions, every `step`-th (pooling).")
+
+
+@composite
+def update_slice(x, value, start, step):
+    """x with `value` written from `start`, every `step`-th place."""
+    rank = len(x.shape)
+    shape = value.shape
+    if any(s != 1 for s in step):
+        value = F.dilate(value, step=step)
+    high = tuple(d - a - n for d, a, n in zip(x.shape, start, value.shape))
+    mask = None
+    for axis in range(rank):
+        if isinstance(start[axis], int) and start[axis] == 0 and shape[axis] == x.shape[axis]:
+            continue
+        at = F.iota(size=x.shape[axis]) - start[axis]
+        inside = F.logical_and(F.greater_equal(at, 0), F.less(at, (shape[axis] - 1) * step[axis] + 1))
+        if step[axis] != 1:
+            inside = F.logical_and(inside, F.equal(F.remainder(at, step[axis]), 0))
+        inside = F.reshape(inside, shape=tuple(x.shape[axis] if i == axis else 1 for i in range(rank)))
+        mask = inside if mask is None else F.logical_and(mask, inside)
+    value = F.pad(value, low=start, high=high, value=0.0)
+    return value if mask is None else F.where(mask, value, x)
