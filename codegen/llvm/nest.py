@@ -7,7 +7,7 @@ on extents and on the schedule alone: lane by lane, long float sums in blocks of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...ir import expr
@@ -18,6 +18,7 @@ from ...ir.types import uint8
 from . import scalar
 from .body import Scope
 from .sweeps import Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
+from .tiles import SIDE, read_tile, transposed_loads, write_tile
 from .writer import Index, X
 
 BLOCK = 4096                     # float sums start anew after so many elements, so that rounding errors do not pile up
@@ -97,8 +98,12 @@ class Nest:
         """Room for one element (a vector of them, if the lanes are bound already) for each position of the axis."""
         each = scope.lanes if scope.lane and scope.lane in v.axes else 1
         padded = expr.floordiv(self.kernel.axes[axis] + 2 * self.lanes - 1, self.lanes) * self.lanes * each
-        self.kept[v] = (axis, self.scratch_bytes)
-        self.scratch_bytes = self.scratch_bytes + expr.floordiv(padded * v.dtype.itemsize + 63, 64) * 64
+        self.kept[v] = (axis, self._reserve(padded * v.dtype.itemsize))
+
+    def _reserve(self, size: Dim) -> Dim:
+        """The place of so many fresh bytes of scratch."""
+        start, self.scratch_bytes = self.scratch_bytes, self.scratch_bytes + expr.floordiv(size + 63, 64) * 64
+        return start
 
     def _kept_place(self, scope: Scope, v: Value) -> X:
         axis, start = self.kept[v]
@@ -175,11 +180,13 @@ class Nest:
         """One position after the other."""
         scans = self._scans(scope, axis, items)
         scope.prepare(sources(items))
+        tiled = self._tiled(scope, axis, items)
         accumulators = self._accumulators(scope, items, axis)
         carried = [self._identity(scope, v, scope.lanes if scope.varies(v) else 1) for v in scans]
 
-        def turn(i: Index, *state: X) -> tuple:
+        def turn(i: Index, *state: X, known: Mapping[Value, X] | None = None) -> tuple:
             inner = scope.enter({axis: i})
+            inner.known.update(known or {})
             self._read_kept(inner, items, axis)
             after = []
             for v, carry in zip(scans, state[len(accumulators):]):
@@ -189,8 +196,32 @@ class Nest:
             return (*self._fold(inner, items, state[:len(accumulators)]), *after)
 
         extent = self.kernel.axes[axis]
-        results, _ = self._blocked(scope, items, 0, scope.index(extent), 1, BLOCK_PLAIN, extent, turn, accumulators, carried)
+        start: Index = self._tiles(scope, axis, tiled, turn) if tiled else 0
+        results, _ = self._blocked(scope, items, start, scope.index(extent), 1, BLOCK_PLAIN, extent, turn, accumulators, carried)
         return self._spread(results, items)
+
+    def _tiled(self, scope: Scope, axis: str, items: Sequence[Item]) -> list[Value]:
+        """The loads that are transposed by tiles; a loop that carries something goes on one by one."""
+        wanted = needed(items, lambda v: scope.find(v) is not None)
+        if any(isinstance(i, Value) for i in items) or any(v.op == "scan" for v in wanted):
+            return []
+        return transposed_loads(scope, axis, [v for v in self.kernel.values if v in wanted])
+
+    def _tiles(self, scope: Scope, axis: str, loads: Sequence[Value], turn: Callable[..., Any]) -> Index:
+        """The turns of a plain loop that fill whole tiles; where they end."""
+        w = scope.w
+        places = {v: w.at(self.scratch, scope.index(self._reserve(SIDE * scope.lanes * v.dtype.itemsize)), uint8) for v in loads}
+        extent = scope.index(self.kernel.axes[axis])
+        whole = w.sub(extent, w.mod(extent, SIDE))
+
+        def whole_tile(first: Index) -> None:
+            here = scope.enter({axis: first})
+            for v, place in places.items():
+                write_tile(here, v, place)
+            w.loop(0, SIDE, 1, lambda k: turn(w.add(first, k), known={v: read_tile(scope, v, p, k) for v, p in places.items()}))
+
+        w.loop(0, whole, SIDE, whole_tile)
+        return whole
 
     def _lane_loop(self, scope: Scope, axis: str, items: Sequence[Item]) -> list[X | None]:
         """A vector of positions a turn; what is left over in one masked turn."""
