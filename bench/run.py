@@ -1,0 +1,154 @@
+"""The benchmark: each workload in each framework, each in a process of its own, interleaved; then start and overheads.
+
+`python bench/run.py [--quick] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as Markdown and
+JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if it isn't this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ceilings
+import numpy as np
+import overhead
+import start
+from frameworks import FRAMEWORKS
+from processes import Answer, ask, environment, interpreter, is_installed, pin
+from report import duration, markdown
+from results import FOLDER, Cell, Results, Row, current_commit
+from workload import compute_reference
+from workloads import WORKLOADS
+
+PROCESSES, SECONDS = 5, 0.7
+QUICK_PROCESSES, QUICK_SECONDS = 2, 0.2
+
+
+def run(options: argparse.Namespace) -> Results:
+    """Everything that the options ask for."""
+    frameworks = installed(options.frameworks)
+    results = describe(options)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.only:
+            results.rows[name] = Row(WORKLOADS[name].title, WORKLOADS[name].bytes, WORKLOADS[name].flops)
+            np.savez(reference_file(Path(folder), name), *compute_reference(WORKLOADS[name]))
+        for turn in range(options.processes):
+            results.ceilings = results.ceilings.raised_to(ceilings.measure(options.threads))
+            for name in options.only:
+                measure_turn(results.rows[name], name, rotated(frameworks, turn), Path(folder), options)
+    if options.workloads_only:
+        return results
+    names = [name for name in start.PROGRAMS if name in frameworks or name == "numpy"]
+    results.starts = start.measure(names, options.processes, options.threads)
+    packages = {"numpy", *(FRAMEWORKS[name].package for name in frameworks)}
+    libraries = [name for name in overhead.LIBRARIES if name in packages]
+    results.overheads = overhead.measure(libraries, options.processes, options.seconds / 3, options.threads)
+    return results
+
+
+def installed(names: list[str]) -> list[str]:
+    """The frameworks that can be imported; says which can't."""
+    found = [name for name in names if is_installed(FRAMEWORKS[name].package, interpreter(FRAMEWORKS[name].is_peer))]
+    for name in names:
+        if name not in found:
+            print(f"{name} left out: not installed (PEERS_PYTHON may name an interpreter that has it)", file=sys.stderr)
+    return found
+
+
+def describe(options: argparse.Namespace) -> Results:
+    """A run without its measurements: when and where it takes place."""
+    pin(options.threads)
+    return Results(
+        when=time.strftime("%Y-%m-%d %H:%M"),
+        commit=current_commit(),
+        processor=ceilings.processor(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        threads=options.threads,
+        processes=options.processes,
+        ceilings=ceilings.Ceilings(0.0, 0.0),
+    )
+
+
+def measure_turn(row: Row, name: str, frameworks: list[str], folder: Path, options: argparse.Namespace) -> None:
+    """One process for each framework that hasn't failed on this workload yet."""
+    for framework in frameworks:
+        cell = row.cells.setdefault(framework, Cell())
+        if cell.failure is not None:
+            continue
+        env = environment(options.threads, folder / "cache" / framework / name)
+        limits = "--seconds", str(options.seconds), "--threads", str(options.threads)
+        python = interpreter(FRAMEWORKS[framework].is_peer)
+        answer = ask(
+            python, "worker.py", framework, name, "--reference", str(reference_file(folder, name)), *limits, env=env
+        )
+        record(cell, answer, WORKLOADS[name].tolerance)
+        print(f"{name:14} {framework:15} {cell.failure or duration(cell.seconds[-1])}", file=sys.stderr)
+
+
+def record(cell: Cell, answer: Answer, tolerance: float) -> None:
+    """Add what a process answered; a wrong result is a failure."""
+    if "error" in answer and "seconds" not in answer:
+        cell.failure = answer["error"]
+        return
+    cell.seconds.append(answer["seconds"])
+    cell.first_seconds.append(answer["first_seconds"])
+    cell.import_seconds.append(answer["import_seconds"])
+    cell.memory_bytes.append(answer["memory_bytes"])
+    cell.error = max(cell.error, answer["error"])
+    cell.version = answer["version"]
+    if not cell.error <= tolerance:
+        cell.failure = f"wrong: off by {cell.error:.1e} of the largest magnitude, where {tolerance:.0e} is allowed"
+
+
+def reference_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npz"
+
+
+def rotated(names: list[str], turn: int) -> list[str]:
+    """Another order each turn, so that none always follows the same neighbour."""
+    shift = turn % max(1, len(names))
+    return names[shift:] + names[:shift]
+
+
+def store(results: Results, folder: Path) -> Path:
+    """Write the JSON and the Markdown; their names begin with the time, so that the last is the latest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{results.when.replace('-', '').replace(':', '').replace(' ', '-')}-{results.commit.rstrip('+')}"
+    (folder / f"{stem}.json").write_text(results.to_json() + "\n", encoding="utf-8")
+    file = folder / f"{stem}.md"
+    file.write_text(markdown(results), encoding="utf-8")
+    return file
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Options of a run; `--quick` is fewer processes and shorter measurements of the same sizes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROCESSES} processes of {QUICK_SECONDS} s each")
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS), metavar="NAME")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--workloads-only", action="store_true", help="leave out cold start and overheads")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
+    options = parser.parse_args(arguments)
+    options.processes = options.processes or (QUICK_PROCESSES if options.quick else PROCESSES)
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    return options
+
+
+def main() -> None:
+    options = parse()
+    results = run(options)
+    print(markdown(results))
+    print(f"stored in {store(results, options.output)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
