@@ -64,7 +64,7 @@ def cast(x: Any, to: DType) -> Any:
         info = np.iinfo(to.numpy)
         low, high = float(info.min), float(info.max)
         inside = np.clip(np.nan_to_num(wide, nan=0.0, posinf=high, neginf=low), low, np.nextafter(high + 1, 0))
-        return np.where(wide > high, info.max, np.where(wide < low, info.min, inside.astype(to.numpy))).astype(to.numpy)
+        return np.where(wide >= high, info.max, np.where(wide <= low, info.min, inside.astype(to.numpy))).astype(to.numpy)
     if to.kind == "b":
         return x != 0
     return x.astype(to.numpy)

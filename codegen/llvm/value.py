@@ -13,12 +13,12 @@ Index = Union[int, "X"]
 
 
 class X:
-    """A value in a function: its `type` and `name`, which is a register or a constant. Operators write instructions."""
+    """A value in a function: its `type` and `name`. Operators write instructions. A constant knows its `number`."""
 
-    __slots__ = ("w", "type", "name")
+    __slots__ = ("w", "type", "name", "number")
 
-    def __init__(self, w: Function, type: Type, name: str):
-        self.w, self.type, self.name = w, type, name
+    def __init__(self, w: Function, type: Type, name: str, number: Any = None):
+        self.w, self.type, self.name, self.number = w, type, name, number
 
     @property
     def lanes(self) -> int:

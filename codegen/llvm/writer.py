@@ -94,11 +94,11 @@ class Function(Memory):
 
     def constant(self, number: Any, t: Type) -> X:
         """A number as a value, in each lane."""
-        return X(self, t, literal(number, t))
+        return X(self, t, literal(number, t), number)
 
     def lift(self, x: Any, like: Type = INDEX) -> X:
         """x itself, or a Python number as a constant of a type."""
-        return x if isinstance(x, X) else X(self, like, literal(x, like))
+        return x if isinstance(x, X) else X(self, like, literal(x, like), x)
 
     def number(self, n: Any, d: DType, lanes: int = 1) -> X:
         """A number of a dtype, in each lane."""

@@ -1,0 +1,52 @@
+"""16-bit floats: they live in memory, arithmetic happens in float32 and rounds back once, to nearest and ties to even.
+
+bfloat16 is converted by integer arithmetic: without AVX512-BF16 LLVM calls a library function for it, and with it the instruction
+flushes subnormals to zero.
+"""
+
+from __future__ import annotations
+
+from .value import X
+from .writer import Function
+
+
+def widen(w: Function, x: X) -> X:
+    """A half or bfloat as float32, exactly; other floats as they are."""
+    if x.type.element == "half":
+        return w.convert("fpext", x, "float")
+    if x.type.element == "bfloat":
+        wide = w.convert("zext", w.bits_of(x), "i32") << 16
+        return w.convert("bitcast", wide, "float")
+    return x
+
+
+def round_to(w: Function, x: X, element: str) -> X:
+    """A float32 or float64 rounded to a 16-bit element, or x itself if it already has the element asked for."""
+    if x.type.element == element:
+        return x
+    if element == "half":
+        return w.convert("fptrunc", _to_odd(w, x) if x.type.element == "double" else x, "half")
+    if x.type.element == "double":
+        x = w.convert("fptrunc", x, "float")
+    return _to_bfloat(w, x)
+
+
+def _to_bfloat(w: Function, x: X) -> X:
+    bits = w.bits_of(x)
+    odd = w.binary("lshr", bits, 16) & 1
+    rounded = w.convert("trunc", w.binary("lshr", bits + 0x7FFF + odd, 16), "i16")
+    quiet = w.select(w.compare("uno", x, x), w.constant(0x7FC0, rounded.type), rounded)
+    return w.convert("bitcast", quiet, "bfloat")
+
+
+def _to_odd(w: Function, x: X) -> X:
+    """float64 to float32 so that a further rounding is as if there had been only one: what is cut off sticks to the last bit."""
+    bits, cut = w.bits_of(x), (1 << 29) - 1
+    sticky = w.select(w.compare("ne", bits & cut, 0), w.constant(1 << 29, bits.type), 0)
+    kept = w.convert("bitcast", (bits & ~cut) | sticky, "double")
+    return w.convert("fptrunc", kept, "float")
+
+
+def is_narrow(x: X) -> bool:
+    """Is it a half or a bfloat?"""
+    return x.type.element in ("half", "bfloat")
