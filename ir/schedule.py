@@ -83,7 +83,15 @@ class Rows(Schedule):
 
 @dataclass(frozen=True)
 class Contraction(Schedule):
-    """A sum over `k` of mul(A[g, i, k], B[g, k, j]) on a register tile of `rows` x `vectors`, with prologues and an epilogue."""
+    """A sum over `k` of mul(A[g, i, k], B[g, k, j]), with prologues and an epilogue; the axes of each group outermost first.
+
+    `variant` "tile": a register tile of `rows` x `vectors` of `lanes` runs over `depth` of K at a time. A unit is a `block` of rows
+    by a number of `panels` of columns; the last `i_flat` axes of I, flattened, are the rows, the last `k_flat` of K are what a depth is
+    taken from, the last of J is cut into panels; the axes before them are loops. A is read in place (`left` "direct") or copied,
+    in lanes along K ("rows") or along I ("columns"); B is packed, in lanes along J ("columns") or along K and transposed ("rows"),
+    again for each unit or, where it `keeps`, once for units that follow each other.
+    "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J or along K, `vectors` at a time.
+    """
 
     g: tuple[str, ...] = ()
     i: tuple[str, ...] = ()
@@ -91,8 +99,28 @@ class Contraction(Schedule):
     k: tuple[str, ...] = ()
     rows: int = 14
     vectors: int = 2
-    depth: int = 256                 # of K that is packed at once
-    panel: int = 168                 # rows of A that are packed at once
+    lanes: int = 16
+    depth: int = 256
+    block: int = 112
+    panels: int = 32
+    i_flat: int = 1
+    k_flat: int = 1
+    left: str = "rows"
+    right: str = "columns"
+    keeps: bool = False
+    variant: str = "tile"
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        named = [*self.g, *self.i, *self.j, *self.k]
+        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        if len(folds) != 1 or set(folds[0].over) != set(self.k) or len(set(named)) != len(named) or not self.j:
+            raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
+        if min(self.rows, self.vectors, self.depth, self.panels) < 1 or self.block % self.rows:
+            raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of {self.block}")
+        if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
+            raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with others")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,271 @@
+"""LLVM source of a contraction: loops over blocks around the register tile, with the prologues in its packing and the epilogue on C.
+
+A unit is a block of rows by a block of panels of one batch. What decides the order of a sum (the depths of K) does not depend on how
+units are cut among threads. Contractions of few rows, which are bound by reading B, are in `contraction_few.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...ir import expr
+from ...ir.expr import Dim, coefficient, product
+from ...ir.kernel import Kernel, Value
+from ...ir.schedule import Contraction, Source
+from ...ir.target import Target
+from ...ir.types import DType, bfloat16, float16, float32
+from . import scalar
+from .body import Scope, flat_index, open_entry
+from .contraction_packing import Operand, copy_columns, copy_rows, pack_columns, pack_rows
+from .parts import Part, extent_of, positions, unsigned
+from .tile import Tile, emit_tile
+from .types import INDEX, POINTER
+from .writer import Function, Index, Module, X
+
+LANES = 16
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The parts of a kernel that is a contraction: `total` is the sum of `left` times `right`, computed in `dtype`."""
+
+    total: Value
+    left: Value
+    right: Value
+    dtype: DType
+
+
+def operands(kernel: Kernel, s: Contraction) -> Operands:
+    """Which values of the kernel the schedule speaks of."""
+    total = next(v for v in kernel.values if v.op == "reduce")
+    a, b = total.args[0].args
+    if not set(s.j) & set(b.axes):
+        a, b = b, a
+    return Operands(total, a, b, float32 if total.dtype in (float16, bfloat16) else total.dtype)
+
+
+def seed_total(scope: Scope, o: Operands, x: X) -> None:
+    """Let the epilogue find the sum."""
+    scope.known[o.total] = x if o.dtype is o.total.dtype else scalar.emit(scope.w, "cast", (x,), o.dtype, o.total.dtype)
+
+
+def emit_contraction(kernel: Kernel, s: Contraction, target: Target) -> Source:
+    """The text of a contraction kernel for a target."""
+    s.check(kernel)
+    if s.variant != "tile":
+        from .contraction_few import emit_few_rows
+
+        return emit_few_rows(kernel, s)
+    return Tiled(kernel, s).source()
+
+
+class Tiled:
+    """One kernel on the register tile; the methods write one function or one loop level each."""
+
+    def __init__(self, kernel: Kernel, s: Contraction):
+        self.kernel, self.s, self.o = kernel, s, operands(kernel, s)
+        self.size = self.o.dtype.itemsize
+        self.width = s.vectors * s.lanes                             # columns of a panel
+        self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat:]
+        self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat:]
+        self.one_step = self._is_one_step()
+        self.copy_step = self._copy_step()
+        self.module = Module()
+
+    def _extent(self, axes: tuple[str, ...]) -> Dim:
+        return product(self.kernel.axes[a] for a in axes)
+
+    def _is_one_step(self) -> bool:
+        run = self._extent(self.k_inner)
+        return self._extent(self.k_outer) == 1 and isinstance(run, int) and run <= self.s.depth
+
+    def _copy_step(self) -> int:
+        """Elements between rows of A's copy (or between its columns): whole vectors, and no multiple of a page."""
+        length = self.s.depth if self.s.left == "rows" else self.s.block
+        padded = -(-length // LANES) * LANES
+        return padded + (LANES if padded * self.size % (PAGE // 4) == 0 else 0)
+
+    # ---- memory ---------------------------------------------------------------------------------------------------
+
+    def _areas(self) -> tuple[Dim, Dim, Dim]:
+        """Bytes of the packed B, of A's copy, and of C."""
+        s = self.s
+        deep = self._extent(s.k) if s.keeps else s.depth
+        b = (deep * s.panels + LANES) * self.width
+        a = 0 if s.left == "direct" else self.copy_step * ((s.block if s.left == "rows" else s.depth) + 1) + LANES
+        tiles = 1 if self.one_step else s.block // s.rows * s.panels
+        c = tiles * s.rows * self.width + LANES
+        return tuple((n * self.size + 63) // 64 * 64 for n in (b, a, c))        # type: ignore[return-value]
+
+    # ---- the functions --------------------------------------------------------------------------------------------
+
+    def source(self) -> Source:
+        """The module's text, with how to call it."""
+        s, o = self.s, self.o
+        w, self.scope, start, stop, scratch = open_entry(self.module, self.kernel, "entry")
+        self.w, self.args = w, w.parameters[0]
+        emit_tile(self.module, "tile", self._tile())
+        right, left = Operand(self.kernel, o.right, o.dtype), Operand(self.kernel, o.left, o.dtype)
+        self.pack = (pack_rows if s.right == "rows" else pack_columns)(self.module, right, s)
+        copies = {"rows": copy_rows, "columns": copy_columns}
+        self.copy = copies[s.left](self.module, left, s, self.copy_step) if s.left in copies else None
+        self.epilogue = self._epilogue()
+        areas = self._areas()
+        self.b = scratch
+        self.a = w.at(scratch, self.scope.index(areas[0] // self.size), o.dtype)
+        self.c = w.at(self.a, self.scope.index(areas[1] // self.size), o.dtype)
+        self._units(start, stop)
+        return Source(str(self.module), "entry", "llvm", s.units, s.grain, sum(areas[1:], areas[0]))
+
+    def _tile(self) -> Tile:
+        s = self.s
+        row, deep = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step)}.get(s.left) or self._strides()
+        return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width, self.width)
+
+    def _strides(self) -> tuple[int, int]:
+        """Elements of A between rows, and along K."""
+        flat, _ = flat_index(self.kernel.buffers[self.o.left.buffer], self.o.left.index)
+        row, deep = (coefficient(flat, axes[-1]) for axes in (self.i_inner, self.k_inner))
+        assert isinstance(row, int) and isinstance(deep, int), "A is read in place by known strides"
+        return row, deep
+
+    def _epilogue(self) -> Part:
+        """What follows the sum, and the stores, for `rows` x `columns` of C."""
+        own = {"c": POINTER, "i0": INDEX, "rows": INDEX, "j0": INDEX, "columns": INDEX}
+        part = Part(self.module, self.kernel, "epilogue", own, [*self.s.g, *self.i_outer, *self.s.j[:-1]])
+        w, p = part.w, part.named
+        lanes = min(self.width, LANES)
+
+        def strip(c: int, mask: X | None) -> None:
+            j = self.s.j[-1]
+            here = part.scope.enter({j: p["j0"] + c}, lane=j, lanes=lanes, mask=mask)
+            if self.i_inner:
+                here.known[self.o.total] = p["c"]                    # it is not ready here, nor is what it is made of wanted
+                here.prepare(self.kernel.stores)
+
+            def row(r: X) -> None:
+                place = here.enter(positions(part.scope, p["i0"] + r, self.i_inner))
+                at = w.at(p["c"], r * self.width + c, self.o.dtype)
+                seed_total(place, self.o, w.load(self.o.dtype, at, lanes))
+                for store in self.kernel.stores:
+                    place.store(store)
+            w.loop(0, p["rows"], 1, row)
+
+        def strips(masked: bool) -> None:
+            for c in range(0, self.width, lanes):
+                strip(c, w.mask_below(c, p["columns"], lanes) if masked else None)
+        w.when(w.less_equal(self.width, p["columns"]), lambda: strips(False), lambda: strips(True))
+        return part
+
+    # ---- the loops ------------------------------------------------------------------------------------------------
+
+    def _units(self, start: X, stop: X) -> None:
+        s, w, scope = self.s, self.w, self.scope
+        self.height, self.run = extent_of(scope, self.i_inner), extent_of(scope, self.k_inner)
+        self.k_turns = extent_of(scope, self.k_outer)
+        blocks = w.floordiv(w.add(self.height, s.block - 1), s.block)
+        row_blocks = w.mul(extent_of(scope, self.i_outer), blocks)
+        self.per_line = w.floordiv(w.add(extent_of(scope, s.j[-1:]), self.width - 1), self.width)
+        panels = w.mul(extent_of(scope, s.j[:-1]), self.per_line)
+        groups = w.floordiv(w.add(panels, s.panels - 1), s.panels)
+
+        def unit(u: X) -> None:
+            n, rest = unsigned(w, "urem", u, row_blocks), unsigned(w, "udiv", u, row_blocks)
+            group, batch = unsigned(w, "urem", rest, groups), unsigned(w, "udiv", rest, groups)
+            block, outer = unsigned(w, "urem", n, blocks), unsigned(w, "udiv", n, blocks)
+            here = scope.enter({**positions(scope, batch, s.g), **positions(scope, outer, self.i_outer)})
+            self.first_row = w.mul(block, s.block)
+            self.rows = w.min(w.sub(self.height, self.first_row), s.block)
+            self.first_panel = w.mul(group, s.panels)
+            self.count = w.min(w.sub(panels, self.first_panel), s.panels)
+            if s.keeps:
+                fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(n, 0))) if isinstance(n, X) else True
+                w.when(fresh, lambda: self._steps(here, lambda *step: self._pack(*step)))
+            self._steps(here, self._step)
+        w.loop(start, stop, 1, unit)
+
+    def _steps(self, here: Scope, body: Any) -> None:
+        """body(scope, base, k0, depth, first, last) for all depths of K: at least one, which is empty where K is."""
+        w, s = self.w, self.s
+        turns, run = self.k_turns, self.run
+        if not (isinstance(turns, int) and turns):
+            run = w.select(w.equal(turns, 0), 0, run)
+            turns = w.max(turns, 1)
+        blocks = w.max(w.floordiv(w.add(run, s.depth - 1), s.depth), 1)
+
+        def outer(t: Index) -> None:
+            place = here.enter(positions(self.scope, t, self.k_outer))
+
+            def inner(n: Index) -> None:
+                k0 = w.mul(n, s.depth)
+                depth = w.min(w.sub(run, k0), s.depth)
+                first = w.both(w.equal(t, 0), w.equal(n, 0))
+                last = w.both(w.equal(t, w.sub(turns, 1)), w.equal(n, w.sub(blocks, 1)))
+                body(place, w.add(w.mul(t, run), k0), k0, depth, first, last)
+            w.loop(0, blocks, 1, inner)
+        w.loop(0, turns, 1, outer)
+
+    def _panel_at(self, base: Index, p: Index, depth: Index) -> X:
+        """Where a panel of B begins; `base` is the number of positions of K before this depth."""
+        w = self.w
+        before = w.add(w.mul(base, self.s.panels) if self.s.keeps else 0, w.mul(p, depth))
+        return w.at(self.b, w.mul(before, self.width), self.o.dtype)
+
+    def _columns(self, here: Scope, p: Index) -> tuple[Scope, Index]:
+        """A panel's scope with the outer axes of J, and its first column."""
+        w = self.w
+        number = w.add(self.first_panel, p)
+        line, place = unsigned(w, "udiv", number, self.per_line), unsigned(w, "urem", number, self.per_line)
+        outer = positions(self.scope, line, self.s.j[:-1]) if len(self.s.j) > 1 else {}
+        return here.enter(outer), w.mul(place, self.width)
+
+    def _pack(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
+        def panel(p: Index) -> None:
+            place, j0 = self._columns(here, p)
+            self.pack.call(self.w, self.args, {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth}, place.point)
+        self.w.loop(0, self.count, 1, panel)
+
+    def _step(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
+        w, s, d = self.w, self.s, self.o.dtype
+        if not s.keeps:
+            self._pack(here, base, k0, depth, first, last)
+        if self.copy is not None:
+            own = {"to": self.a, "first": self.first_row, "count": self.rows, "k0": k0, "depth": depth}
+            self.copy.call(w, self.args, own, here.point)
+        more = w.lift(w.select(first, False, True) if isinstance(first, bool) else w.binary("xor", first, True), like=_BOOL)
+
+        def panel(p: Index) -> None:
+            place, j0 = self._columns(here, p)
+            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.width)
+            b = self._panel_at(base, p, depth)
+
+            def tile(r: Index) -> None:
+                at = w.add(self.first_row, r)
+                if s.left == "direct":                       # the last tile is moved up to end with the rows
+                    begin = w.min(at, w.sub(self.height, s.rows))
+                    point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
+                    a = self._address(here, point)
+                else:
+                    begin, a = at, w.at(self.a, w.mul(r, self.copy_step if s.left == "rows" else 1), d)
+                number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
+                c = w.at(self.c, w.mul(number, s.rows * self.width), d)
+                w.call("tile", None, a, b, c, depth, more)
+                skipped = w.sub(at, begin)
+                own = {"c": w.at(c, w.mul(skipped, self.width), d), "i0": at, "rows": w.min(w.sub(self.rows, r), s.rows),
+                       "j0": j0, "columns": columns}
+                w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
+            w.loop(0, self.rows, s.rows, tile)
+        w.loop(0, self.count, 1, panel)
+
+    def _address(self, here: Scope, point: dict[str, Index]) -> X:
+        load = self.o.left
+        flat = here.enter(point).place(self.kernel.buffers[load.buffer], load.index).start
+        return self.w.at(here.pointers[load.buffer], flat, load.dtype)
+
+
+_BOOL = INDEX.of("i1")
+
+
+__all__ = ["Operands", "Tiled", "emit_contraction", "expr", "operands", "seed_total", "Function"]

@@ -1,0 +1,149 @@
+"""Contractions with few rows, such as matrix times vector: bound by reading B, which goes by once and is not packed.
+
+"stream": B is contiguous along J; lanes hold columns. "dots": B is contiguous along K; lanes hold partial sums, which are combined by the
+fixed tree. Both evaluate the prologues in place and write out all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...ir.kernel import Kernel, Value
+from ...ir.schedule import Contraction, Source
+from ...ir.types import DType
+from . import scalar
+from .body import Scope, open_entry
+from .contraction import Operands, operands, seed_total
+from .parts import extent_of, positions, unsigned
+from .tile import multiply_add
+from .types import type_of
+from .writer import Function, Index, Module, X
+
+LANES = 16
+
+
+def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
+    """The text of a contraction kernel with few rows."""
+    module = Module()
+    w, scope, start, stop, _ = open_entry(module, kernel, "entry")
+    columns = s.vectors * (LANES if s.variant == "stream" else 1)
+    width = extent_of(scope, s.j[-1:])
+    blocks = w.floordiv(w.add(width, columns - 1), columns)
+    lines = extent_of(scope, s.j[:-1])
+    few = _Few(w, kernel, s, operands(kernel, s), width)
+
+    def unit(u: X) -> None:
+        rest, block = unsigned(w, "udiv", u, blocks), unsigned(w, "urem", u, blocks)
+        batch, line = unsigned(w, "udiv", rest, lines), unsigned(w, "urem", rest, lines)
+        outer = positions(scope, line, s.j[:-1]) if len(s.j) > 1 else {}
+        here = scope.enter({**positions(scope, batch, s.g), **outer})
+        first = w.mul(block, columns)
+        (few.stream if s.variant == "stream" else few.dots)(here, first)
+    w.loop(start, stop, 1, unit)
+    return Source(str(module), "entry", "llvm", s.units, s.grain)
+
+
+class _Few:
+    """One unit, written by `stream` or `dots`."""
+
+    def __init__(self, w: Function, kernel: Kernel, s: Contraction, o: Operands, width: Index):
+        self.w, self.kernel, self.s, self.o, self.width = w, kernel, s, o, width
+
+    def _rows(self, scope: Scope) -> list[dict[str, Index]]:
+        return [positions(scope, r, self.s.i) for r in range(self.s.rows)]
+
+    def _wide(self, x: X, d: DType) -> X:
+        return x if d is self.o.dtype else scalar.emit(self.w, "cast", (x,), d, self.o.dtype)
+
+    def _value(self, scope: Scope, v: Value) -> X:
+        return self._wide(scope.value(v), v.dtype)
+
+    def _loops(self, scope: Scope, axes: Sequence[str], body: Callable[..., Sequence[X]], carried: Sequence[X]) -> tuple[X, ...]:
+        """Nested loops over axes, around body(scope, *carried)."""
+        if not axes:
+            return tuple(body(scope, *carried))
+
+        def turn(n: Index, *state: X) -> tuple[X, ...]:
+            return self._loops(scope.enter({axes[0]: n}), axes[1:], body, state)
+        return self.w.loop(0, extent_of(scope, axes[:1]), 1, turn, *carried)
+
+    # ---- lanes along J --------------------------------------------------------------------------------------------
+
+    def stream(self, here: Scope, first: Index) -> None:
+        """All rows by `vectors` x 16 columns from `first` on."""
+        w, s = self.w, self.s
+        starts = [w.add(first, n * LANES) for n in range(s.vectors)]
+        whole = w.less_equal(w.add(first, s.vectors * LANES), self.width)
+        if isinstance(self.width, int) and self.width % (s.vectors * LANES) == 0:
+            whole = True
+        w.when(whole, lambda: self._strips(here, starts, [None] * len(starts)),
+               lambda: self._strips(here, starts, [w.mask_below(x, self.width, LANES) for x in starts]))
+
+    def _strips(self, here: Scope, starts: Sequence[Index], masks: Sequence[X | None]) -> None:
+        w, s, j = self.w, self.s, self.s.j[-1]
+        rows = self._rows(here)
+
+        def strip(scope: Scope, n: int, point: dict[str, Index] | None = None) -> Scope:
+            return scope.enter({j: starts[n], **(point or {})}, lane=j, lanes=LANES, mask=masks[n])
+
+        def deep(at: Scope, *sums: X) -> list[X]:
+            left = [w.splat(self._value(at.enter(point), self.o.left), LANES) for point in rows]
+            out = list(sums)
+            for n in range(s.vectors):
+                right = self._wide(strip(at, n).vector(self.o.right), self.o.right.dtype)
+                for r, x in enumerate(left):
+                    out[r * s.vectors + n] = multiply_add(w, self.o.dtype, x, right, out[r * s.vectors + n])
+            return out
+
+        zero = w.number(0, self.o.dtype, LANES)
+        sums = self._loops(here, s.k, deep, [zero] * (s.rows * s.vectors))
+        for r, point in enumerate(rows):
+            for n in range(s.vectors):
+                place = strip(here, n, point)
+                seed_total(place, self.o, sums[r * s.vectors + n])
+                for store in self.kernel.stores:
+                    place.store(store)
+
+    # ---- lanes along K --------------------------------------------------------------------------------------------
+
+    def dots(self, here: Scope, first: Index) -> None:
+        """All rows by `vectors` columns from `first` on; columns past the end are computed again from the last one, and not stored."""
+        w, s, j = self.w, self.s, self.s.j[-1]
+        rows = self._rows(here)
+        places = [w.add(first, n) for n in range(s.vectors)]
+        columns = [{j: w.min(x, w.sub(self.width, 1))} for x in places]
+        zero = w.number(0, self.o.dtype, LANES)
+
+        def line(at: Scope, *sums: X) -> tuple[X, ...]:
+            extent = extent_of(at, s.k[-1:])
+            whole = w.mul(w.floordiv(extent, LANES), LANES)
+            sums = w.loop(0, whole, LANES, lambda k, *c: self._products(at, k, rows, columns, c, None), *sums)
+            if isinstance(extent, int) and extent % LANES == 0:
+                return sums
+            mask = w.mask_below(whole, extent, LANES)
+            return w.when(w.less(whole, extent), lambda: self._products(at, whole, rows, columns, sums, mask), lambda: sums)
+
+        sums = self._loops(here, s.k[:-1], line, [zero] * (s.rows * s.vectors))
+        totals = [w.reduce_lanes(lambda a, b: w.add(a, b), x) for x in sums]
+        for n, at in enumerate(places):
+            w.when(w.less(at, self.width), lambda: self._finish(here, rows, n, at, totals))
+
+    def _products(self, at: Scope, k: Index, rows, columns, sums: Sequence[X], mask: X | None) -> list[X]:
+        w, s, o = self.w, self.s, self.o
+        scope = at.enter({s.k[-1]: k}, lane=s.k[-1], lanes=LANES, mask=mask)
+        left = [self._wide(scope.enter(point).vector(o.left), o.left.dtype) for point in rows]
+        out = list(sums)
+        for n, point in enumerate(columns):
+            right = self._wide(scope.enter(point).vector(o.right), o.right.dtype)
+            for r, x in enumerate(left):
+                spot = r * s.vectors + n
+                sum_ = multiply_add(w, o.dtype, x, right, out[spot])
+                out[spot] = sum_ if mask is None else w.let(type_of(o.dtype, LANES), f"select {mask}, {sum_}, {out[spot]}")
+        return out
+
+    def _finish(self, here: Scope, rows, n: int, at: Index, totals: Sequence[X]) -> None:
+        for r, point in enumerate(rows):
+            place = here.enter({**point, self.s.j[-1]: at})
+            seed_total(place, self.o, totals[r * self.s.vectors + n])
+            for store in self.kernel.stores:
+                place.store(store)

@@ -1,0 +1,163 @@
+"""Copies of a contraction's operands in the order in which the register tile reads them, made by evaluating their prologues.
+
+All are evaluated in lanes along the axis that is contiguous in memory: where that is the axis along which the tile reads, the
+lanes are stored as they are, else squares are transposed in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...ir.kernel import Kernel, Value
+from ...ir.schedule import Contraction
+from ...ir.types import DType
+from . import scalar
+from .body import Scope
+from .parts import Part, extent_of, positions
+from .types import INDEX, POINTER, type_of
+from .writer import Function, Index, Module, X
+
+LANES = 16
+
+
+class Operand:
+    """One operand: its value, the dtype that it is computed in, and its axes."""
+
+    def __init__(self, kernel: Kernel, value: Value, dtype: DType):
+        self.kernel, self.value, self.dtype = kernel, value, dtype
+
+    def lanes(self, scope: Scope) -> X:
+        """It at a scope, in all lanes."""
+        x = scope.vector(self.value)
+        d = self.value.dtype
+        return x if d is self.dtype else scalar.emit(scope.w, "cast", (x,), d, self.dtype)
+
+
+def in_full_or_masked(w: Function, position: Index, bound: Index, lanes: int, body: Callable[[X | None], None]) -> None:
+    """body(None) where all lanes are below the bound, else body(mask)."""
+    whole = w.less_equal(w.add(position, lanes), bound)
+    w.when(whole, lambda: body(None), lambda: body(w.mask_below(position, bound, lanes)))
+
+
+def copy_rows(module: Module, operand: Operand, s: Contraction, row_step: int) -> Part:
+    """to[r][kk] = A at (first + r, k0 + kk), in lanes along K. Lanes past the end of K are written and never read."""
+    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
+                [*s.g, *s.i[:-s.i_flat], *s.k[:-1]])
+    w, own, k = part.w, part.named, s.k[-1]
+    stop = own["k0"] + own["depth"]
+
+    def row(r: X) -> None:
+        here = part.scope.enter(positions(part.scope, own["first"] + r, s.i[-s.i_flat:]))
+        here.prepare([operand.value])
+        line = w.at(own["to"], r * row_step, operand.dtype)
+
+        def piece(kk: X) -> None:
+            at = own["k0"] + kk
+
+            def write(mask: X | None) -> None:
+                w.store(operand.lanes(here.enter({k: at}, lane=k, lanes=LANES, mask=mask)), w.at(line, kk, operand.dtype))
+            in_full_or_masked(w, at, stop, LANES, write)
+        w.loop(0, own["depth"], LANES, piece)
+    w.loop(0, own["count"], 1, row)
+    return part
+
+
+def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: int) -> Part:
+    """to[kk][r] = A at (first + r, k0 + kk), in lanes along I."""
+    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
+                [*s.g, *s.i[:-1], *s.k[:-s.k_flat]])
+    w, own = part.w, part.named
+    lane = s.i[-1] if s.i else ""
+    bound = extent_of(part.scope, s.i[-1:])
+
+    def deep(kk: X) -> None:
+        here = part.scope.enter(positions(part.scope, own["k0"] + kk, s.k[-s.k_flat:]))
+        here.prepare([operand.value])
+        line = w.at(own["to"], kk * deep_step, operand.dtype)
+
+        def piece(r: X) -> None:
+            at = own["first"] + r
+
+            def write(mask: X | None) -> None:
+                w.store(operand.lanes(here.enter({lane: at}, lane=lane, lanes=LANES, mask=mask)), w.at(line, r, operand.dtype))
+            in_full_or_masked(w, at, bound, LANES, write)
+        w.loop(0, own["count"], LANES, piece)
+    w.loop(0, own["depth"], 1, deep)
+    return part
+
+
+def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
+    """to[kk][c] = B at (k0 + kk, first + c) for one panel, in lanes along J."""
+    part = _panel_part(module, operand, s)
+    w, own, width = part.w, part.named, s.vectors * s.lanes
+    lanes = min(width, LANES)
+    bound = extent_of(part.scope, s.j[-1:])
+
+    def panel(masks: list[X | None]) -> None:
+        wholes = [part.scope.enter({s.j[-1]: own["first"] + n * lanes}, lane=s.j[-1], lanes=lanes, mask=mask)
+                  for n, mask in enumerate(masks)]
+        for here in wholes:
+            here.prepare([operand.value])
+
+        def deep(kk: X) -> None:
+            point = positions(part.scope, own["k0"] + kk, s.k[-s.k_flat:])
+            line = w.at(own["to"], kk * width, operand.dtype)
+            for n, here in enumerate(wholes):
+                w.store(operand.lanes(here.enter(point)), w.at(line, n * lanes, operand.dtype))
+        w.loop(0, own["depth"], 1, deep)
+
+    firsts = [own["first"] + n * lanes for n in range(width // lanes)]
+    whole = w.less_equal(own["first"] + width, bound)
+    if isinstance(operand.kernel.axes[s.j[-1]], int) and operand.kernel.axes[s.j[-1]] % width == 0:
+        whole = True
+    w.when(whole, lambda: panel([None] * len(firsts)), lambda: panel([w.mask_below(f, bound, lanes) for f in firsts]))
+    return part
+
+
+def pack_rows(module: Module, operand: Operand, s: Contraction) -> Part:
+    """The same panel in lanes along K, transposed in squares. Up to a square is written past the depth."""
+    part = _panel_part(module, operand, s)
+    w, own, width, d = part.w, part.named, s.vectors * s.lanes, operand.dtype
+    lanes = min(width, LANES)
+    k, stop = s.k[-1], own["k0"] + own["depth"]
+    last = w.sub(extent_of(part.scope, s.j[-1:]), 1)
+    square = w.alloca(type_of(d, lanes), lanes)
+
+    def strip(c: X) -> None:
+        def block(kk: X) -> None:
+            at = own["k0"] + kk
+
+            def fill(mask: X | None) -> None:
+                def row(r: X) -> None:
+                    point = {s.j[-1]: w.min(own["first"] + c + r, last), k: at}
+                    here = part.scope.enter(point, lane=k, lanes=lanes, mask=mask)
+                    w.store(operand.lanes(here), w.at(square, r * lanes, d))
+                w.loop(0, lanes, 1, row)
+            in_full_or_masked(w, at, stop, lanes, fill)
+            columns = transpose(w, [w.load(d, w.at(square, r * lanes, d), lanes) for r in range(lanes)])
+            for n, x in enumerate(columns):
+                w.store(x, w.at(own["to"], (kk + n) * width + c, d))
+        w.loop(0, own["depth"], lanes, block)
+    w.loop(0, width, lanes, strip)
+    return part
+
+
+def _panel_part(module: Module, operand: Operand, s: Contraction) -> Part:
+    own = {n: INDEX if n != "to" else POINTER for n in ("to", "first", "k0", "depth")}
+    return Part(module, operand.kernel, "pack_b", own, [*s.g, *s.j[:-1], *s.k[:-s.k_flat]])
+
+
+def transpose(w: Function, rows: list[X]) -> list[X]:
+    """The columns of a square whose side is a power of two."""
+    size = len(rows)
+    step = size // 2
+    while step:
+        low = [n if not n & step else size + n - step for n in range(size)]
+        high = [n + step if not n & step else size + n for n in range(size)]
+        out = list(rows)
+        for n in range(size):
+            if not n & step:
+                out[n] = w.shuffle(rows[n], rows[n + step], low)
+                out[n + step] = w.shuffle(rows[n], rows[n + step], high)
+        rows, step = out, step // 2
+    return rows

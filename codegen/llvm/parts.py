@@ -1,0 +1,66 @@
+"""Functions inside a kernel's module: each finds buffers and sizes by the argument array, and is told the positions of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...ir.expr import Dim, product
+from ...ir.kernel import Kernel
+from ...ir.types import int64
+from .body import Scope
+from .types import INDEX, POINTER, Type
+from .writer import Function, Index, Module, X
+
+
+class Part:
+    """A function of a kernel: `w` writes it, `scope` has its buffers, sizes and the positions of `axes`; `named` its own parameters."""
+
+    def __init__(self, module: Module, kernel: Kernel, name: str, parameters: Mapping[str, Type], axes: Sequence[str]):
+        positions = {f"at_{n}": INDEX for n in range(len(axes))}
+        self.name, self.axes = name, tuple(axes)
+        self.w = w = module.function(name, {"args": POINTER, **parameters, **positions}, attributes="noinline nounwind")
+        args, *rest = w.parameters
+        self.named = dict(zip(parameters, rest))
+        self.scope = scope_of(w, kernel, args, dict(zip(axes, rest[len(parameters):])))
+
+    def call(self, w: Function, args: X, own: Mapping[str, Index], point: Mapping[str, Index]) -> None:
+        """Write a call of it, at positions of its axes."""
+        w.call(self.name, None, args, *(own[n] for n in self.named), *(point[a] for a in self.axes))
+
+
+def scope_of(w: Function, kernel: Kernel, args: X, point: Mapping[str, Index]) -> Scope:
+    """The scope of a kernel's buffers and sizes, read from the argument array."""
+    pointers, sizes = {}, {}
+    for n, b in enumerate(kernel.buffers):
+        pointers[b] = w.let(POINTER, f"load ptr, {w.at(args, n, int64)}, align 8")
+    for n, size in enumerate(kernel.sizes, len(pointers)):
+        sizes[size] = w.load(int64, w.at(args, n, int64))
+    return Scope(w, kernel, pointers, {**sizes, **point})
+
+
+def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index]:
+    """A place in flattened axes as a position of each; no axes, none. Extents are not zero when this runs."""
+    w, point = scope.w, {}
+    for a in reversed(axes[1:]):
+        extent = scope.index(scope.kernel.axes[a])
+        point[a] = unsigned(w, "urem", flat, extent)
+        flat = unsigned(w, "udiv", flat, extent)
+    if axes:
+        point[axes[0]] = flat
+    return point
+
+
+def unsigned(w: Function, op: str, a: Index, b: Index) -> Index:
+    """a // b ("udiv") or a % b ("urem") of indices that are not negative."""
+    if isinstance(b, int):
+        if b == 1:
+            return a if op == "udiv" else 0
+        if isinstance(a, int):
+            return a // b if op == "udiv" else a % b
+    return w.binary(op, a, w.max(b, 1))
+
+
+def extent_of(scope: Scope, axes: Sequence[str]) -> Index:
+    """How many positions flattened axes have."""
+    size: Dim = product(scope.kernel.axes[a] for a in axes)
+    return scope.index(size)

@@ -1,0 +1,61 @@
+"""The register tile: C[rows][vectors of lanes] = sum over a depth of A[row][k] * B[k][lanes], kept in registers all the while.
+
+One function serves matmul, convolution and their gradients: A is read by two strides, B and C by one each. It knows no kernel.
+Sums start at zero and are added to C afterwards where C has a sum already: long sums are summed in pieces, which is also more exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir.types import DType
+from .types import BOOL, INDEX, POINTER, type_of
+from .writer import Function, Module, X
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Its shape, and the strides in elements: of A between rows and along the depth, of B and of C between rows."""
+
+    dtype: DType
+    rows: int
+    vectors: int
+    lanes: int
+    row_step: int
+    deep_step: int
+    b_step: int
+    c_step: int
+
+    @property
+    def columns(self) -> int:
+        """Columns of C."""
+        return self.vectors * self.lanes
+
+
+def multiply_add(w: Function, d: DType, a: X, b: X, c: X) -> X:
+    """a * b + c: rounded once where floats, wrapping where integers."""
+    return w.fma(a, b, c) if d.is_float else w.binary("add", w.binary("mul", a, b), c)
+
+
+def emit_tile(module: Module, name: str, tile: Tile) -> None:
+    """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before."""
+    pointers = ("a", "b", "c")
+    w = module.function(name, {**dict.fromkeys(pointers, POINTER), "depth": INDEX, "more": BOOL}, noalias=pointers,
+                        attributes="noinline nounwind")
+    a, b, c, depth, more = w.parameters
+    d, t = tile.dtype, type_of(tile.dtype, tile.lanes)
+
+    def step(_: X, a: X, b: X, *sums: X) -> tuple[X, ...]:
+        right = [w.load(d, w.at(b, v * tile.lanes, d), tile.lanes) for v in range(tile.vectors)]
+        out = []
+        for r in range(tile.rows):
+            left = w.splat(w.load(d, w.at(a, r * tile.row_step, d)), tile.lanes)
+            out += [multiply_add(w, d, left, x, sums[r * tile.vectors + v]) for v, x in enumerate(right)]
+        return w.at(a, tile.deep_step, d), w.at(b, tile.b_step, d), *out
+
+    zeros = [w.constant(0, t)] * (tile.rows * tile.vectors)
+    sums = w.loop(0, depth, 1, step, a, b, *zeros)[2:]
+    spots = [w.at(c, r * tile.c_step + v * tile.lanes, d) for r in range(tile.rows) for v in range(tile.vectors)]
+    sums = w.when(more, lambda: [w.add(x, w.load(d, p, tile.lanes)) for x, p in zip(sums, spots)], lambda: sums)
+    for x, p in zip(sums, spots):
+        w.store(x, p)

@@ -1,0 +1,316 @@
+"""Recognising a contraction in a kernel, and choosing how its register tile runs.
+
+A contraction is one `sum over K of mul(A, B)`. What A and B are made of is its prologue, what is made of the sum its epilogue.
+G are the axes of A, B and the result (batches, groups), I those of A alone, J those of B alone. The names of the operands are
+ours to choose: B is the one whose axes hold the result's contiguous axis, so that stores are contiguous along J.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..ir import expr
+from ..ir.expr import Dim, Expr, coefficient, product
+from ..ir.kernel import Buffer, Kernel, Store, Value
+from ..ir.schedule import Contraction
+from ..ir.target import Target
+from ..ir.types import DType, bfloat16, float16, float32
+
+USUAL_SIZE = 512                      # what a symbolic size is taken for where a choice depends on it
+SMALL_ROWS = 4                        # up to this many rows a contraction is bound by reading B, not by arithmetic
+PAGE = 4096                           # rows this far apart share their places in the first cache
+MIN_RUN = 16                          # a stretch of K shorter than this does not pay for a pass over the accumulators
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty."""
+
+    total: Value
+    left: Value
+    right: Value
+    g: tuple[str, ...]
+    i: tuple[str, ...]
+    j: tuple[str, ...]
+    k: tuple[str, ...]
+
+
+def match(kernel: Kernel) -> Match | None:
+    """The contraction that this kernel is, or None."""
+    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    if len(folds) != 1 or folds[0].op != "reduce" or folds[0].combine != "sum":
+        return None
+    total = folds[0]
+    term = total.args[0]
+    if term.op != "mul" or term.dtype.kind not in "uif":
+        return None
+    a, b = term.args
+    k = set(total.over)
+    if not k <= {*a.axes, *b.axes}:
+        return None
+    left, right = set(a.axes) - k, set(b.axes) - k
+    if left == right:
+        return None                                   # a sum of products of rows: nothing is used twice
+    found = Match(total, a, b, _in_order(kernel, left & right), _in_order(kernel, left - right),
+                  _in_order(kernel, right - left), total.over)
+    if not _only_prologue_and_epilogue(kernel, found) or _contiguous_in_batch(kernel, found):
+        return None
+    return _oriented(kernel, found)
+
+
+def _in_order(kernel: Kernel, axes: set[str]) -> tuple[str, ...]:
+    return tuple(a for a in kernel.axes if a in axes)
+
+
+def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
+    """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of these?"""
+    inner = _made_of(m.left) | _made_of(m.right) | {m.total.args[0]}
+    result = {*m.g, *m.i, *m.j}
+    if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
+        return False
+    if any(m.total.args[0] in v.inputs for v in kernel.values if v is not m.total):
+        return False
+    needed = {a for a in result if kernel.axes[a] != 1}
+    return all(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) <= result for s in kernel.stores)
+
+
+def _made_of(v: Value) -> set[Value]:
+    found: set[Value] = set()
+    todo = [v]
+    while todo:
+        x = todo.pop()
+        if x not in found:
+            found.add(x)
+            todo += x.inputs
+    return found
+
+
+def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
+    """Do both operands run along memory in a batch axis (a depthwise convolution)? Rows do that better."""
+    return all(contiguous_axis(kernel, v) in m.g and v.axes for v in (m.left, m.right))
+
+
+def _oriented(kernel: Kernel, m: Match) -> Match:
+    """The same contraction with its operands in the order that makes stores contiguous along J."""
+    last = {_contiguous(kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
+    swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
+    return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
+
+
+# ---- how memory is walked -------------------------------------------------------------------------------------------
+
+
+def address(buffer: Buffer, index: tuple) -> Dim | None:
+    """The element's place in a buffer as one expression; None when a value takes part."""
+    if any(isinstance(i, Value) for i in index):
+        return None
+    total: Dim = 0
+    for i, stride in zip(index, buffer.strides):
+        total = i * stride + total
+    return total
+
+
+def _contiguous(buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:
+    place = address(buffer, index)
+    return next((a for a in axes if place is not None and coefficient(place, a) == 1), "")
+
+
+def main_load(v: Value) -> Value | None:
+    """The load under v that varies over most axes."""
+    loads = [x for x in _made_of(v) if x.op == "load"]
+    return max(loads, key=lambda x: (len(x.axes), x.dtype.bits), default=None)
+
+
+def contiguous_axis(kernel: Kernel, v: Value) -> str:
+    """The axis along which v's main load walks memory one by one, "" for none."""
+    load = main_load(v)
+    return "" if load is None else _contiguous(kernel.buffers[load.buffer], load.index, load.axes)
+
+
+def strides(kernel: Kernel, load: Value) -> Mapping[str, Dim] | None:
+    """Elements between neighbours of a load along each of its axes; None when it is not affine, or may leave its buffer."""
+    place = address(kernel.buffers[load.buffer], load.index) if load.op == "load" and load.fill is None else None
+    if place is None:
+        return None
+    steps = {a: coefficient(place, a) for a in load.axes}
+    return None if None in steps.values() else steps            # type: ignore[return-value]
+
+
+def linear_tail(axes: tuple[str, ...], steps: Mapping[str, Dim], extents: Mapping[str, Dim]) -> int:
+    """How many of the last axes are, flattened, one axis with one stride."""
+    n = 1
+    while n < len(axes) and steps.get(axes[-n - 1], 0) == steps.get(axes[-n], 0) * extents[axes[-n]]:
+        n += 1
+    return min(n, len(axes))
+
+
+# ---- how it runs ----------------------------------------------------------------------------------------------------
+
+
+def compute_dtype(d: DType) -> DType:
+    """What products are summed in: float32 for 16-bit floats."""
+    return float32 if d in (float16, bfloat16) else d
+
+
+def usual(x: Dim) -> int:
+    """A size, or what a symbolic one usually is."""
+    return x if isinstance(x, int) else int(expr.evaluate(x, {s: USUAL_SIZE for s in expr.symbols(x)}))
+
+
+def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
+    """How a contraction runs on a target: which variant, tile, blocks and units."""
+    small = product(kernel.axes[a] for a in m.i)
+    if isinstance(small, int) and small <= SMALL_ROWS:
+        return _few_rows(kernel, m, target)
+    return _tiled(kernel, m, target)
+
+
+def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
+    """All rows at once while B streams by: lanes along J, or along K where B is contiguous there."""
+    rows = max(1, usual(product(kernel.axes[a] for a in m.i)))
+    walk = contiguous_axis(kernel, m.right)
+    along_k = walk in m.k
+    last = walk if walk in m.j else m.j[-1]
+    j = (*(a for a in m.j if a != last), last)
+    k = _with_last(m.k, walk) if along_k else m.k
+    vectors = 4 if along_k else max(1, min(8, (target.registers // 2) // rows))
+    columns = vectors if along_k else 16 * vectors
+    blocks = -(kernel.axes[last] // -columns) if isinstance(kernel.axes[last], int) else (kernel.axes[last] + columns - 1) // columns
+    units = product([*(kernel.axes[a] for a in m.g + j[:-1]), blocks])
+    work = rows * usual(product(kernel.axes[a] for a in k)) * columns
+    return Contraction(units=units, grain=max(1, (1 << 15) // max(1, work)), g=m.g, i=m.i, j=j, k=k, rows=rows, vectors=vectors,
+                       block=rows, variant="dots" if along_k else "stream")
+
+
+def _with_last(axes: tuple[str, ...], last: str) -> tuple[str, ...]:
+    return (*(a for a in axes if a != last), last)
+
+
+def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
+    extents = kernel.axes
+    size = compute_dtype(m.total.dtype).itemsize
+    lanes = max(1, target.vector_bytes // size)
+    k = _k_order(kernel, m)
+    j = _with_last(m.j, _lane_axis(kernel, m.right, m.j))
+    left, i_flat, k_flat = _left(kernel, m, k)
+    right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN else "columns"
+    if right == "rows":
+        k_flat = 1
+    i = m.i if left == "direct" else _with_last(m.i, _lane_axis(kernel, m.left, m.i))
+    height = product(extents[a] for a in i[-i_flat:])
+    rows, vectors = tile_shape(height, extents[j[-1]], lanes, target)
+    if left == "direct" and not (isinstance(height, int) and height >= rows):
+        left = "rows" if contiguous_axis(kernel, m.left) == k[-1] else "columns"
+        i_flat, k_flat = len(i), 1 if "rows" in (left, right) else len(k)
+        height = product(extents[a] for a in i)
+        rows, vectors = tile_shape(height, extents[j[-1]], lanes, target)
+    columns = vectors * lanes
+    depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * size) // 32 * 32)
+    run = usual(product(extents[a] for a in k[-k_flat:]))
+    if run <= depth * 3 // 2:
+        depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
+    row_blocks, block = _row_blocks(height, rows, depth, size, target, product(extents[a] for a in (*m.g, *i[:-i_flat])))
+    row_blocks = product([*(extents[a] for a in i[:-i_flat]), row_blocks])
+    panels = product([*(extents[a] for a in j[:-1]), _blocks(extents[j[-1]], columns)])
+    whole = product(extents[a] for a in k)
+    batches = product(extents[a] for a in m.g)
+    width, keeps = _panels(panels, whole, columns * size, target, usual(batches) * usual(row_blocks))
+    units = product([batches, _blocks(panels, width), row_blocks])
+    return Contraction(units=units, grain=_grain(units, row_blocks, block, usual(height), target), g=m.g, i=i, j=j, k=k, rows=rows,
+                       vectors=vectors, lanes=lanes, depth=depth, block=block, panels=width, left=left, right=right,
+                       i_flat=i_flat, k_flat=k_flat, keeps=keeps)
+
+
+def _blocks(n: Dim, size: int) -> Dim:
+    return (n + size - 1) // size
+
+
+def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
+    """The axis that runs in lanes: the contiguous one, else the longest of the last."""
+    walk = contiguous_axis(kernel, v)
+    if walk in axes:
+        return walk
+    return max(reversed(axes), key=lambda a: min(16, usual(kernel.axes[a])))
+
+
+def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
+    """K with the axis last along which an operand is contiguous; the rest as the left operand lies in memory."""
+    steps = strides(kernel, m.left) if m.left.op == "load" else None
+    order = m.k
+    if steps is not None:
+        order = tuple(sorted(m.k, key=lambda a: -usual(steps.get(a, 0))))
+    for v in (m.left, m.right):
+        walk = contiguous_axis(kernel, v)
+        if walk in m.k:
+            return _with_last(order, walk)
+    return order
+
+
+def _left(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[str, int, int]:
+    """How A is read ("direct", or copied by "rows" or by "columns"), and how many axes of I and K are flattened."""
+    extents = kernel.axes
+    walk = contiguous_axis(kernel, m.left)
+    steps = strides(kernel, m.left)
+    if steps is not None and m.i and m.left.dtype is compute_dtype(m.total.dtype):
+        i_flat, k_flat = linear_tail(m.i, steps, extents), linear_tail(k, steps, extents)
+        row, deep = steps.get(m.i[-1], 0), steps.get(k[-1], 0)
+        run = product(extents[a] for a in k[-k_flat:])
+        known = isinstance(row, int) and isinstance(deep, int)
+        if known and (row * m.left.dtype.itemsize) % PAGE and 1 in (row, deep) and (usual(run) >= MIN_RUN or k_flat == len(k)):
+            return "direct", i_flat, k_flat
+    if walk == k[-1] and (usual(extents[walk]) >= MIN_RUN or len(k) == 1):
+        return "rows", len(m.i), 1
+    return "columns", 1, len(k)
+
+
+def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
+    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is wasted at the edges."""
+    vectors = 4 if lanes < 8 and target.registers >= 32 else 2
+    if isinstance(width, int) and width <= lanes:
+        vectors = 1
+    most = min(14, (target.registers - 1 - vectors) // vectors)
+    if not isinstance(height, int):
+        return most, vectors
+    if height < most:
+        rows = max(1, height)
+        wide = max(1, min((target.registers - 1) // (rows + 1), 8))
+        needed = -(-width // lanes) if isinstance(width, int) else wide
+        return rows, max(1, min(wide, needed))
+    few = min(most, 6)
+    return min(range(most, few - 1, -1), key=lambda r: -(-height // r) * (r + 0.4)), vectors
+
+
+def _row_blocks(height: Dim, rows: int, depth: int, size: int, target: Target, others: Dim) -> tuple[Dim, int]:
+    """(number of row blocks, rows of one): A's block fills a fifth of the second cache; blocks are about equal."""
+    most = max(rows, target.l2_bytes // 5 // (depth * size))
+    if not isinstance(height, int):
+        block = max(1, min(most, 128) // rows) * rows
+        return _blocks(height, block), block
+    wanted = -(-height // most)
+    if others == 1 and height >= 4 * rows:
+        wanted = max(wanted, 2 * target.threads if height >= 64 * target.threads else target.threads)
+    each = -(-height // max(1, wanted))
+    block = max(1, -(-each // rows)) * rows
+    return _blocks(height, block), block
+
+
+def _panels(panels: Dim, whole: Dim, bytes_each: int, target: Target, others: int) -> tuple[int, bool]:
+    """(panels of B that a unit works through, are they kept packed from unit to unit)."""
+    all_of_them = max(1, usual(panels))
+    fitting = (2 << 20) // max(1, usual(whole) * bytes_each)
+    keeps = isinstance(whole, int) and fitting >= 4
+    width = min(fitting if keeps else 16, all_of_them)
+    if others < 2 * target.threads:
+        width = min(width, max(1, -(-all_of_them // target.threads)))
+    width = -(-all_of_them // -(-all_of_them // width)) if isinstance(panels, int) else min(width, 16)
+    return max(1, width), keeps
+
+
+def _grain(units: Dim, row_blocks: Dim, block: int, height: int, target: Target) -> int:
+    """Units that a thread takes at once: enough rows to pay for packing B, but work for all threads."""
+    share = max(1, -(-usual(units) // target.threads))
+    return max(1, min(share, max(1, usual(row_blocks)), max(1, 1024 // block)))
+
+
+__all__ = ["Match", "match", "schedule", "tile_shape", "address", "contiguous_axis", "Buffer", "Expr", "Store"]
