@@ -93,7 +93,7 @@ def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
 
 def _oriented(kernel: Kernel, m: Match) -> Match:
     """The same contraction with its operands in the order that makes stores contiguous along J."""
-    last = {_contiguous(kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
+    last = {_contiguous(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
     swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
     return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
 
@@ -111,9 +111,11 @@ def address(buffer: Buffer, index: tuple) -> Dim | None:
     return total
 
 
-def _contiguous(buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:
+def _contiguous(kernel: Kernel, buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:
+    """The axis along which an access walks memory one by one; the longest where several do (a window and its image), "" for none."""
     place = address(buffer, index)
-    return next((a for a in axes if place is not None and coefficient(place, a) == 1), "")
+    walks = [a for a in axes if place is not None and coefficient(place, a) == 1]
+    return max(walks, key=lambda a: usual(kernel.axes[a]), default="")
 
 
 def main_load(v: Value) -> Value | None:
@@ -125,7 +127,7 @@ def main_load(v: Value) -> Value | None:
 def contiguous_axis(kernel: Kernel, v: Value) -> str:
     """The axis along which v's main load walks memory one by one, "" for none."""
     load = main_load(v)
-    return "" if load is None else _contiguous(kernel.buffers[load.buffer], load.index, load.axes)
+    return "" if load is None else _contiguous(kernel, kernel.buffers[load.buffer], load.index, load.axes)
 
 
 def strides(kernel: Kernel, load: Value) -> Mapping[str, Dim] | None:
@@ -194,7 +196,7 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     k = _k_order(kernel, m)
     j = _with_last(m.j, _lane_axis(kernel, m.right, m.j))
     left, i_flat, k_flat = _left(kernel, m, k)
-    right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN else "columns"
+    right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
     if right == "rows":
         k_flat = 1
     i = m.i if left == "direct" else _with_last(m.i, _lane_axis(kernel, m.left, m.i))

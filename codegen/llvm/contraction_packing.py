@@ -13,7 +13,7 @@ from ...ir.schedule import Contraction
 from ...ir.types import DType
 from . import scalar
 from .body import Scope
-from .parts import Part, extent_of, positions
+from .parts import Part, extent_of, positions, walk
 from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
 
@@ -70,8 +70,8 @@ def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: in
     lane = s.i[-1] if s.i else ""
     bound = extent_of(part.scope, s.i[-1:])
 
-    def deep(kk: X) -> None:
-        here = part.scope.enter(positions(part.scope, own["k0"] + kk, s.k[-s.k_flat:]))
+    def deep(point: dict[str, Index], kk: Index) -> None:
+        here = part.scope.enter(point)
         here.prepare([operand.value])
         line = w.at(own["to"], kk * deep_step, operand.dtype)
 
@@ -82,7 +82,7 @@ def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: in
                 w.store(operand.lanes(here.enter({lane: at}, lane=lane, lanes=LANES, mask=mask)), w.at(line, r, operand.dtype))
             in_full_or_masked(w, at, bound, LANES, write)
         w.loop(0, own["count"], LANES, piece)
-    w.loop(0, own["depth"], 1, deep)
+    walk(part.scope, own["k0"], s.k[-s.k_flat:], own["depth"], deep)
     return part
 
 
@@ -99,12 +99,11 @@ def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
         for here in wholes:
             here.prepare([operand.value])
 
-        def deep(kk: X) -> None:
-            point = positions(part.scope, own["k0"] + kk, s.k[-s.k_flat:])
+        def deep(point: dict[str, Index], kk: Index) -> None:
             line = w.at(own["to"], kk * width, operand.dtype)
             for n, here in enumerate(wholes):
                 w.store(operand.lanes(here.enter(point)), w.at(line, n * lanes, operand.dtype))
-        w.loop(0, own["depth"], 1, deep)
+        walk(part.scope, own["k0"], s.k[-s.k_flat:], own["depth"], deep)
 
     firsts = [own["first"] + n * lanes for n in range(width // lanes)]
     whole = w.less_equal(own["first"] + width, bound)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ...ir.expr import Dim, product
 from ...ir.kernel import Kernel
@@ -48,6 +48,27 @@ def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index
     if axes:
         point[axes[0]] = flat
     return point
+
+
+def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[[dict[str, Index], Index], None]) -> None:
+    """body(position of each axis, turn) at `count` places of flattened axes from `flat` on; positions are counted on, not divided out."""
+    w = scope.w
+    start = positions(scope, flat, axes)
+
+    def turn(n: X, *now: X) -> list[Index]:
+        body(dict(zip(axes, now)), n)
+        after: list[Index] = []
+        carry: Index = 1
+        for a, position in zip(reversed(axes), reversed(now)):
+            following = w.add(position, carry)
+            if a == axes[0]:
+                after.append(following)
+                continue
+            wraps = w.lift(w.equal(following, scope.index(scope.kernel.axes[a])))
+            after.append(w.select(wraps, 0, following))
+            carry = w.convert("zext", wraps, "i64")
+        return after[::-1]
+    w.loop(0, count, 1, turn, *(start[a] for a in axes))
 
 
 def unsigned(w: Function, op: str, a: Index, b: Index) -> Index:
