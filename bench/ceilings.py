@@ -44,7 +44,7 @@ def measure(threads: int) -> Ceilings:
 def memory_bandwidth(threads: int) -> float:
     """The better of a copy and an update in place, each thread on its share of blocks far larger than the caches.
 
-    An ordinary store first reads the line that it overwrites, which the count leaves out; an update in place reads it anyway.
+    An ordinary store first reads the line that it overwrites, which the count leaves out; an update reads it anyway.
     """
     source, target = np.ones(BLOCK_BYTES // 4, np.float32), np.zeros(BLOCK_BYTES // 4, np.float32)
     shares = list(zip(np.array_split(source, threads), np.array_split(target, threads)))
@@ -103,8 +103,9 @@ def loop_source() -> str:
     vector, chains = f"<{LANES} x float>", range(CHAINS)
     splat = lambda value: "<" + ", ".join([f"float {value}"] * LANES) + ">"  # noqa: E731
     phis = [f"  %a{i} = phi {vector} [{splat('0.0')}, %entry], [%b{i}, %body]" for i in chains]
+    halve = f"{vector} {splat('0.5')}"
     steps = [
-        f"  %b{i} = call {vector} @llvm.fma.v{LANES}f32({vector} %a{i}, {vector} {splat('0.5')}, {vector} {splat(f'{i + 1}.0')})"
+        f"  %b{i} = call {vector} @llvm.fma.v{LANES}f32({vector} %a{i}, {halve}, {vector} {splat(f'{i + 1}.0')})"
         for i in chains
     ]
     sums = [f"  %s{i + 1} = fadd {vector} %{'s' if i else 'b'}{i}, %b{i + 1}" for i in range(CHAINS - 1)]

@@ -13,7 +13,7 @@ from workload import Call, Program, Workload
 
 
 class Framework(ABC):
-    """One way of running a workload; made inside the process that measures it, which is when the library is imported."""
+    """One way of running a workload; made inside the process that measures it, where it imports the library."""
 
     title: str
     package: str

@@ -15,7 +15,7 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """The highest resident memory so far. On Linux this is the process' own, while getrusage also counts its parent's."""
+    """The highest resident memory so far. On Linux it is this process' own; getrusage counts its parent's too."""
     if STATUS.exists():
         return status_bytes("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""What the machinery costs where arithmetic costs nothing: an eager operation on 64 elements, and a node of a backward pass.
+"""What the machinery costs where arithmetic costs nothing: an eager op on 64 elements, a node of a backward pass.
 
 `python bench/overhead.py` prints microseconds for each library that is installed, each in its own process.
 """

@@ -32,7 +32,7 @@ def is_installed(package: str, python: str) -> bool:
 
 
 def environment(threads: int, cache: Path) -> dict[str, str]:
-    """Environment with a thread count and with all compilers' disk caches under one folder, so that it can be empty or warm."""
+    """Environment with a thread count, and with all compilers' disk caches in one folder (empty, or warm)."""
     return {
         **os.environ,
         **{name: str(threads) for name in THREAD_VARIABLES},
@@ -48,13 +48,13 @@ def environment(threads: int, cache: Path) -> dict[str, str]:
 
 
 def pin(threads: int) -> None:
-    """Restrict this process to as many cores as it has threads. XLA sizes its pool by this and takes no other advice."""
+    """Restrict this process to as many cores as it has threads: XLA sizes its pool by this alone."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def ask(python: str, script: str, *arguments: str, env: dict[str, str]) -> Answer:
-    """Run a script of this folder and read the JSON on the last line that it prints. Failure becomes one line of text."""
+    """Run a script of this folder and read the JSON on the last line that it prints; a failure becomes one line."""
     command = [python, str(HERE / script), *arguments]
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIME_LIMIT)

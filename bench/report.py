@@ -38,7 +38,7 @@ def heading(results: Results) -> str:
 
 
 def times(results: Results) -> str:
-    """Time a call, and how many times faster the compiled program is than the better compiled peer and than the best peer."""
+    """Time a call, and how many times faster the compiled program is than its peers."""
     names = shown(results)
     groups = {"compiled / compiled peers": COMPILED_PEERS, "compiled / all peers": PEERS}
     body, speedups = [], []

@@ -1,7 +1,7 @@
 """The benchmark: each workload in each framework, each in a process of its own, interleaved; then start and overheads.
 
-`python bench/run.py [--quick] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as Markdown and
-JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if it isn't this one.
+`python bench/run.py [--quick] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as
+Markdown and JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if not this one.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> Results:
     results = describe(options)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
-            results.rows[name] = Row(WORKLOADS[name].title, WORKLOADS[name].bytes, WORKLOADS[name].flops)
-            np.savez(reference_file(Path(folder), name), *compute_reference(WORKLOADS[name]))
+            results.rows[name] = empty_row(name)
+            store_reference(Path(folder), name)
         for turn in range(options.processes):
             results.ceilings = results.ceilings.raised_to(ceilings.measure(options.threads))
             for name in options.only:
@@ -75,13 +75,22 @@ def describe(options: argparse.Namespace) -> Results:
     )
 
 
-def measure_turn(row: Row, name: str, frameworks: list[str], folder: Path, options: argparse.Namespace) -> None:
-    """One process for each framework that hasn't failed on this workload yet."""
+def empty_row(name: str) -> Row:
+    """The row of a workload before anything is measured."""
+    return Row(WORKLOADS[name].title, WORKLOADS[name].bytes, WORKLOADS[name].flops)
+
+
+def measure_turn(
+    row: Row, name: str, frameworks: list[str], folder: Path, options: argparse.Namespace, tree: Path | None = None
+) -> None:
+    """One process for each framework that hasn't failed on this workload yet; `tree` holds another braze to import."""
     for framework in frameworks:
         cell = row.cells.setdefault(framework, Cell())
         if cell.failure is not None:
             continue
-        env = environment(options.threads, folder / "cache" / framework / name)
+        env = environment(options.threads, folder / "cache" / (tree.name if tree else "here") / framework / name)
+        if tree is not None:
+            env["PYTHONPATH"] = str(tree)
         limits = "--seconds", str(options.seconds), "--threads", str(options.threads)
         python = interpreter(FRAMEWORKS[framework].is_peer)
         answer = ask(
@@ -106,6 +115,11 @@ def record(cell: Cell, answer: Answer, tolerance: float) -> None:
         cell.failure = f"wrong: off by {cell.error:.1e} of the largest magnitude, where {tolerance:.0e} is allowed"
 
 
+def store_reference(folder: Path, name: str) -> None:
+    """Compute a workload's float64 result once, for all processes."""
+    np.savez(reference_file(folder, name), *compute_reference(WORKLOADS[name]))
+
+
 def reference_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.npz"
 
@@ -126,25 +140,30 @@ def store(results: Results, folder: Path) -> Path:
     return file
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Options of a run; `--quick` is fewer processes and shorter measurements of the same sizes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of_measuring(parser: argparse.ArgumentParser) -> None:
+    """Options shared with compare.py; `--quick` is fewer processes and shorter measurements of the same sizes."""
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROCESSES} processes of {QUICK_SECONDS} s each")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
-    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS), metavar="NAME")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--workloads-only", action="store_true", help="leave out cold start and overheads")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
-    options = parser.parse_args(arguments)
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options given, with what `--quick` decides filled in."""
+    options = parser.parse_args()
     options.processes = options.processes or (QUICK_PROCESSES if options.quick else PROCESSES)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     return options
 
 
 def main() -> None:
-    options = parse()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options_of_measuring(parser)
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS), metavar="NAME")
+    parser.add_argument("--workloads-only", action="store_true", help="leave out cold start and overheads")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
+    options = parsed(parser)
     results = run(options)
     print(markdown(results))
     print(f"stored in {store(results, options.output)}", file=sys.stderr)

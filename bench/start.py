@@ -1,7 +1,7 @@
 """Cold start: seconds from starting the process to the first result of a program of one kernel, compiled.
 
-Measured from outside, so that the interpreter's own start and all imports count. Once with an empty disk cache, then with
-what the first run left there. `python bench/start.py [--processes N] [--frameworks ...]` prints the table.
+Measured from outside, so that the interpreter's own start and all imports count. Once with an empty disk cache, then
+with what the first run left there. `python bench/start.py [--processes N] [--frameworks ...]` prints the table.
 """
 
 from __future__ import annotations

@@ -37,13 +37,12 @@ class Workload(ABC):
     gradients: bool = False
     """Whether the program differentiates or updates parameters, and so can't run in torch's inference mode."""
 
+    reference: Callable[..., Any]
+    """A method: the result in float64, from the inputs widened to float64."""
+
     @abstractmethod
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
         """The arrays that every framework starts from."""
-
-    @abstractmethod
-    def reference(self, *arrays: np.ndarray) -> Any:
-        """The result in float64, from the inputs widened to float64."""
 
     def braze(self, braze: ModuleType) -> Program:
         """The program as a function of Braze tensors."""
@@ -58,7 +57,7 @@ class Workload(ABC):
         raise NotImplementedError(f"{self.name} is not written for JAX")
 
     def braze_call(self, braze: ModuleType, stage: Callable[[Program], Program], tensors: Sequence[Any]) -> Call:
-        """A call without arguments; `stage` compiles a function, or leaves it as it is. Overridden where state is kept."""
+        """A call without arguments; `stage` compiles a function, or leaves it. Overridden where state is kept."""
         return bound(stage(self.braze(braze)), tensors)
 
     def torch_call(self, torch: ModuleType, stage: Callable[[Program], Program], tensors: Sequence[Any]) -> Call:
@@ -73,10 +72,8 @@ class Workload(ABC):
 class Formula(Workload):
     """A workload that is spelled alike everywhere: `formula(xp, *tensors)` for NumPy, Braze, torch and jax.numpy."""
 
-    @staticmethod
-    @abstractmethod
-    def formula(xp: ModuleType, *tensors: Any) -> Any:
-        """The program, in names that all four namespaces share."""
+    formula: Callable[..., Any]
+    """A static method: the program, in names that all four namespaces share."""
 
     def reference(self, *arrays: np.ndarray) -> Any:
         return self.formula(np, *arrays)

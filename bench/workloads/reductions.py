@@ -1,4 +1,4 @@
-"""Programs that reduce: softmax and layer_norm over rows that fit in cache, a variance over the outer axis, logsumexp."""
+"""Programs that reduce: softmax and layer_norm over rows, a variance over the outer axis, logsumexp."""
 
 from __future__ import annotations
 

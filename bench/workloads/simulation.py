@@ -14,8 +14,8 @@ class HeatStencil(Workload):
     """Explicit steps of the heat equation; the border keeps its temperature.
 
     Compulsory bytes are those of the whole loop: the plate read once and written once. Each framework is written as its
-    users would for speed: torch steps between two plates in place, one compiled step at a time (a loop unrolled 50 times
-    compiles for minutes and is no faster); JAX and Braze have a loop of their own.
+    users would for speed: torch steps between two plates in place, one compiled step at a time; JAX and Braze have a
+    loop of their own.
     """
 
     name = "heat_stencil"
@@ -81,7 +81,7 @@ def laplacian(plate: Any) -> Any:
 
 
 class NBody(Formula):
-    """Gravity between all pairs of 4096 bodies, softened: a square of intermediate values that should never be stored."""
+    """Gravity between all pairs of 4096 bodies, softened: a square of values that should never be stored."""
 
     name = "n_body"
     title = "n-body forces, n = 4096"
@@ -100,7 +100,7 @@ class NBody(Formula):
         return tuple(np.concatenate(axis) for axis in zip(*blocks))
 
     def pulls(self, sqrt: Program, first: int, last: int, x: Any, y: Any, z: Any, mass: Any) -> tuple[Any, ...]:
-        """The forces on some of the bodies: the reference goes by blocks, as the whole square takes gigabytes in float64."""
+        """The forces on some of the bodies: the reference goes by blocks, as the whole square takes gigabytes."""
         away = [axis[None, :] - axis[first:last, None] for axis in (x, y, z)]
         distance = sqrt(away[0] ** 2 + away[1] ** 2 + away[2] ** 2 + self.softening)
         pull = mass[None, :] / distance**3
