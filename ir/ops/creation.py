@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..types import TensorType, float32, int64, uint32
+from ..types import TensorType, float32, int64, uint32, uint64
 from .declare import as_dim, composite, general
 from .namespace import F
+from .views import flat_index
 
 constant = general("constant", "view", lambda xp, value, dtype: xp.asarray(value).astype(dtype.numpy), arity=0, parameters=("value", "dtype"),
                    infer=lambda types, value, dtype: TensorType((), dtype), vjp=lambda g, y, value, dtype: (), doc="A 0-d number.")
 size = general("size", "view", lambda xp, dim: xp.asarray(dim, xp.int64), arity=0, parameters=("dim",),
+               lower=lambda c, index, types, dim: c.k.index(dim),
                infer=lambda types, dim: TensorType((), int64), vjp=lambda g, y, dim: (), doc="A symbolic size as a 0-d number.")
 iota = general("iota", "view", lambda xp, size: xp.arange(size, dtype=xp.int64), arity=0, parameters=("size",),
+               lower=lambda c, index, types, size: c.k.index(index[0]),
                infer=lambda types, size: TensorType((size,), int64), vjp=lambda g, y, size: (), doc="0, 1, …, size - 1.")
 
 
@@ -107,7 +110,17 @@ def _counter_words(state, stream):
     return [np.uint64(w) for w in (seed & 0xFFFFFFFF, seed >> 32, position & 0xFFFFFFFF, position >> 32)]
 
 
-random_bits = general("random_bits", "random", _random_bits, arity=1, parameters=("shape", "stream"),
+def _lower_random(c, index, types, shape, stream):
+    k = c.k
+    element = k.cast(k.index(flat_index(index, shape)), uint64)
+    seed, position = c.read(0, (0,)), c.read(0, (1,))
+    position = k.add(position, stream) if stream else position
+    words = [w for x in (element, seed, position) for w in (k.cast(x, uint32), k.cast(k.shr(x, 32), uint32))]
+    e0, e1, s0, s1, p0, p1 = words
+    return philox(k.mulhi, k.mul, k.xor, k.add, (e0, e1, p0, p1), (s0, s1))[0]
+
+
+random_bits = general("random_bits", "random", _random_bits, arity=1, lower=_lower_random, parameters=("shape", "stream"),
                       infer=lambda types, shape, stream: TensorType(shape, uint32), vjp=lambda g, y, state, shape, stream: (None,),
                       source="Salmon et al. 2011, Philox 4x32-10",
                       doc="Uniform 32-bit integers. state: uint64 [2], seed and position; element i of draw `stream` is the first word of "

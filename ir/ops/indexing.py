@@ -52,7 +52,15 @@ def _gather(xp, x, *indices, axes):
     return x[_full_index(x.shape, indices, axes)]
 
 
-gather = general("gather", "gather", _gather, arity=None, infer=_infer_gather, parameters=("axes",), traits=("linear",),
+def _lower_gather(c, index, types, axes):
+    shape, first = types[1].shape, axes[0]
+    at = index[first:first + len(shape)]
+    kept = iter((*index[:first], *index[first + len(shape):]))
+    spots = {a: c.read(1 + n, at) for n, a in enumerate(axes)}
+    return c.gathered(0, [spots[d] if d in spots else next(kept) for d in range(len(types[0].shape))])
+
+
+gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather, parameters=("axes",), traits=("linear",),
                  vjp=lambda g, y, x, *indices, axes: (F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
                  doc="x at `indices` along `axes`; the indices' shape stands at the place of the first of them. "
                      "`axes` are ascending, and the first one is where the result's index dimensions go.")
@@ -65,7 +73,17 @@ def _scatter_add(xp, updates, *indices, axes, shape):
     return out
 
 
-scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None, dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
+def _scatter_places(c, point, updates, indices, axes, rank):
+    """Where the update at a point goes: an entry for each dimension of the result."""
+    shape, first = indices[0].shape, axes[0]
+    at = point[first:first + len(shape)]
+    kept = iter((*point[:first], *point[first + len(shape):]))
+    spots = {a: c.read(updates + 1 + n, at) for n, a in enumerate(axes)}
+    return [spots[d] if d in spots else next(kept) for d in range(rank)]
+
+
+scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
+                      lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes, len(shape)), dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
                       infer=lambda types, axes, shape: types[0].with_shape(shape),
                       vjp=lambda g, y, updates, *indices, axes, shape: (F.gather(g, *indices, axes=axes), *(None for _ in indices)),
                       doc="Zeros of `shape`, with `updates` added at `indices` along `axes`, in order (the transpose of gather).")
@@ -83,7 +101,8 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
     return (F.scatter_set(g, zeros, *indices, axes=axes), F.gather(g, *indices, axes=axes), *(None for _ in indices))
 
 
-scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None, parameters=("axes",), vjp=_scatter_set_vjp,
+scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
+                      lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)), parameters=("axes",), vjp=_scatter_set_vjp,
                       infer=lambda types, axes: types[0], doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 
 
@@ -95,7 +114,9 @@ def _gather_along(xp, x, index, axis):
     return xp.take_along_axis(x, index, axis=axis)
 
 
-gather_along = general("gather_along", "gather", _gather_along, arity=2, parameters=("axis",), traits=("linear",),
+gather_along = general("gather_along", "gather", _gather_along, arity=2,
+                       lower=lambda c, index, types, axis: c.gathered(
+                           0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]), parameters=("axis",), traits=("linear",),
                        infer=lambda types, axis: types[0].with_shape(types[1].shape),
                        vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]), None),
                        doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
@@ -111,7 +132,8 @@ def _scatter_along(xp, updates, index, axis, size: Dim):
     return out
 
 
-scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2, dtypes=NUMBERS, parameters=("axis", "size"),
+scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
+                        lower=lambda c, point, types, axis, size: [c.read(1, point) if d == axis else i for d, i in enumerate(point)], dtypes=NUMBERS, parameters=("axis", "size"),
                         infer=lambda types, axis, size: types[0].with_shape(
                             size if i == axis else d for i, d in enumerate(types[0].shape)),
                         traits=("linear",),

@@ -1,0 +1,304 @@
+"""From a graph to a program: groups become kernels with schedules, values get slots, control flow becomes loops and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..ir import expr
+from ..ir.errors import CompileError
+from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
+from ..ir.expr import Dim
+from ..ir.graph import Graph, Node, Value
+from ..ir.kernel import Kernel, KernelBuilder
+from ..ir.program import Branch, Carry, HostCall, Launch, Loop, Program, Slot, Step
+from ..ir.target import Target
+from ..ir.types import TensorType
+from .collapse import collapse
+from .fuse import Fusion, Group, WhyNot, fuse
+from .lower import Place, lower_group
+from .memory_plan import plan_arena, taken_inputs
+from .schedule import schedule
+from .split import split_reduction
+
+
+def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
+             hints: Mapping[str, int] | None = None) -> Program:
+    """The program of a graph. `donated` says which input an output may be written into (position to position, where legal);
+    `hints` are usual values of symbolic sizes."""
+    a = _Assembler(target)
+    places: dict[Value, Place | Dim] = {}
+    sizes: dict[str, tuple[str, int]] = {}
+    for n, v in enumerate(graph.inputs):
+        slot = a.slot(v.type, "input", v.name or f"in{n}")
+        places[v] = _place(slot)
+        for d, size in enumerate(v.shape):
+            name = symbol_name(size)
+            if name is not None:
+                sizes.setdefault(name, (slot.name, d))
+    outputs: dict[Value, Slot] = {}
+    names = []
+    for n, v in enumerate(graph.outputs):
+        if v not in outputs:
+            outputs[v] = a.slot(v.type, "output", f"out{n}")
+        names.append(outputs[v].name)
+    steps = a.steps(graph, places, {v: [_place(s)] for v, s in outputs.items()})
+    inputs = tuple(places[v].slot for v in graph.inputs)  # type: ignore[union-attr]
+    slots, arena = plan_arena(a.slots, steps, hints or {})
+    wanted = {names[o]: inputs[i] for o, i in (donated or {}).items()}
+    slots = taken_inputs(slots, steps, wanted)
+    return Program(graph.name, slots, steps, inputs, tuple(names), sizes, arena, tuple(a.notes))
+
+
+def _place(slot: Slot) -> Place:
+    return Place(slot.name, slot.shape, slot.dtype)
+
+
+class _Assembler:
+    def __init__(self, target: Target):
+        self.target = target
+        self.slots: dict[str, Slot] = {}
+        self.notes: list[WhyNot] = []
+        self.loops = 0
+
+    def slot(self, type: TensorType, role: str, name: str = "") -> Slot:
+        """A new slot with a name of its own."""
+        name = name or f"t{len(self.slots)}"
+        while name in self.slots:
+            name += "_"
+        self.slots[name] = Slot(name, type.shape, type.dtype, role)
+        return self.slots[name]
+
+    def steps(self, graph: Graph, places: dict[Value, Place | Dim], targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
+        """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
+        fusion = fuse(graph)
+        self.notes += fusion.notes
+        needed = _stored(graph, fusion)
+        all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
+        for v in needed:
+            if v not in all_targets:
+                all_targets[v] = [_place(self.slot(v.type, "temporary"))]
+        out: list[Step] = []
+        for v in graph.outputs:                          # an input or a number that is an output too
+            if v.node is None or v.literal is not None:
+                out += self._copies(v, places, all_targets[v])
+        for group in fusion.groups:
+            results = [r for n in group.nodes for r in n.results if r in all_targets]
+            if not results:
+                continue
+            known = {**places, **{v: t[0] for v, t in all_targets.items() if v not in places}}
+            if group.kind == "host":
+                out += self._host(group.nodes[0], known, all_targets)
+                continue
+            for v in results:
+                if v.node is not None and v.node.op.name == "scatter_set":
+                    out += self._copies(v.node.operands[0], known, all_targets[v])
+            out += self._kernels(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
+        return tuple(out)
+
+    def _copies(self, v: Value, places: Mapping[Value, Place | Dim], targets: Sequence[Place]) -> list[Step]:
+        source = places.get(v)
+        out: list[Step] = []
+        for target in targets:
+            k = KernelBuilder("copy", {})
+            index = tuple(k.add_axis("ijklmnop"[d], n) for d, n in enumerate(v.shape))
+            if v.literal is not None:
+                value = k.constant(v.literal, v.dtype)
+            elif isinstance(source, Place):
+                value = k.load(source.slot, source.shape, source.dtype, (*source.prefix, *index))
+            else:
+                value = k.cast(k.index(source), v.dtype)  # type: ignore[arg-type]
+            k.store(target.slot, target.shape, (*target.prefix, *index), value)
+            out += self._kernels(k.build())
+        return out
+
+    def _kernels(self, kernel: Kernel) -> list[Step]:
+        """Launches of a kernel whose buffers are named by slots; long reductions as two."""
+        kernel = collapse(kernel)
+        halves = split_reduction(kernel)
+        if halves is None:
+            return [self._launch(kernel)]
+        for b in halves[0].outputs:
+            if b.name not in self.slots:
+                self.slots[b.name] = Slot(b.name, b.shape, b.dtype, "temporary")
+        return [self._launch(k) for k in halves]
+
+    def _launch(self, kernel: Kernel) -> Launch:
+        zeroed = tuple(s.buffer for s in kernel.stores if s.mode == "add")
+        renamed, arguments = _with_local_names(kernel)
+        back = {slot: local for local, slot in arguments.items()}
+        return Launch(renamed, schedule(renamed, self.target), arguments, tuple(back[z] for z in zeroed))
+
+    # ---- what is no kernel
+
+    def _host(self, n: Node, places: Mapping[Value, Place | Dim], targets: dict[Value, list[Place]]) -> list[Step]:
+        if n.op.name in _CONTROL:
+            return _CONTROL[n.op.name](self, n, places, targets)
+        before: list[Step] = []
+        inputs = [self._whole(v, places, before).slot for v in n.operands]
+        outputs = []
+        for r in n.results:
+            if r not in targets:
+                targets[r] = [_place(self.slot(r.type, "temporary"))]
+            outputs.append(targets[r][0])
+        direct = [t if not t.prefix else _place(self.slot(r.type, "temporary")) for r, t in zip(n.results, outputs)]
+        after: list[Step] = []
+        for r, made in zip(n.results, direct):
+            rest = [t for t in targets[r] if t is not made]
+            after += self._copies(r, {r: made}, rest)
+        return [*before, HostCall(n.op.name, _host_function(n), tuple(inputs), tuple(t.slot for t in direct)), *after]
+
+    def _whole(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place:
+        """The value in a slot of its own."""
+        place = places.get(v)
+        if isinstance(place, Place) and not place.prefix:
+            return place
+        made = _place(self.slot(v.type, "temporary"))
+        before += self._copies(v, places, [made])
+        return made
+
+    def _loop(self, n: Node, places: Mapping[Value, Place | Dim], targets: dict[Value, list[Place]]) -> list[Step]:
+        body, c, s = n.attrs["body"], n.attrs["carried"], n.attrs["scanned"]
+        before: list[Step] = []
+        after: list[Step] = []
+        turns = self._turns(n.operands[0], places, before)
+        counter = f"turn{self.loops}"
+        self.loops += 1
+        high = turns - 1 if not isinstance(turns, str) else None
+        at: Dim = expr.symbol(counter, 0, high)
+        if n.attrs["reverse"]:
+            if isinstance(turns, str):
+                raise CompileError("a reversed loop needs a number of turns that is known from sizes")
+            at = turns - 1 - at
+        inner: dict[Value, Place | Dim] = {body.inputs[0]: at}
+        ends: dict[Value, list[Place]] = {}
+        carries = []
+        for i in range(c):
+            v, result = n.operands[1 + i], n.results[i]
+            initial = self._whole(v, places, before)
+            final, carry = self._carry(initial, result, targets, after)
+            carries.append(carry)
+            inner[body.inputs[1 + i]] = _place(self.slots[carry.current])
+            ends.setdefault(body.outputs[i], []).append(_place(self.slots[carry.following]))
+        for i in range(s):
+            place = self._whole(n.operands[1 + c + i], places, before)
+            inner[body.inputs[1 + c + i]] = Place(place.slot, place.shape, place.dtype, (at,))
+        for v, x in zip(n.operands[1 + c + s:], body.inputs[1 + c + s:]):
+            inner[x] = self._outside(v, places, before)
+        for v, r in zip(body.outputs[c:], n.results[c:]):
+            for t in targets.get(r, ()):
+                ends.setdefault(v, []).append(Place(t.slot, t.shape, t.dtype, (*t.prefix, at)))
+        for v in body.outputs:
+            ends.setdefault(v, [])
+        return [*before, Loop(counter, turns, tuple(carries), self.steps(body, inner, ends)), *after]
+
+    def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]], after: list[Step]) -> tuple[Place, Carry]:
+        wanted = targets.get(result, [])
+        whole = [t for t in wanted if not t.prefix]
+        final = whole[0] if whole else _place(self.slot(result.type, "temporary"))
+        after += self._copies(result, {result: final}, [t for t in wanted if t is not final])
+        spare = self.slot(result.type, "temporary")
+        current, following = self.slot(result.type, "carried"), self.slot(result.type, "carried")
+        return final, Carry(initial.slot, current.name, following.name, final.slot, spare.name)
+
+    def _turns(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Dim | str:
+        if v.literal is not None:
+            return int(v.literal)
+        if v.node is not None and "dim" in v.node.attrs:
+            return v.node.attrs["dim"]
+        return self._whole(v, places, before).slot
+
+    def _outside(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place | Dim:
+        place = places.get(v)
+        return place if place is not None else self._whole(v, places, before)
+
+    def _cond(self, n: Node, places: Mapping[Value, Place | Dim], targets: dict[Value, list[Place]]) -> list[Step]:
+        before: list[Step] = []
+        condition = self._whole(n.operands[0], places, before).slot
+        outer = [self._outside(v, places, before) for v in n.operands[1:]]
+        for r in n.results:
+            targets.setdefault(r, [_place(self.slot(r.type, "temporary"))])
+        branches = []
+        for region in (n.attrs["then"], n.attrs["otherwise"]):
+            ends: dict[Value, list[Place]] = {}
+            for v, r in zip(region.outputs, n.results):
+                ends.setdefault(v, []).extend(targets[r])
+            branches.append(self.steps(region, dict(zip(region.inputs, outer)), ends))
+        return [*before, Branch(condition, *branches)]
+
+    def _while(self, n: Node, places: Mapping[Value, Place | Dim], targets: dict[Value, list[Place]]) -> list[Step]:
+        test, body, c = n.attrs["test"], n.attrs["body"], n.attrs["carried"]
+        before: list[Step] = []
+        after: list[Step] = []
+        carries, current, ends = [], [], {}
+        for i in range(c):
+            initial = self._whole(n.operands[i], places, before)
+            _, carry = self._carry(initial, n.results[i], targets, after)
+            carries.append(carry)
+            current.append(_place(self.slots[carry.current]))
+            ends.setdefault(body.outputs[i], []).append(_place(self.slots[carry.following]))
+        rest = [self._outside(v, places, before) for v in n.operands[c:]]
+        flag = self.slot(test.outputs[0].type, "temporary")
+        tests = self.steps(test, dict(zip(test.inputs, [*current, *rest])), {test.outputs[0]: [_place(flag)]})
+        steps = self.steps(body, dict(zip(body.inputs, [*current, *rest])), ends)
+        self.loops += 1
+        return [*before, Loop(f"turn{self.loops - 1}", None, tuple(carries), steps, tests, flag.name), *after]
+
+
+def _stored(graph: Graph, fusion: Fusion) -> list[Value]:
+    """Values that one group writes and another one (or a host call) reads."""
+    found: dict[Value, None] = {}
+    for group in fusion.groups:
+        for n in group.nodes:
+            for v in n.operands:
+                for base, _ in fusion.reach[v]:
+                    if base.node is not None and base.literal is None and fusion.group_of.get(base) is not group:
+                        found[base] = None
+    return list(found)
+
+
+def _kernel_name(group: Group) -> str:
+    """A name from what it does: its dearest ops in order, so that equal kernels have equal names."""
+    names = [n.op.name for n in group.nodes if n.op.kind != "view" and n.op.name not in ("cast", "stop_gradient", "constant")]
+    special = [n.op.name for n in group.nodes if n.op.kind not in ("view", "pointwise")]
+    chosen = list(dict.fromkeys(special if len(special) > 1 else [*special, *[x for x in names if x not in special]]))
+    return "_".join(chosen[:4]) or "copy"
+
+
+def _with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
+    """The kernel with its buffers called x0, x1, … and y0, …, so that equal kernels have equal texts; and which slot each one is."""
+    local: dict[str, str] = {}
+    for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):
+        for n, b in enumerate(buffers):
+            local[b.name] = f"{letter}{n}"
+    return rename_buffers(kernel, local), {new: old for old, new in local.items()}
+
+
+def rename_buffers(kernel: Kernel, names: Mapping[str, str]) -> Kernel:
+    """The kernel with other buffer names."""
+    from dataclasses import replace
+
+    new: dict[Any, Any] = {}
+
+    def entry(i: Any) -> Any:
+        return new.get(i, i) if not isinstance(i, (int, expr.Expr)) else i
+
+    for v in kernel.values:
+        new[v] = replace(v, args=tuple(new[a] for a in v.args), index=tuple(entry(i) for i in v.index),
+                         buffer=names.get(v.buffer, v.buffer))
+    stores = tuple(replace(s, buffer=names[s.buffer], index=tuple(entry(i) for i in s.index), value=new[s.value])
+                   for s in kernel.stores)
+    buffers = {names[b.name]: replace(b, name=names[b.name]) for b in (*kernel.inputs, *kernel.outputs)}
+    return Kernel(kernel.name, kernel.axes, buffers, tuple(new[v] for v in kernel.values), stores, kernel.origin)
+
+
+def _host_function(n: Node) -> Any:
+    region = Graph("host", tuple(n.operands), (), (), {})
+
+    def call(*arrays: Any) -> tuple[Any, ...]:
+        return evaluate_node(n, arrays, read_sizes(region, arrays))
+
+    return call
+
+
+_CONTROL = {"loop": _Assembler._loop, "cond": _Assembler._cond, "while_loop": _Assembler._while}

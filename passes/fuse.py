@@ -1,0 +1,408 @@
+"""Fusion: which nodes become one kernel.
+
+Views, positions and what is cheap to compute again from one load are *inlined* into whoever reads them. All other nodes are grouped,
+producers with consumers, as long as the group is one loop nest: each value varies over all axes of the nest, or over those
+that are left after the reduction, and all large reductions run over the same axes. Groups that read each other in a circle are
+refused by reachability bitsets. Each refusal leaves a `WhyNot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from ..ir import expr
+from ..ir.expr import Dim
+from ..ir.graph import Graph, Node, Value
+from ..ir.scalar import CORE
+from .dimension_maps import FREE, MOVED, ONE, Map, compose, operand_map
+
+SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
+FEW_ROWS, LONG_ROW = 64, 1 << 14
+CHEAP = 3.0                     # computing this much again costs less than memory
+
+
+@dataclass(frozen=True)
+class WhyNot:
+    """Why two neighbours are not one kernel: a `kind`, the two nodes, and what was in the way."""
+
+    kind: str
+    producer: Node
+    consumer: Node
+    facts: str = ""
+
+    def __str__(self) -> str:
+        words = {"circle": "another kernel stands between them", "axes": "they do not run over the same axes",
+                 "reduction": "they reduce over different axes", "moved": "the consumer reads at other places than are written",
+                 "rows": "there are too few, too long rows to use a reduction's result at once", "kind": "one of them is a kernel of its own"}
+        return (f"{self.producer.op.name} ({self.producer.loc}) is not fused with {self.consumer.op.name} ({self.consumer.loc}): "
+                f"{words.get(self.kind, self.kind)}{'; ' + self.facts if self.facts else ''}")
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes of one kernel. `axes` names the axis of each dimension of each value (None: size 1)."""
+
+    number: int
+    kind: str                                         # "rows", "contraction", "alone" or "host"
+    nodes: list[Node]
+    axes: dict[Value, tuple[int | None, ...]]
+    extents: dict[int, Dim]
+    reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def big_reduced(self) -> set[frozenset[int]]:
+        """The sets of axes that its reductions run over, small ones left out."""
+        sets = {frozenset(a for a in axes if not _small(self.extents[a])) for axes in self.reduced.values()}
+        return {s for s in sets if s}
+
+
+def _small(extent: Dim) -> bool:
+    return isinstance(extent, int) and extent <= SMALL
+
+
+class _Read(NamedTuple):
+    """A value that a node reads; the axes of its dimensions (None: elsewhere), and those axes that the node reduces."""
+
+    base: Value
+    axes: tuple[int | None, ...] | None
+    reduced: frozenset[int | None]
+
+
+def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...], by_dim: dict[int, int | None]) -> tuple[int | None, ...] | None:
+    out: list[int | None] = []
+    for d in inner:
+        if d == MOVED or (d >= 0 and outer[d] == MOVED):
+            return None
+        out.append(None if d == ONE or outer[d] == ONE else by_dim[d] if outer[d] == FREE else result[outer[d]])
+    return tuple(out)
+
+
+@dataclass
+class Fusion:
+    """What fusion decided: the groups in an order that can be run, which values are inlined, which are stored, and why not more."""
+
+    groups: list[Group]
+    inlined: set[Value]
+    reach: dict[Value, tuple[tuple[Value, Map], ...]]
+    group_of: dict[Value, Group]
+    notes: list[WhyNot]
+
+
+def cost_of(n: Node) -> float:
+    """Arithmetic of one element, in additions."""
+    core = CORE.get(n.op.name)
+    return core.cost if core is not None else 0.0 if n.op.name in ("stop_gradient", "conj") else 12.0 if n.op.kind == "random" else 6.0
+
+
+# ---- what is inlined -------------------------------------------------------------------------------------------------
+
+
+class _Inliner:
+    """Decides which values are computed again by each reader."""
+
+    def __init__(self, graph: Graph, kept: set[Value]):
+        self.inlined: set[Value] = set()
+        self.reach: dict[Value, tuple[tuple[Value, Map], ...]] = {}
+        self.weight: dict[Value, float] = {}
+        for v in graph.inputs:
+            self._is_base(v)
+        for n in graph.nodes:
+            for r in n.results:
+                if r not in kept and self._may_inline(n):
+                    self._inline(n, r)
+                else:
+                    self._is_base(r)
+
+    def _is_base(self, v: Value) -> None:
+        self.reach[v] = ((v, tuple(ONE if d == 1 and isinstance(d, int) else i for i, d in enumerate(v.shape))),)
+        self.weight[v] = 0.0
+
+    def _may_inline(self, n: Node) -> bool:
+        if n.op.kind == "view":
+            return True
+        if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c" or any(v.dtype.kind == "c" for v in n.operands):
+            return False
+        bases = {b for v in n.operands for b, _ in self.reach[v]}
+        cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
+        if not any(_elements(b) != 1 for b in bases):
+            return cost <= 4 * CHEAP or not bases
+        big = [b for b in bases if _elements(b) != 1]
+        return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
+
+    def _inline(self, n: Node, r: Value) -> None:
+        found: dict[tuple[Value, Map], None] = {}
+        for i, v in enumerate(n.operands):
+            outer = operand_map(n, i)
+            for base, inner in self.reach[v]:
+                found[base, compose(inner, outer)] = None
+        self.reach[r] = tuple(found)
+        self.weight[r] = (cost_of(n) if n.op.kind == "pointwise" else 0.0) + sum(self.weight[v] for v in n.operands)
+        self.inlined.add(r)
+
+
+def _elements(v: Value) -> Dim:
+    return expr.product(v.shape)
+
+
+# ---- grouping ----------------------------------------------------------------------------------------------------------
+
+
+class _Grouper:
+    def __init__(self, graph: Graph, inliner: _Inliner, kept: set[Value]):
+        self.inlined, self.reach, self.kept = inliner.inlined, inliner.reach, kept
+        self.readers = graph.uses()
+        self.groups: dict[int, Group] = {}
+        self.group_of: dict[Value, Group] = {}
+        self.before: dict[int, int] = {}            # bitset of the groups that a group depends on
+        self.notes: list[WhyNot] = []
+        self.fresh = 0
+
+    def axis(self, extents: dict[int, Dim], extent: Dim) -> int | None:
+        if isinstance(extent, int) and extent == 1:
+            return None
+        self.fresh += 1
+        extents[self.fresh] = extent
+        return self.fresh
+
+    def single(self, n: Node) -> Group:
+        """A group of one node."""
+        number = len(self.before)
+        extents: dict[int, Dim] = {}
+        kind = {"pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
+                "contraction": "contraction", "library": "host", "control": "host"}.get(n.op.kind, "alone")
+        if n.op.kind != "control" and any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
+            kind = "host"
+        group = Group(number, kind, [n], {}, extents)
+        for r in n.results:
+            group.axes[r] = tuple(self.axis(extents, d) for d in r.shape)
+        if n.op.kind == "reduction":
+            shape = n.operands[0].shape
+            group.reduced[n] = tuple(a for a in (self.axis(extents, shape[d]) for d in n.attrs["axes"]) if a is not None)
+        bits = 0
+        for v in n.operands:
+            for base, _ in self.reach[v]:
+                g = self.group_of.get(base)
+                if g is not None:
+                    bits |= self.before[g.number] | (1 << g.number)
+        self.before[number] = bits
+        self.groups[number] = group
+        for r in n.results:
+            self.group_of[r] = group
+        return group
+
+    def add(self, n: Node) -> None:
+        """Group the node with its producers where that is one loop nest."""
+        group = self.single(n)
+        if group.kind in ("host", "alone") or self._waits_for_reduction(n):
+            return
+        tried: set[Group] = set()
+        while True:
+            open_ = [g for g in self._producers(group) if g not in tried]
+            if not open_:
+                return
+            g = max(open_, key=lambda g: g.number)
+            tried.add(g)
+            group = self.merge(g, group, n) or group
+
+    def _producers(self, group: Group) -> set[Group]:
+        found = {self.group_of.get(base) for m in group.nodes for v in m.operands for base, _ in self.reach[v]}
+        return {g for g in found if g is not None and g is not group}
+
+    def _waits_for_reduction(self, n: Node) -> bool:
+        """What only a reduction reads goes with the reduction, not with its own producers, which may run over other axes."""
+        if n.op.kind != "pointwise" or n.results[0] in self.kept:
+            return False
+        readers = self.readers.get(n.results[0], ())
+        return len(readers) == 1 and readers[0].op.kind == "reduction"
+
+    def merge(self, producer: Group, consumer: Group, n: Node) -> Group | None:
+        """The two as one group, or None and a note."""
+        why = self._obstacle(producer, consumer, n)
+        if isinstance(why, str):
+            self.notes.append(WhyNot(why, producer.nodes[-1], n))
+            return None
+        axes, extents, reduced = why
+        kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
+        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced)
+        bits = (self.before[producer.number] | self.before[consumer.number]) & ~(1 << producer.number) & ~(1 << consumer.number)
+        mine = (1 << producer.number) | (1 << consumer.number)
+        self.before[merged.number] = bits
+        for number, old in self.before.items():
+            if old & mine and number != merged.number:
+                self.before[number] = (old | bits | (1 << merged.number)) & ~(1 << producer.number)
+        del self.groups[producer.number]
+        self.groups[merged.number] = merged
+        for v in merged.axes:
+            self.group_of[v] = merged
+        return merged
+
+    def _obstacle(self, producer: Group, consumer: Group, n: Node) -> Any:
+        if producer.kind in ("alone", "host") or consumer.kind == "contraction":
+            return "kind"
+        between = self.before[consumer.number] & ~(1 << producer.number)
+        if any(self.before[g.number] >> producer.number & 1 for g in self.groups.values()
+               if between >> g.number & 1 and g is not producer):
+            return "circle"
+        joined = self._unify(producer, consumer)
+        if isinstance(joined, str):
+            return joined
+        axes, extents, reduced = joined
+        if producer.kind == "contraction":
+            return joined if not consumer.reduced and self._one_space(producer, axes) else "kind"
+        why = self._is_nest(axes, extents, reduced, [*producer.nodes, *consumer.nodes])
+        return joined if why is None else why
+
+    def _unify(self, producer: Group, consumer: Group) -> Any:
+        """Axes of both with those equated that the consumer's reads equate; a reason if a read is elsewhere."""
+        renamed: dict[int, int] = {}
+
+        def name(a: int | None) -> int | None:
+            while a in renamed:
+                a = renamed[a]
+            return a
+
+        for read in self._reads(consumer):
+            if self.group_of.get(read.base) is not producer:
+                continue
+            if read.axes is None:
+                return "moved"
+            for mine, theirs in zip(producer.axes[read.base], read.axes):
+                a, b = name(mine), name(theirs)
+                if a is None or b is None:
+                    if a is not b:
+                        return "moved"
+                elif a != b:
+                    renamed[b] = a
+        self._share_reads(producer, consumer, name, renamed)
+        extents: dict[int, Dim] = {}
+        for group in (producer, consumer):
+            for a, e in group.extents.items():
+                extents.setdefault(name(a), e)  # type: ignore[arg-type]
+        axes = {v: tuple(name(a) for a in t) for group in (producer, consumer) for v, t in group.axes.items()}
+        for t in axes.values():
+            named = [a for a in t if a is not None]
+            if len(set(named)) != len(named):
+                return "moved"
+        reduced = {m: tuple(name(a) for a in t) for group in (producer, consumer) for m, t in group.reduced.items()}
+        return axes, extents, reduced
+
+    def _reads(self, group: Group) -> Iterator[_Read]:
+        """What the nodes of a group read, and along which axes."""
+        for m in group.nodes:
+            result = group.axes[m.results[0]]
+            by_dim: dict[int, int | None] = {}
+            if m.op.kind == "reduction":
+                free = iter(group.reduced[m])
+                for d in m.attrs["axes"]:
+                    size = m.operands[0].shape[d]
+                    by_dim[d] = None if isinstance(size, int) and size == 1 else next(free)
+            for i, v in enumerate(m.operands):
+                outer = operand_map(m, i)
+                for base, inner in self.reach[v]:
+                    yield _Read(base, _read_axes(inner, outer, result, by_dim), frozenset(by_dim.values()))
+
+    def _share_reads(self, producer: Group, consumer: Group, name: Any, renamed: dict[int, int]) -> None:
+        """A reduction over what another node reads from memory, at the same places otherwise, runs over the same axis."""
+        reads: dict[Value, list[_Read]] = {}
+        for group in (producer, consumer):
+            for read in self._reads(group):
+                if read.axes is not None and self.group_of.get(read.base) not in (producer, consumer):
+                    reads.setdefault(read.base, []).append(read)
+        for same in reads.values():
+            for first, second in combinations(same, 2):
+                pairs = [(name(a), name(b)) for a, b in zip(first.axes or (), second.axes or ())]
+                if any(a is None and b is not None or b is None and a is not None for a, b in pairs):
+                    continue
+                differ = [(a, b) for a, b in pairs if a != b]
+                free = {name(a) for a in first.reduced | second.reduced if a is not None}
+                taken = {a for a, _ in pairs} & {b for _, b in differ}
+                if differ and not taken and all(a in free or b in free for a, b in differ):
+                    for a, b in differ:
+                        renamed[b] = a
+
+    def _one_space(self, producer: Group, axes: dict[Value, tuple[int | None, ...]]) -> bool:
+        """Has each value all axes of the contraction's result?"""
+        (root,) = (m for m in producer.nodes if m.op.kind == "contraction")
+        space = {a for a in axes[root.results[0]] if a is not None}
+        return all({a for a in t if a is not None} == space for t in axes.values())
+
+    def _is_nest(self, axes: dict[Value, tuple[int | None, ...]], extents: dict[int, Dim],
+                 reduced: dict[Node, tuple[int, ...]], nodes: Iterable[Node]) -> str | None:
+        big = {frozenset(a for a in t if not _small(extents[a])) for t in reduced.values()}
+        big.discard(frozenset())
+        if len(big) > 1:
+            return "reduction"
+        gone: frozenset[int] = next(iter(big)) if big else frozenset()
+        sets = {v: frozenset(a for a in t if a is not None and not _small(extents[a])) for v, t in axes.items()}
+        space = frozenset().union(*sets.values(), gone)
+        outer = space - gone
+        after: set[Value] = set()                    # values that depend on a large reduction
+        for m in nodes:
+            mine = sets[m.results[0]] if m.results else frozenset()
+            depends = any(base in after for v in m.operands for base, _ in self.reach[v])
+            reducing = m in reduced and bool(gone & set(reduced[m]))
+            if reducing:
+                needs = mine | gone
+                if needs != space:
+                    return "axes"
+                after.update(m.results)
+                continue
+            if depends:
+                after.update(m.results)
+            if mine == space or (depends and mine == outer):
+                if depends and mine == space and gone and self._few_long_rows(outer, gone, extents):
+                    return "rows"
+                continue
+            if depends or m in reduced or not self._cheap_to_repeat(m):
+                return "axes"
+        return None
+
+    def _cheap_to_repeat(self, m: Node) -> bool:
+        return m.op.kind in ("pointwise", "view") and cost_of(m) <= CHEAP and m.results[0] not in self.kept
+
+    @staticmethod
+    def _few_long_rows(outer: frozenset[int], gone: frozenset[int], extents: dict[int, Dim]) -> bool:
+        rows, row = expr.product(extents[a] for a in outer), expr.product(extents[a] for a in gone)
+        return isinstance(rows, int) and rows < FEW_ROWS and (not isinstance(row, int) or row > LONG_ROW)
+
+
+def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
+    """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls read."""
+    kept = {*materialised, *graph.outputs}
+    for n in graph.nodes:
+        if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
+            kept.update(n.operands)
+            kept.update(n.results)
+    kept = {v for v in kept if v.literal is None}
+    inliner = _Inliner(graph, kept)
+    grouper = _Grouper(graph, inliner, kept)
+    for n in graph.nodes:
+        if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
+            grouper.add(n)
+    groups = _ordered(grouper)
+    return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
+
+
+def _ordered(grouper: _Grouper) -> list[Group]:
+    """Groups so that each comes after those it reads."""
+    out: list[Group] = []
+    done: set[int] = set()
+
+    def visit(g: Group) -> None:
+        if g.number in done:
+            return
+        done.add(g.number)
+        for n in g.nodes:
+            for v in n.operands:
+                for base, _ in grouper.reach[v]:
+                    other = grouper.group_of.get(base)
+                    if other is not None and other is not g:
+                        visit(other)
+        out.append(g)
+
+    for g in sorted(grouper.groups.values(), key=lambda g: g.number):
+        visit(g)
+    return out

@@ -1,0 +1,119 @@
+"""The memory plan: temporaries share an arena by their lifetimes, outputs take over the memory of donated inputs where that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..ir import expr
+from ..ir.expr import Dim
+from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
+from ..ir.types import TensorType
+
+ALIGNMENT = 64
+
+
+def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
+    """The slots that a step touches, those of the steps inside it too."""
+    reads: list[str] = []
+    writes: list[str] = []
+    for s in walk((step,)):
+        if isinstance(s, Launch):
+            for b in s.kernel.buffers.values():
+                (writes if b.is_output else reads).append(s.arguments[b.name])
+        elif isinstance(s, HostCall):
+            reads += s.inputs
+            writes += s.outputs
+        elif isinstance(s, Copy):
+            reads.append(s.source)
+            writes.append(s.target)
+        elif isinstance(s, Branch):
+            reads.append(s.condition)
+        elif isinstance(s, Loop):
+            reads += [c.initial for c in s.carries]
+            writes += [x for c in s.carries for x in (c.result, c.spare)]
+            reads += [s.condition] if s.condition else []
+            reads += [s.trips] if isinstance(s.trips, str) else []
+    return reads, writes
+
+
+def lifetimes(steps: Sequence[Step]) -> dict[str, tuple[int, int]]:
+    """The first and last step that touches each slot; what is touched inside a loop lives as long as the loop."""
+    found: dict[str, tuple[int, int]] = {}
+    for position, step in enumerate(steps):
+        for names in reads_and_writes(step):
+            for name in names:
+                first, _ = found.get(name, (position, position))
+                found[name] = (first, position)
+    return found
+
+
+def _aligned(n: Dim) -> Dim:
+    return expr.floordiv(n + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
+
+
+def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[str, int]) -> tuple[dict[str, Slot], Dim]:
+    """Offsets for the temporaries: the largest first, each into the first region that is free while it lives.
+
+    Sizes may be symbolic: sharing is decided at the sizes in `hints`, a region is as large as the largest it holds.
+    """
+    alive = lifetimes(steps)
+    temporary = [s for s in slots.values() if s.role == "temporary" and s.name in alive]
+
+    def usual(s: Slot) -> int:
+        return int(expr.evaluate(s.bytes, {n: hints.get(n, 128) for n in expr.symbols(s.bytes)}))
+
+    regions: list[tuple[list[tuple[int, int]], list[Slot]]] = []
+    for s in sorted(temporary, key=lambda s: -usual(s)):
+        first, last = alive[s.name]
+        for spans, held in regions:
+            if all(last < a or b < first for a, b in spans):
+                spans.append((first, last))
+                held.append(s)
+                break
+        else:
+            regions.append(([(first, last)], [s]))
+    planned = {n: s for n, s in slots.items() if s.role != "temporary"}
+    offset: Dim = 0
+    for _, held in regions:
+        size: Dim = 0
+        for s in held:
+            planned[s.name] = replace(s, offset=offset)
+            size = expr.maximum(size, _aligned(s.bytes))
+        offset = offset + size
+    return {n: planned[n] for n in slots if n in planned}, offset
+
+
+def taken_inputs(slots: dict[str, Slot], steps: Sequence[Step], wanted: Mapping[str, str]) -> dict[str, Slot]:
+    """Outputs marked as taking the memory of the input that is donated for them, where nothing reads the input afterwards."""
+    last_read: dict[str, int] = {}
+    first_write: dict[str, int] = {}
+    for position, step in enumerate(steps):
+        reads, writes = reads_and_writes(step)
+        for n in reads:
+            last_read[n] = position
+        for n in writes:
+            first_write.setdefault(n, position)
+    out = dict(slots)
+    for output, source in wanted.items():
+        mine, theirs = slots[output], slots[source]
+        same = TensorType(mine.shape, mine.dtype) == TensorType(theirs.shape, theirs.dtype)
+        written = first_write.get(output)
+        if not same or written is None or any(s.takes == source for s in out.values()):
+            continue
+        read = last_read.get(source, -1)
+        if read < written or (read == written and _is_point_by_point(steps[written], output, source)):
+            out[output] = replace(mine, takes=source)
+    return out
+
+
+def _is_point_by_point(step: Step, output: str, source: str) -> bool:
+    """Does the step write each element where it alone has read it, and without reductions that would read it again?"""
+    if not isinstance(step, Launch) or any(v.op in ("reduce", "scan") for v in step.kernel.values):
+        return False
+    local = {slot: name for name, slot in step.arguments.items()}
+    places = [s.index for s in step.kernel.stores if s.buffer == local[output]]
+    loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]
+    return len(places) == 1 and all(v.index == places[0] for v in loads) and not any(s.is_scatter for s in step.kernel.stores)
+
+

@@ -1,0 +1,176 @@
+"""The tape: what eager operations leave behind for `backward()`, and the walk over it.
+
+Saved are values (arrays), not handles: a tensor that is changed in place afterwards has got another value, the saved one stays.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from ..ir.errors import GradientError
+from ..ir.interpreter import _current
+from ..ir.ops import F
+from ..ir.ops.declare import Op
+from .modes import _GradMode
+from .tensor import Tensor
+
+_order = count()
+
+
+class TapeNode:
+    """One recorded operation. `edges` lead on: None, a leaf tensor, or (node, which result)."""
+
+    __slots__ = ("op", "attrs", "edges", "operands", "results", "order", "shapes")
+
+    def __init__(self, op: Any, attrs: dict[str, Any], edges: tuple[Any, ...], operands: Any, results: tuple[Any, ...]):
+        self.op, self.attrs, self.edges, self.operands, self.results = op, attrs, edges, operands, results
+        self.order = next(_order)
+
+    @property
+    def name(self) -> str:
+        """The operation's name."""
+        return self.op.name
+
+    def pullback(self, cotangents: list[Any], create_graph: bool) -> tuple[Any, ...]:
+        """The cotangents of the operands."""
+        if self.operands is None:
+            raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first backward; "
+                                f"call backward(retain_graph=True) the first time")
+        operands = [_restored(a, e if create_graph else None) for a, e in zip(self.operands, self.edges)]
+        results = [_restored(a, (self, i) if create_graph else None) for i, a in enumerate(self.results)]
+        if len(results) == 1:
+            return self.op.pullback(cotangents[0], results[0], operands, self.attrs)
+        return self.op.pullback(tuple(cotangents), tuple(results), operands, self.attrs)
+
+
+def _restored(array: Any, edge: Any) -> Tensor:
+    if isinstance(edge, Tensor):
+        return edge if edge._array is array else _with_leaf(array, edge)
+    t = Tensor(array)
+    if edge is not None:
+        t._node, t._slot = edge
+    return t
+
+
+class _Alias:
+    """An operation whose result is its operand: leads from a saved value to the leaf that has changed since."""
+
+    name = "leaf"
+
+    @staticmethod
+    def pullback(g: Any, y: Any, operands: Any, attrs: Any) -> tuple[Any, ...]:
+        return (g,)
+
+
+def _with_leaf(array: Any, leaf: Tensor) -> Tensor:
+    t = Tensor(array)
+    t._node = TapeNode(_Alias, {}, (leaf,), (array,), (array,))
+    return t
+
+
+def record(op: Op, operands: Sequence[Tensor], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
+    """Put an operation on the tape, if its result can have gradients."""
+    edges = tuple([(t._node, t._slot) if t._node is not None else t if t._requires_grad else None for t in operands])
+    node = TapeNode(op, attrs, edges, tuple([t._array for t in operands]), tuple([t._array for t in results]))
+    for i, t in enumerate(results):
+        if t._array.dtype.kind in "fcV":
+            t._node, t._slot = node, i
+
+
+def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool, create_graph: bool) -> None:
+    """`Tensor.backward`."""
+    trace = _current.get()
+    if trace is not None:
+        trace.backward(root, gradient)
+        return
+    if not root.requires_grad:
+        raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): no operand of the operations that made it had "
+                            f"requires_grad=True, or they ran under no_grad() or after detach()")
+    grads = pull(root, _seed(root, gradient), None, retain_graph or create_graph, create_graph)
+    for leaf, g in grads.values():
+        g = g if create_graph else Tensor(g._array)
+        leaf._grad = g if leaf._grad is None else _sum(leaf._grad, g, create_graph)
+
+
+def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        if root.size != 1:
+            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a gradient; reduce it "
+                                f"(.sum(), .mean()) or pass the cotangent: backward(gradient)")
+        return F.ones_like(root.detach())
+    if gradient.shape != root.shape:
+        raise GradientError(f"the gradient passed to backward has shape {list(gradient.shape)}, the tensor {list(root.shape)}")
+    return gradient
+
+
+def _sum(a: Tensor, b: Tensor, create_graph: bool) -> Tensor:
+    with _GradMode(create_graph):
+        return a + b
+
+
+def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bool, create_graph: bool) -> dict[int, tuple[Tensor, Tensor]]:
+    """Walk the tape from the root: {id(leaf): (leaf, gradient)}. `wanted` tensors that are no leaves are collected too."""
+    collected: dict[int, tuple[Tensor, Tensor]] = {}
+    targets = {(t._node, t._slot): t for t in wanted or () if t._node is not None}
+
+    def deliver(edge: Any, g: Any) -> None:
+        if isinstance(edge, Tensor):
+            old = collected.get(id(edge))
+            collected[id(edge)] = (edge, g if old is None else _sum(old[1], g, create_graph))
+            return
+        node, slot = edge
+        waiting = pending.get(node)
+        if waiting is None:
+            waiting = pending[node] = [None] * len(node.results)
+            heapq.heappush(heap, (-node.order, node))
+        waiting[slot] = g if waiting[slot] is None else _sum(waiting[slot], g, create_graph)
+
+    pending: dict[TapeNode, list[Any]] = {}
+    heap: list[tuple[int, TapeNode]] = []
+    if root._node is None:
+        deliver(root, seed)
+    else:
+        deliver((root._node, root._slot), seed)
+    with _GradMode(create_graph):
+        while heap:
+            node = heapq.heappop(heap)[1]
+            cotangents = pending.pop(node)
+            for slot, g in enumerate(cotangents):
+                target = targets.get((node, slot))
+                if target is not None and g is not None:
+                    collected[id(target)] = (target, g)
+            for edge, g in zip(node.edges, node.pullback(cotangents, create_graph)):
+                if edge is not None and g is not None:
+                    deliver(edge, g)
+            if not retain:
+                node.operands = None
+    return collected
+
+
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,
+         retain_graph: bool | None = None, create_graph: bool = False, allow_unused: bool = False) -> tuple[Tensor | None, ...]:
+    """Gradients of outputs with respect to inputs, as a tuple, leaving `.grad` alone (`torch.autograd.grad`)."""
+    outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wrt = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(outs))
+    trace = _current.get()
+    if trace is not None:
+        return trace.gradients(outs, wrt, seeds)
+    total: list[Tensor | None] = [None] * len(wrt)
+    keep = create_graph if retain_graph is None else retain_graph
+    for n, (out, seed) in enumerate(zip(outs, seeds)):
+        if not out.requires_grad:
+            raise GradientError(f"the output {out.type} requires no gradient")
+        found = pull(out, _seed(out, seed), wrt, keep or create_graph or n + 1 < len(outs), create_graph)
+        for i, t in enumerate(wrt):
+            if id(t) in found:
+                g = found[id(t)][1]
+                total[i] = g if total[i] is None else _sum(total[i], g, create_graph)
+    missing = [i for i, g in enumerate(total) if g is None]
+    if missing and not allow_unused:
+        raise GradientError(f"input {missing[0]} ({wrt[missing[0]].type}) was not used to compute the output; pass allow_unused=True "
+                            f"to get None for it")
+    return tuple(total)

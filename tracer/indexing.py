@@ -1,0 +1,260 @@
+"""`x[key]` and `x[key] = v`: NumPy's indexing in terms of slice, reshape, flip, gather and scatter.
+
+A slice is a value of its own, not an alias of its base.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import IndexingError, ShapeError, TraceError
+from ..ir.interpreter import _current
+from ..ir.ops import F
+from ..ir.ops.declare import as_dim, show_shape
+from ..ir.types import bool_, int64
+from .modes import _grad_enabled
+from .tensor import Tensor, is_sole_owner, mark_view
+
+_BASIC = (int, slice, type(None), type(Ellipsis), np.integer)
+
+
+def get(x: Tensor, key: Any) -> Tensor:
+    """x[key]."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if x._array is not None and _current.get() is None and not (x.requires_grad and _grad_enabled.get()):
+        return _get_at_once(x, keys)
+    keys = _expanded(x, keys)
+    if any(_is_mask(k) for k in keys):
+        keys = _masks_as_indices(x, keys)
+    basic = tuple(k if isinstance(k, (slice, type(None))) or _is_int(k) else slice(None) for k in keys)
+    y = _basic(x, basic)
+    if all(isinstance(k, (slice, type(None))) or _is_int(k) for k in keys):
+        return y
+    axis, axes, indices = 0, [], []
+    for k in keys:
+        if _is_int(k):
+            continue
+        if not isinstance(k, (slice, type(None))):
+            axes.append(axis)
+            indices.append(_as_index(k))
+        axis += 1
+    return _gather(y, tuple(axes), indices)
+
+
+def _get_at_once(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
+    assert x._array is not None
+    keys = tuple(np.asarray(k) if isinstance(k, Tensor) else k for k in keys)
+    try:
+        array = x._array[keys]
+    except IndexError as error:
+        raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
+    result = Tensor(np.asarray(array))
+    return mark_view(result, x) if all(isinstance(k, _BASIC) for k in keys) else result
+
+
+def _is_int(k: Any) -> bool:
+    return isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_)) or hasattr(k, "expression")
+
+
+def _is_mask(k: Any) -> bool:
+    return isinstance(k, (bool, np.bool_)) or (isinstance(k, (Tensor, np.ndarray)) and k.dtype in (np.bool_, bool_)) or (
+        isinstance(k, list) and bool(k) and isinstance(k[0], bool))
+
+
+def _expanded(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The ellipsis, and what is missing at the end, written out."""
+    used = sum(1 if not _is_mask(k) else np.ndim(k) if not isinstance(k, Tensor) else k.ndim for k in keys
+               if k is not None and k is not Ellipsis)
+    if used > x.ndim:
+        raise IndexingError(f"{used} indices for a tensor of {x.ndim} dimensions (shape {show_shape(x.shape)})")
+    rest = (slice(None),) * (x.ndim - used)
+    if not any(k is Ellipsis for k in keys):
+        return (*keys, *rest)
+    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+    return (*keys[:at], *rest, *keys[at + 1:])
+
+
+def slice_bounds(k: slice, size: Any) -> tuple[Any, Any, int]:
+    """(start, count, step) of a slice on a dimension; symbolic sizes for slices with non-negative or -1-like ends."""
+    step = 1 if k.step is None else int(k.step)
+    if step == 0:
+        raise IndexingError("a slice's step cannot be zero")
+    if isinstance(size, int):
+        start, stop, step = k.indices(size)
+        return start, len(range(start, stop, step)), step
+    start = k.start if k.start is not None else (0 if step > 0 else size - 1)
+    stop = k.stop if k.stop is not None else (size if step > 0 else -1)
+    start = start + size if k.start is not None and start < 0 else start
+    stop = stop + size if k.stop is not None and stop < 0 else stop
+    if step < 0:
+        return start, (start - stop - step - 1) // -step, step
+    stop = stop if k.stop is None or stop <= size else size
+    return start, (stop - start + step - 1) // step, step
+
+
+def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[int], list[Any]]:
+    """start, count and step for each dimension, and the shape with integers dropped and None inserted."""
+    start, count, step, shape = [], [], [], []
+    sizes = iter(enumerate(x.shape))
+    for k in keys:
+        if k is None:
+            shape.append(1)
+            continue
+        axis, size = next(sizes)
+        if isinstance(k, slice):
+            a, n, s = slice_bounds(k, size)
+            shape.append(n)
+        else:
+            a, n, s = k, 1, 1
+            if isinstance(size, int) and not -size <= a < size:
+                raise IndexingError(f"index {a} is outside dimension {axis} of size {size} (shape {show_shape(x.shape)})")
+            a = a + size if a < 0 else a
+        start.append(a)
+        count.append(n)
+        step.append(s)
+    return start, count, step, shape
+
+
+def _dims(values: Any) -> tuple[Any, ...]:
+    return tuple(as_dim(v) for v in values)
+
+
+def _basic(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
+    start, count, step, shape = _plan(x, keys)
+    y = x
+    if any(a != 0 or s != 1 for a, s in zip(start, step)) or _dims(count) != _dims(x.shape):
+        y = F.slice(x, start=_dims(start), shape=_dims(count), step=tuple(step))
+    if len(shape) != len(count) or any(k is None or _is_int(k) for k in keys):
+        y = F.reshape(y, shape=_dims(shape))
+    if y is not x and y._array is not None:
+        mark_view(y, x)
+    return y
+
+
+def _as_index(k: Any) -> Tensor:
+    t = k if isinstance(k, Tensor) else Tensor(np.asarray(k, np.int64))
+    if not t.dtype.is_integer:
+        raise IndexingError(f"an index must be an integer or bool tensor, not {t.type}")
+    return t if t.dtype.name == "i64" else F.cast(t, dtype=int64)
+
+
+def resolve(index: Tensor, size: Any) -> Tensor:
+    """Negative positions counted from the end."""
+    if index._array is not None and _current.get() is None:
+        return index if not index.size or index._array.min() >= 0 else Tensor(np.where(index._array < 0, index._array + size, index._array))
+    return F.where(F.less(index, 0), F.add(index, as_dim(size)), index)
+
+
+def _gather(y: Tensor, axes: tuple[int, ...], indices: list[Tensor]) -> Tensor:
+    indices = broadcast([resolve(i, y.shape[a]) for i, a in zip(indices, axes)])
+    adjacent = axes == tuple(range(axes[0], axes[0] + len(axes)))
+    out = F.gather(y, *indices, axes=axes)
+    if adjacent or axes[0] == 0:
+        return out
+    n, first = indices[0].ndim, axes[0]           # NumPy puts them in front when slices stand between
+    order = (*range(first, first + n), *range(first), *range(first + n, out.ndim))
+    return F.permute(out, axes=order)
+
+
+def broadcast(tensors: list[Tensor]) -> list[Tensor]:
+    """Tensors of a common shape."""
+    from ..ir.ops.declare import broadcast_shapes
+
+    shape = broadcast_shapes("index", [_dims(t.shape) for t in tensors])
+    return [t if _dims(t.shape) == shape else F.broadcast_to(t, shape=shape) for t in tensors]
+
+
+def _masks_as_indices(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    out: list[Any] = []
+    for k in keys:
+        if not _is_mask(k):
+            out.append(k)
+            continue
+        if isinstance(k, Tensor) and k._array is None:
+            raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled function write "
+                             "braze.where(mask, x, fill)")
+        out += [Tensor(i) for i in np.nonzero(np.asarray(k))]
+    return tuple(out)
+
+
+# ---- assignment ------------------------------------------------------------------------------------------------------
+
+
+def put(x: Tensor, key: Any, value: Any) -> None:
+    """x[key] = value: the handle x gets a new value."""
+    keys = key if isinstance(key, tuple) else (key,)
+    wants = x.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
+    if x._array is not None and _current.get() is None and not (wants and _grad_enabled.get()):
+        _put_at_once(x, keys, value)
+        return
+    value = value if isinstance(value, Tensor) else _constant(value, x)
+    value = value if value.dtype is x.dtype else F.cast(value, dtype=x.dtype)
+    keys = _expanded(x, keys)
+    if len(keys) == 1 and _is_mask(keys[0]) and keys[0].shape == x.shape and value.ndim == 0:
+        x._assign(F.where(keys[0], value, x))
+        return
+    if any(_is_mask(k) for k in keys):
+        keys = _masks_as_indices(x, keys)
+    if all(isinstance(k, (slice, type(None))) or _is_int(k) for k in keys):
+        x._assign(_put_slice(x, keys, value))
+    else:
+        x._assign(_put_gathered(x, keys, value))
+
+
+def _constant(value: Any, x: Tensor) -> Tensor:
+    if isinstance(value, (bool, int, float, complex)):
+        return F.constant(value=value, dtype=x.dtype)
+    return Tensor(np.asarray(value).astype(x.dtype.numpy))
+
+
+def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
+    keys = tuple(np.asarray(k) if isinstance(k, Tensor) else k for k in keys)
+    old = x._array
+    x._array = None                                # so that the count below is of others
+    try:
+        new = old if is_sole_owner(old, 1) and old.flags.writeable else np.array(old)
+        new[keys] = np.asarray(value) if isinstance(value, Tensor) else value
+    except (IndexError, ValueError) as error:
+        x._array = old
+        kind = IndexingError if isinstance(error, IndexError) else ShapeError
+        raise kind(f"{error} (assigning to shape {show_shape(old.shape)})") from None
+    x._array = old
+    x._assign(Tensor(new))
+
+
+def _put_slice(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
+    start, count, step, shape = _plan(x, keys)
+    value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)), shape=_dims(shape))
+    value = F.reshape(value, shape=_dims(count))
+    back = tuple(i for i, s in enumerate(step) if s < 0)
+    if back:
+        value = F.flip(value, back)
+        start = [a + (n - 1) * s if s < 0 else a for a, n, s in zip(start, count, step)]
+        step = [abs(s) for s in step]
+    if all(isinstance(a, int) and a == 0 and s == 1 for a, s in zip(start, step)) and _dims(count) == _dims(x.shape):
+        return value
+    return F.update_slice(x, value, tuple(_dims(start)), tuple(step))
+
+
+def _drop_leading(value: Tensor, rank: int) -> Tensor:
+    while value.ndim > rank and value.shape[0] == 1:
+        value = F.reshape(value, shape=_dims(value.shape[1:]))
+    return value
+
+
+def _put_gathered(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
+    if any(k is None or _is_int(k) for k in keys):
+        keys = tuple(np.asarray(k) if _is_int(k) else k for k in keys if k is not None)
+    axes = tuple(i for i, k in enumerate(keys) if not isinstance(k, slice))
+    slices = [i for i, k in enumerate(keys) if isinstance(k, slice) and k != slice(None)]
+    if slices:
+        raise TraceError("assigning through index tensors and slices at once is not supported while tracing or recording; "
+                         "split it into two assignments")
+    indices = broadcast([resolve(_as_index(keys[a]), x.shape[a]) for a in axes])
+    kept = [d for i, d in enumerate(x.shape) if i not in axes]
+    shape = _dims((*kept[: axes[0]], *indices[0].shape, *kept[axes[0]:]))
+    value = value if _dims(value.shape) == shape else F.broadcast_to(value, shape=shape)
+    return F.scatter_set(x, value, *indices, axes=axes)
+

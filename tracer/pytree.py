@@ -1,0 +1,88 @@
+"""Arguments and results as trees: dict, list, tuple, namedtuple, dataclass; everything else is a leaf.
+
+`flatten(x) -> (leaves, structure)`, `unflatten(structure, leaves)`. Structures are hashable and compare by value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_REGISTRY: dict[type, tuple[Callable[[Any], tuple[list[Any], Any]], Callable[[Any, list[Any]], Any]]] = {}
+LEAF = "*"
+
+
+def register(kind: type, flatten: Callable[[Any], tuple[list[Any], Any]], unflatten: Callable[[Any, list[Any]], Any]) -> None:
+    """Teach trees a container: flatten(x) -> (children, static), unflatten(static, children)."""
+    _REGISTRY[kind] = (flatten, unflatten)
+
+
+register(list, lambda x: (list(x), None), lambda s, c: list(c))
+register(tuple, lambda x: (list(x), None), lambda s, c: tuple(c))
+register(dict, lambda x: (list(x.values()), tuple(x)), lambda s, c: dict(zip(s, c)))
+
+
+def _entry(x: Any) -> Any:
+    kind = type(x)
+    found = _REGISTRY.get(kind)
+    if found is not None:
+        return found
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        register(kind, lambda v: (list(v), None), lambda s, c: kind(*c))
+    elif dataclasses.is_dataclass(x) and not isinstance(x, type):
+        names = tuple(f.name for f in dataclasses.fields(x) if f.init)
+        register(kind, lambda v: ([getattr(v, n) for n in names], None), lambda s, c: kind(**dict(zip(names, c))))
+    else:
+        return None
+    return _REGISTRY[kind]
+
+
+def flatten(x: Any) -> tuple[list[Any], Any]:
+    """The leaves in order, and the structure around them."""
+    leaves: list[Any] = []
+    return leaves, _flatten(x, leaves)
+
+
+def _flatten(x: Any, leaves: list[Any]) -> Any:
+    entry = _entry(x)
+    if entry is None:
+        leaves.append(x)
+        return LEAF
+    children, static = entry[0](x)
+    return (type(x), static, tuple([_flatten(c, leaves) for c in children]))
+
+
+def unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
+    """The tree with these leaves."""
+    return _unflatten(structure, iter(leaves))
+
+
+def _unflatten(structure: Any, leaves: Any) -> Any:
+    if structure == LEAF:
+        return next(leaves)
+    kind, static, children = structure
+    return _REGISTRY[kind][1](static, [_unflatten(c, leaves) for c in children])
+
+
+def map_leaves(f: Callable[[Any], Any], x: Any) -> Any:
+    """The tree with f applied to each leaf."""
+    leaves, structure = flatten(x)
+    return unflatten(structure, [f(v) for v in leaves])
+
+
+def paths(x: Any, prefix: str = "") -> list[str]:
+    """A name for each leaf, as Python would spell the way to it: `batch["x"]`, `state[0]`."""
+    entry = _entry(x)
+    if entry is None:
+        return [prefix]
+    children, static = entry[0](x)
+    if dataclasses.is_dataclass(x):
+        names = [f".{f.name}" for f in dataclasses.fields(x) if f.init]
+    elif isinstance(x, dict):
+        names = [f"[{k!r}]" for k in static]
+    elif hasattr(x, "_fields"):
+        names = [f".{n}" for n in x._fields]
+    else:
+        names = [f"[{i}]" for i in range(len(children))]
+    return [p for n, c in zip(names, children) for p in paths(c, prefix + n)]

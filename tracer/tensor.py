@@ -1,0 +1,375 @@
+"""`Tensor`: what a person holds. A handle on a value: a NumPy array (eager), or a value of the graph that is being traced.
+
+In-place methods rebind the handle, so values themselves never change: what autograd or a view has kept stays right.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import DTypeError, GradientError, ShapeError, TraceError
+from ..ir.interpreter import _current
+from ..ir.operators import Operators
+from ..ir.ops import F
+from ..ir.types import DType, TensorType
+from ..ir.types import dtype as as_dtype
+from .modes import _grad_enabled
+
+_DTYPES: dict[Any, DType] = {}
+
+
+def dtype_of_array(array: Any) -> DType:
+    """The dtype of a NumPy array."""
+    d = _DTYPES.get(array.dtype)
+    if d is None:
+        d = _DTYPES[array.dtype] = as_dtype(array.dtype)
+    return d
+
+
+class Tensor(Operators):
+    """An n-dimensional array of one dtype, with automatic differentiation.
+
+    Made by `braze.tensor`, `braze.zeros`, … and by operations. `shape`, `dtype`, `ndim`, `device` say what it is; `requires_grad`
+    asks for gradients, which `backward()` leaves in `grad`. A slice is a value of its own, not an alias: write `x[i] = v`.
+    """
+
+    __slots__ = ("_array", "_value", "_trace", "_node", "_slot", "_grad", "_requires_grad", "_meta", "_pointer", "_base", "_weak",
+                 "__weakref__")
+
+    def __init__(self, array: Any):
+        self._array = array
+        self._value = self._trace = self._node = self._grad = self._meta = self._base = None
+        self._slot = self._pointer = 0
+        self._requires_grad = self._weak = False
+
+    # ---- what it is
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Its sizes. While tracing with dynamic sizes an entry may be symbolic."""
+        if self._array is not None:
+            return self._array.shape
+        return self._trace.sizes_of(self._value.type.shape)
+
+    @property
+    def dtype(self) -> DType:
+        """Its dtype."""
+        return dtype_of_array(self._array) if self._array is not None else self._value.type.dtype
+
+    @property
+    def type(self) -> TensorType:
+        """Shape, dtype and device together."""
+        if self._array is None:
+            return self._value.type
+        return TensorType(self._array.shape, self.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._array.ndim if self._array is not None else len(self._value.type.shape)
+
+    @property
+    def size(self) -> Any:
+        """The number of elements."""
+        n: Any = 1
+        for d in self.shape:
+            n = n * d
+        return n
+
+    def numel(self) -> Any:
+        """The number of elements."""
+        return self.size
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self.ndim
+
+    @property
+    def device(self) -> str:
+        """Where it lives: "cpu"."""
+        return "cpu"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> Any:
+        """Bytes of all elements."""
+        return self.size * self.itemsize
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise DTypeError("a 0-d tensor has no length")
+        return self.shape[0]
+
+    # ---- its value
+
+    def numpy(self) -> Any:
+        """A read-only NumPy array on the same memory."""
+        return np.asarray(self)
+
+    def _concrete(self, what: str, instead: str) -> Any:
+        """The array, or an error saying why there is none."""
+        if self._array is None:
+            self._trace.refuse_value(self, what, instead)
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self._concrete("np.asarray(t)", "return the tensor from the compiled function and convert it outside")
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            return array.astype(dtype)
+        if copy:
+            return array.copy()
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        array = self._concrete("t.item()", "return the tensor from the compiled function and read it outside")
+        if array.size != 1:
+            raise ShapeError(f"item() needs exactly one element; this tensor has shape {list(array.shape)}")
+        return array.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._concrete("t.tolist()", "return the tensor and convert it outside").tolist()
+
+    def __float__(self) -> float:
+        self._concrete("float(t)", "keep it a tensor: arithmetic with tensors of one element works the same")
+        return float(self.item())
+
+    def __int__(self) -> int:
+        self._concrete("int(t)", "keep it a tensor, or compute the number outside and pass it as an argument")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        self._concrete("complex(t)", "keep it a tensor")
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        array = self._concrete("an index", "index with the tensor itself: x[t], or braze.take(x, t)")
+        if array.dtype.kind not in "iu" or array.size != 1:
+            raise DTypeError(f"only an integer tensor with one element can be an index; this one is {self.type}")
+        return int(array.item())
+
+    def __bool__(self) -> bool:
+        self._concrete("if t / while t / bool(t)", "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
+        return bool(self.item())
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise DTypeError("a 0-d tensor cannot be iterated over")
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        if self._array is None:
+            return f"<traced tensor: {self._value.type}>"
+        body = np.array2string(self._array, separator=", ", prefix="tensor(", precision=4, threshold=100)
+        extra = "" if self.dtype.name in ("f32", "i64", "b1") else f", dtype={self.dtype.long_name}"
+        extra += ", requires_grad=True" if self.requires_grad and self._node is None else ""
+        extra += f", grad_fn={self._node.name}" if self._node is not None else ""
+        return f"tensor({body}{extra})"
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: Any) -> Any:
+        return F.equal(self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return F.not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return F.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return F.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return F.greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return F.greater_equal(self, other)
+
+    # ---- gradients
+
+    @property
+    def requires_grad(self) -> bool:
+        """Do gradients flow to it?"""
+        return self._requires_grad or self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.requires_grad_(wanted)
+
+    def requires_grad_(self, wanted: bool = True) -> Tensor:
+        """Ask for gradients of this leaf (or stop asking); returns it."""
+        if wanted and not self.dtype.is_inexact:
+            raise GradientError(f"only floating-point and complex tensors have gradients; this one is {self.type}")
+        if self._node is not None and not wanted:
+            raise GradientError("only a leaf can stop requiring gradients; use detach()")
+        self._requires_grad = bool(wanted)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Was it made by the user, not by a recorded operation?"""
+        return self._node is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward()` has accumulated; None before."""
+        trace = _current.get()
+        return self._grad if trace is None else trace.grad_of(self)
+
+    @grad.setter
+    def grad(self, g: Tensor | None) -> None:
+        if g is not None and (not isinstance(g, Tensor) or g.shape != self.shape):
+            raise GradientError(f"grad must be None or a tensor of shape {list(self.shape)}")
+        trace = _current.get()
+        if trace is None:
+            self._grad = g
+        else:
+            trace.set_grad(self, g)
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add the gradients of this tensor to the `grad` of all leaves that it was computed from.
+
+        A tensor of more than one element needs `gradient`, the cotangent, of its own shape. `create_graph` records the backward
+        pass itself, for higher derivatives; `retain_graph` allows a second `backward()` through the same operations.
+
+        >>> x = braze.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+        """
+        from .autograd import backward
+
+        backward(self, gradient, retain_graph, create_graph)
+
+    def detach(self) -> Tensor:
+        """The same value, with no gradient through it."""
+        trace = _current.get()
+        if trace is not None:
+            return F.stop_gradient(self)
+        return Tensor(self._array)
+
+    def clone(self) -> Tensor:
+        """A new handle with the same value; gradients flow through."""
+        return F.add(self, 0) if self.requires_grad or self._array is None else Tensor(self._array)
+
+    # ---- in place: the handle gets another value
+
+    def _assign(self, new: Tensor) -> Tensor:
+        """Rebind this handle to another tensor's value (of the same shape and dtype)."""
+        if new.shape != self.shape:
+            raise ShapeError(f"in place: the result has shape {list(new.shape)}, the tensor {list(self.shape)}")
+        if new.dtype is not self.dtype:
+            new = F.cast(new, dtype=self.dtype)
+        if self._requires_grad and self._node is None and _grad_enabled.get():
+            raise GradientError("a leaf that requires gradients was changed in place; do it under braze.no_grad(), or on a copy")
+        base = self._base
+        if base is not None and base() is not None:
+            raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would not change. "
+                             "Write `base[index] += …` on the base itself")
+        trace = _current.get()
+        if trace is not None:
+            trace.rebind(self, new)
+            return self
+        self._array, self._node, self._slot = new._array, new._node, new._slot
+        self._meta, self._pointer, self._base = None, 0, None
+        return self
+
+    def copy_(self, source: Any) -> Tensor:
+        """Take over the values of another tensor or array, broadcast to this shape; returns self."""
+        source = source if isinstance(source, Tensor) else Tensor(np.array(source, dtype=self.dtype.numpy))
+        return self._assign(source if source.shape == self.shape else F.broadcast_to(source, shape=self.shape))
+
+    def fill_(self, value: float) -> Tensor:
+        """Fill with one number; returns self."""
+        return self._assign(F.full(self.shape, value, self.dtype))
+
+    def zero_(self) -> Tensor:
+        """Fill with zeros; returns self."""
+        return self.fill_(0)
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._assign(F.add(self, other))
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._assign(F.sub(self, other))
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._assign(F.mul(self, other))
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._assign(F.div(self, other))
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._assign(F.pow(self, other))
+
+    add_ = __iadd__
+    sub_ = __isub__
+    mul_ = __imul__
+    div_ = __itruediv__
+
+    # ---- indexing
+
+    def __getitem__(self, key: Any) -> Tensor:
+        from .indexing import get
+
+        return get(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        from .indexing import put
+
+        put(self, key, value)
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        if self.ndim != 2:
+            raise ShapeError(f"T is for matrices; this tensor has shape {list(self.shape)}; use mT or permute")
+        return F.permute(self, axes=(1, 0))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions exchanged."""
+        n = self.ndim
+        if n < 2:
+            raise ShapeError(f"mT needs two dimensions; this tensor has shape {list(self.shape)}")
+        return F.permute(self, axes=(*range(n - 2), n - 1, n - 2))
+
+    def __reduce__(self) -> Any:
+        array = self._concrete("pickling", "return it from the compiled function first")
+        return _rebuild, (array, self._requires_grad)
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        copied = type(self)(np.array(self._concrete("copying", "use clone()")))
+        copied._requires_grad = self._requires_grad
+        memo[id(self)] = copied
+        return copied
+
+
+def _rebuild(array: Any, requires_grad: bool) -> Tensor:
+    t = Tensor(array)
+    t._requires_grad = requires_grad
+    return t
+
+
+def mark_view(result: Tensor, base: Tensor) -> Tensor:
+    """Remember what a view was taken from, so that changing it in place is not silently lost."""
+    result._base = weakref.ref(base)
+    return result
+
+
+def is_sole_owner(array: Any, known: int) -> bool:
+    """Does nobody but `known` references hold this array and its memory?"""
+    return array.base is None and sys.getrefcount(array) <= known + 1

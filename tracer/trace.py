@@ -1,0 +1,346 @@
+"""Tracing: the interpreter under which a function runs once, on handles without arrays, and leaves a graph.
+
+A trace touches no handle that existed before: what happens to captured tensors (rebinding, `.grad`) stands in an overlay, which
+becomes outputs of the graph and is written back after each call. A failed trace leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir import expr
+from ..ir.build import GraphBuilder, agree, check_arity
+from ..ir.errors import DTypeError, GradientError, TraceError
+from ..ir.expr import Dim, Expr
+from ..ir.graph import Graph, Node, Value
+from ..ir.location import Location, here
+from ..ir.ops import F
+from ..ir.ops.declare import Op
+from ..ir.types import DType, TensorType, float64
+from .modes import _grad_enabled
+from .sizes import Size, plain
+from .tensor import Tensor
+
+_UNSET = object()
+
+
+class Trace:
+    """One run of a function. `captures` are the tensors that it found besides its arguments, in the order of their inputs."""
+
+    def __init__(self, name: str, hints: Mapping[str, int] | None = None, parent: Trace | None = None):
+        self.builder = GraphBuilder(name)
+        self.hints = dict(hints or {})
+        self.parent = parent
+        self.captures: list[tuple[Any, Value]] = []      # (tensor or scalar source, input)
+        self.overlay: dict[int, Value] = {}              # id(captured tensor) -> its value now
+        self.held: dict[int, Tensor] = {}                # keeps captured tensors alive, so that ids stay theirs
+        self.grads: dict[int, Tensor | None] = {}        # id(tensor) -> its .grad now
+        self.had_grad: dict[int, tuple[Tensor, bool]] = {}
+        self.written: dict[int, Tensor] = {}             # tensors whose value or grad changed
+        self.leaves: dict[Value, Tensor] = {}            # values of tensors that require gradients
+        self.stopped: dict[Value, Value] = {}
+        self.guards: list[tuple[str, Dim, Dim, bool]] = []
+        self.attributes: list[tuple[Any, str, Any]] = [] # writes to module attributes: (holder, name, value)
+        self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
+        self.scopes: list[str] = []
+        self.symbolic = bool(self.hints)
+        self.alive = True
+
+    # ---- interpreter
+
+    def call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """The op on tensors, arrays, numbers."""
+        if self.symbolic:
+            attrs = {k: plain(v) for k, v in attrs.items()}
+            args = tuple([a.expression if isinstance(a, Size) else a for a in args])
+        check_arity(op, args)
+        if op.kind != "pointwise" or op.parameters:
+            return self.bind(op, tuple([self.lift(a) for a in args]), attrs)
+        weak = [isinstance(a, Tensor) and a._weak for a in args]
+        if any(weak):
+            return self._weak_call(op, args, weak, attrs)
+        return self.bind(op, agree(self, op, args), attrs)
+
+    def _weak_call(self, op: Op, args: tuple[Any, ...], weak: list[bool], attrs: dict[str, Any]) -> Any:
+        """Floats that are inputs of the program (arguments, learning rates) promote as Python floats do."""
+        firm = [a for a, w in zip(args, weak) if not w and not isinstance(a, (bool, int, float, Expr))]
+        if firm:
+            from ..ir.types import weak as weak_dtype
+
+            common = self.lift(firm[0]).dtype
+            args = tuple([F.cast(a, dtype=weak_dtype(1.0, common)) if w else a for a, w in zip(args, weak)])
+            return self.bind(op, agree(self, op, args), attrs)
+        result = self.bind(op, agree(self, op, args), attrs)
+        result._weak = result.dtype is float64
+        return result
+
+    def bind(self, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
+        """Append the node."""
+        values = [self.value_of(t) for t in operands]
+        needs = [t._requires_grad or t._node is not None for t in operands]
+        flows = False
+        if any(needs):
+            if _grad_enabled.get() and op.name != "stop_gradient":
+                flows = True
+            elif op.name != "stop_gradient":
+                values = [self.stop(v) if n else v for v, n in zip(values, needs)]
+        node = Node(op, values, attrs, op.infer([v.type for v in values], attrs), here(self.scopes[-1] if self.scopes else ""))
+        self.builder.nodes.append(node)
+        results = tuple([self.wrap(v, flows and v.dtype.is_inexact) for v in node.results])
+        return results if op.results == -1 else results[0]
+
+    def wrap(self, value: Value, requires_grad: bool = False) -> Tensor:
+        """A handle on a value of this trace."""
+        t = Tensor(None)
+        t._trace, t._value = self, value
+        if requires_grad:
+            t._node = self                # anything that is not None: a recorded result
+        return t
+
+    def stop(self, v: Value) -> Value:
+        """The value with no gradient through it."""
+        known = self.stopped.get(v)
+        if known is None:
+            node = Node(F.stop_gradient, (v,), {}, (v.type,), None)
+            self.builder.nodes.append(node)
+            known = self.stopped[v] = node.results[0]
+        return known
+
+    def constant(self, number: Any, dtype: DType) -> Tensor:
+        """A 0-d constant."""
+        return self.wrap(self.builder.constant(number, dtype))
+
+    def size(self, dim: Dim) -> Tensor:
+        """A size as a 0-d int64."""
+        return self.wrap(self.builder.size(dim))
+
+    def lift(self, x: Any) -> Tensor:
+        """A tensor; arrays become captured constants."""
+        if isinstance(x, Tensor):
+            return x
+        if isinstance(x, Size):
+            return self.size(x.expression)
+        if isinstance(x, (bool, int, float, complex)):
+            kind = {bool: "b1", int: "i64", float: "f32", complex: "c64"}[type(x)]
+            from ..ir.types import dtype
+
+            return self.constant(x, dtype(kind))
+        if isinstance(x, (np.ndarray, np.generic)):
+            return Tensor(np.array(x))
+        raise DTypeError(f"expected a tensor, an array or a number, not {type(x).__name__}")
+
+    # ---- values
+
+    def value_of(self, t: Tensor) -> Value:
+        """The graph value that a handle means now."""
+        if t._trace is self:
+            return t._value
+        found = self.overlay.get(id(t))
+        if found is not None:
+            return found
+        if t._trace is not None and not self._is_outer(t._trace):
+            raise TraceError(f"a tensor made while {t._trace.builder.name!r} was traced is used after that trace ended "
+                             f"(made at {t._value.node.loc if t._value.node else 'its start'}); return it from the function instead")
+        return self.capture(t)
+
+    def _is_outer(self, trace: Any) -> bool:
+        outer = self.parent
+        while outer is not None:
+            if outer is trace:
+                return True
+            outer = outer.parent
+        return False
+
+    def capture(self, t: Tensor) -> Value:
+        """A tensor from outside becomes an input."""
+        type = t.type
+        name = self.names.get(id(t)) or f"c{len(self.captures)}"
+        v = self.builder.input(type, name, f'capture "{name}"')
+        self.captures.append((t, v))
+        self.overlay[id(t)], self.held[id(t)] = v, t
+        if t.requires_grad:
+            self.leaves[v] = t
+        return v
+
+    def argument(self, t: Tensor | None, type: TensorType, name: str) -> Tensor:
+        """The handle that the function gets for a tensor argument."""
+        v = self.builder.input(type, name)
+        handle = self.wrap(v)
+        if t is not None:
+            self.overlay[id(t)], self.held[id(t)] = v, t
+            if t.requires_grad:
+                handle._requires_grad = t._node is None
+                handle._node = None if t._node is None else self
+                self.leaves[v] = t
+        return handle
+
+    def scalar(self, read: Any, name: str) -> Tensor:
+        """A float that is an input: `read()` gives it at each call."""
+        v = self.builder.input(TensorType((), float64), name, f'scalar "{name}"')
+        self.captures.append((read, v))
+        t = self.wrap(v)
+        t._weak = True
+        return t
+
+    def rebind(self, t: Tensor, new: Tensor) -> None:
+        """In place: the handle means another value from now on."""
+        v = self.value_of(new)
+        if t._trace is self:
+            t._value = v
+            t._node = new._node
+            return
+        self.value_of(t)
+        self.overlay[id(t)], self.written[id(t)] = v, t
+        if t._requires_grad:
+            self.leaves[v] = t
+
+    # ---- gradients
+
+    def grad_of(self, t: Tensor) -> Tensor | None:
+        """`t.grad` as the trace sees it."""
+        known = self.grads.get(id(t), _UNSET)
+        if known is not _UNSET:
+            return known  # type: ignore[return-value]
+        owner = self.leaves.get(t._value, t) if t._trace is self else t
+        if owner is not t:
+            return self.grad_of(owner)
+        self._note_grad(t)
+        return t._grad
+
+    def _note_grad(self, t: Tensor) -> None:
+        if id(t) not in self.had_grad:
+            self.had_grad[id(t)] = (t, t._grad is not None)
+            self.held[id(t)] = t
+
+    def set_grad(self, t: Tensor, g: Tensor | None) -> None:
+        """`t.grad = g`."""
+        owner = self.leaves.get(t._value, t) if t._trace is self else t
+        self._note_grad(owner)
+        self.grads[id(owner)] = g
+
+    def backward(self, root: Tensor, gradient: Tensor | None) -> None:
+        """`loss.backward()`: one gradient node; its results are added to `.grad` of the leaves."""
+        if root._node is None and not root._requires_grad:
+            raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): nothing that it was computed from has "
+                                f"requires_grad=True, or it was computed under no_grad() or after detach()")
+        if gradient is None and root.ndim and root.size != 1:
+            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a gradient; reduce it "
+                                f"(.sum(), .mean()) or pass the cotangent: backward(gradient)")
+        wanted = self._reached(self.value_of(root))
+        if not wanted:
+            raise GradientError("backward reaches no tensor with requires_grad=True")
+        by_owner: dict[int, tuple[Tensor, list[Value]]] = {}
+        for v in wanted:
+            by_owner.setdefault(id(self.leaves[v]), (self.leaves[v], []))[1].append(v)
+        gradients = iter(self._gradient(root, gradient, wanted))
+        found = {v: g for v, g in zip(wanted, gradients)}
+        for owner, values in by_owner.values():
+            if owner._node is not None:
+                continue
+            total = found[values[0]]
+            for v in values[1:]:
+                total = total + found[v]
+            old = self.grad_of(owner)
+            self.set_grad(owner, total if old is None else F.add(old, total))
+
+    def _reached(self, root: Value) -> list[Value]:
+        """The values of leaves that the root depends on, not through stopped gradients."""
+        seen, found, todo = {root}, [], [root]
+        while todo:
+            v = todo.pop()
+            if v in self.leaves:
+                found.append(v)
+            if v.node is not None and v.node.op.name != "stop_gradient":
+                for o in v.node.operands:
+                    if o not in seen and o.dtype.is_inexact:
+                        seen.add(o)
+                        todo.append(o)
+        order = {v: i for i, v in enumerate(self.leaves)}
+        return sorted(found, key=order.__getitem__)
+
+    def _gradient(self, root: Tensor, seed: Tensor | None, wanted: Sequence[Value]) -> tuple[Tensor, ...]:
+        cotangent = F.ones_like(root) if seed is None else seed
+        values = [self.value_of(root), self.value_of(cotangent), *wanted]
+        attrs = {"count": len(wanted)}
+        node = Node(F.gradient, values, attrs, F.gradient.infer([v.type for v in values], attrs), here())
+        self.builder.nodes.append(node)
+        return tuple([self.wrap(v) for v in node.results])
+
+    def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """`braze.autograd.grad` inside a trace: gradients as new values, differentiable again."""
+        values = [self.value_of(t) for t in wrt]
+        total: list[Tensor] | None = None
+        for out, seed in zip(outs, seeds):
+            got = self._gradient(out, seed, values)
+            for g, v in zip(got, wrt):
+                g._node = self
+            total = list(got) if total is None else [a + b for a, b in zip(total, got)]
+        return tuple(total or ())
+
+    # ---- sizes
+
+    def sizes_of(self, shape: tuple[Dim, ...]) -> tuple[Any, ...]:
+        """A shape as the user sees it."""
+        if not self.symbolic:
+            return shape
+        return tuple([Size(d, self) if isinstance(d, Expr) else d for d in shape])
+
+    def decide(self, relation: str, a: Dim, b: Dim) -> bool:
+        """Compare two sizes: by what is known of all sizes, else by the sizes seen, guarded."""
+        if relation == "==":
+            if a == b:
+                return True
+            if isinstance(a, int) and isinstance(b, int) or expr.is_less(a, b) or expr.is_less(b, a):
+                return False
+        else:
+            if expr.is_less(a, b):
+                return True
+            if expr.is_less_equal(b, a):
+                return False
+        root = self.root
+        x, y = expr.evaluate(a, root.hints), expr.evaluate(b, root.hints)
+        answer = bool(x == y if relation == "==" else x < y)
+        guard = (relation, a, b, answer)
+        if guard not in root.guards:
+            root.guards.append(guard)
+        return answer
+
+    def decide_equal(self, a: Dim, b: Dim) -> bool:
+        """Are two sizes equal (asked by type rules)?"""
+        return self.decide("==", a, b)
+
+    def pin(self, e: Expr) -> int:
+        """The number that a size was when traced, guarded."""
+        value = int(expr.evaluate(e, self.root.hints))
+        guard = ("==", e, value, True)
+        if guard not in self.root.guards:
+            self.root.guards.append(guard)
+        return value
+
+    @property
+    def root(self) -> Trace:
+        """The outermost trace, which holds sizes and guards."""
+        return self if self.parent is None else self.parent.root
+
+    # ---- the end
+
+    def refuse_value(self, t: Tensor, what: str, instead: str) -> None:
+        """The error for asking a traced tensor for its value."""
+        made = t._value.node.loc if t._value.node is not None else None
+        where = f" (made at {made})" if made is not None else ""
+        if not self.alive:
+            raise TraceError(f"{what}: this tensor was made while {self.builder.name!r} was traced{where} and has no value; return it from the "
+                             f"function instead")
+        raise TraceError(f"{what}: the value of a tensor ({t.type}){where} is not known while the function is being traced; {instead}")
+
+    def finish(self, outputs: Sequence[Value]) -> Graph:
+        """The graph, dead nodes and all."""
+        return self.builder.build(outputs)
+
+
+def user_location() -> Location | None:
+    """The user's line, for errors."""
+    return here()
