@@ -11,7 +11,6 @@ import json
 import re
 from typing import Any
 
-from . import expr
 from .graph import Graph, Node, Value
 from .location import Location
 from .ops import F
@@ -51,32 +50,6 @@ class _GraphReader(Reader):
         t = self.take("int", "the version of the text form")
         if int(t.text) != VERSION:
             self.error(f"this is version {t.text} of the text form; this Braze reads version {VERSION}", t.start)
-
-    def read_ranges_ahead(self) -> None:
-        """The `where` clause of the outermost header says which ranges the sizes have that the header itself names."""
-        start = self.at
-        for n in range(start, len(self.tokens)):
-            if self.tokens[n].text == "{":
-                break
-            if self.tokens[n].kind == "word" and self.tokens[n].text == "where":
-                self.at = n + 1
-                self.ranges()
-                break
-        self.at = start
-
-    def ranges(self) -> None:
-        while True:
-            low = self.number("the least value")
-            self.expect("<=")
-            name = self.take("word", "a size's name").text
-            high = self.dim() if self.accept("<=") else None
-            self.symbols[name] = expr.symbol(name, low, high)
-            if not self.accept(","):
-                return
-
-    def number(self, wanted: str) -> int:
-        sign = -1 if self.accept("-") else 1
-        return sign * int(self.take("int", wanted).text)
 
     def graph(self, top: bool = False) -> Graph:
         self.deeper()

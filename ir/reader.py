@@ -162,6 +162,34 @@ class Reader:
             self.error("expected a size", start)
         return x
 
+    def read_ranges_ahead(self) -> None:
+        """The `where` clause of the outermost header says which ranges the sizes have that the header itself names."""
+        start = self.at
+        for n in range(start, len(self.tokens)):
+            if self.tokens[n].text == "{":
+                break
+            if self.tokens[n].kind == "word" and self.tokens[n].text == "where":
+                self.at = n + 1
+                self.ranges()
+                break
+        self.at = start
+
+    def ranges(self) -> None:
+        """Sizes with their ranges: 1 <= B <= 512, 0 <= N."""
+        while True:
+            low = self.number("the least value")
+            self.expect("<=")
+            name = self.take("word", "a size's name").text
+            high = self.dim() if self.accept("<=") else None
+            self.symbols[name] = expr.symbol(name, low, high)
+            if not self.accept(","):
+                return
+
+    def number(self, wanted: str) -> int:
+        """An integer."""
+        sign = -1 if self.accept("-") else 1
+        return sign * int(self.take("int", wanted).text)
+
     def attribute(self) -> Any:
         """A sum; anything else than sizes stands alone in one."""
         self.deeper()
