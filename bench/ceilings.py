@@ -12,8 +12,9 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ def memory_bandwidth(threads: int) -> float:
     """
     source, target = np.ones(BLOCK_BYTES // 4, np.float32), np.zeros(BLOCK_BYTES // 4, np.float32)
     shares = list(zip(np.array_split(source, threads), np.array_split(target, threads)))
-    copies = [lambda pair=pair: np.copyto(pair[1], pair[0]) for pair in shares]
-    updates = [lambda pair=pair: np.negative(pair[0], out=pair[0]) for pair in shares]
+    copies = [partial(np.copyto, target, source) for source, target in shares]
+    updates = [partial(np.negative, source, out=source) for source, _ in shares]
     return 2 * BLOCK_BYTES / min(best_seconds(copies), best_seconds(updates))
 
 
@@ -58,21 +59,21 @@ def multiply_add_rate(threads: int) -> float:
     engine, address = compile_loop()
     loop = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(address)
     outputs = [np.zeros(LANES, np.float32) for _ in range(threads)]
-    jobs = [lambda output=output: loop(ITERATIONS, output.ctypes.data) for output in outputs]
+    jobs = [partial(loop, ITERATIONS, output.ctypes.data) for output in outputs]
     rate = threads * 2 * CHAINS * LANES * ITERATIONS / best_seconds(jobs)
     del engine
     return rate
 
 
-def best_seconds(jobs: list[Callable[[], None]]) -> float:
+def best_seconds(jobs: Sequence[Callable[[], object]]) -> float:
     """The shortest time in which all jobs, a thread each, were done."""
     return min(parallel_seconds(jobs) for _ in range(TURNS))
 
 
-def parallel_seconds(jobs: list[Callable[[], None]]) -> float:
+def parallel_seconds(jobs: Sequence[Callable[[], object]]) -> float:
     barrier = threading.Barrier(len(jobs) + 1)
 
-    def run(job: Callable[[], None]) -> None:
+    def run(job: Callable[[], object]) -> None:
         barrier.wait()
         job()
 
