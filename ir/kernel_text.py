@@ -60,7 +60,7 @@ def print_kernel(kernel: Kernel) -> str:
         lines.append(f"  {names[v]}[{', '.join(v.axes)}] = {text} : {v.dtype.name}")
     for s in kernel.stores:
         verb = "store" if s.mode == "set" else "add"
-        spread = f" for {', '.join(s.axes)}" if s.is_scatter else ""
+        spread = f" for {', '.join(s.axes)}" if s.is_scatter and s.axes else ""
         value = names[s.value] + (f":{s.value.dtype.name}" if s.value.op == "const" else "")
         lines.append(f"  {verb} {place(s.buffer, s.index)}, {value}{spread}")
     return "\n".join([_header(kernel), *lines, "}"])
