@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import jit, link, runner, threads
+from . import abi, jit, link, threads
+from .runner_text import runner_text
 
 _METH_FASTCALL = 0x80                    # CPython's stable interface, Include/methodobject.h
 _MESSAGE = b"a bound program takes a pointer per input and output, then its sizes and its memory, as integers"
@@ -40,12 +41,12 @@ def load() -> Runner:
     """The runner, compiled for this machine if it was not yet."""
     architecture = os.uname().machine if hasattr(os, "uname") else "x86_64"
     bytes_header = bytes.__basicsize__ - 1
-    functions = jit.compile_texts([(runner.text(architecture, bytes_header), 2, 2)])[0]
+    functions = jit.compile_texts([(runner_text(architecture, bytes_header), 2, 2)])[0]
     threads.calibrate(ctypes.PYFUNCTYPE(None, ctypes.c_int64)(functions["pause"]))
     threads.pool()
     word = ctypes.c_int64
     time = link.address_of("time")
-    python = [ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in runner.PYTHON_FUNCTIONS]
+    python = [ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value for name in abi.PYTHON_FUNCTIONS]
     message = ctypes.cast(ctypes.c_char_p(_MESSAGE), ctypes.c_void_p).value
     return Runner(
         ctypes.CFUNCTYPE(word, word, word, word, word)(functions["run"]),
@@ -68,14 +69,14 @@ def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, re
     Code and frame are copied into the bytes object that is the builtin's `self`, so that it owns all that it needs.
     """
     native = load()
-    header = np.zeros(runner.BOUND_HEADER, np.int64)
-    header[runner.BOUND_CODE] = runner.BOUND_HEADER
-    header[runner.BOUND_FRAME] = runner.BOUND_HEADER + len(code)
-    header[runner.BOUND_WORDS] = len(frame)
-    header[runner.BOUND_ARGUMENTS] = arguments
-    header[runner.BOUND_RELEASES] = releases_lock
-    header[runner.BOUND_POOL] = threads.cell_address()
-    header[runner.BOUND_TABLE] = native.table.ctypes.data
+    header = np.zeros(abi.BOUND_HEADER, np.int64)
+    header[abi.BOUND_CODE] = abi.BOUND_HEADER
+    header[abi.BOUND_FRAME] = abi.BOUND_HEADER + len(code)
+    header[abi.BOUND_WORDS] = len(frame)
+    header[abi.BOUND_ARGUMENTS] = arguments
+    header[abi.BOUND_RELEASES] = releases_lock
+    header[abi.BOUND_POOL] = threads.cell_address()
+    header[abi.BOUND_TABLE] = native.table.ctypes.data
     owner = np.concatenate([header, np.asarray(code, np.int64), frame]).tobytes()
     make: Any = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)

@@ -1,4 +1,4 @@
-"""The worker threads: one pool for the process, in memory that native code reads (`runner` says how a parallel region works).
+"""The worker threads: one pool for the process, in memory that native code reads (`pool_text` says how a parallel region works).
 
 Workers are started by the first region that wants them, spin for some microseconds after each, then sleep on a condition
 variable. They are plain POSIX threads with all signals blocked, which never touch Python: nothing waits for them when the
@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from ..ir.configuration import configuration
-from . import link, machine, runner
+from . import abi, link, machine
 
 _WORD = 8
 
@@ -25,28 +25,28 @@ class Pool:
     """The memory of a pool: the workers' fields, and scratch memory for each of them."""
 
     def __init__(self, threads: int, spins: int):
-        self._memory = np.zeros(runner.POOL_BYTES + 64, np.uint8)
+        self._memory = np.zeros(abi.POOL_BYTES + 64, np.uint8)
         self.address = -(-self._memory.ctypes.data // 64) * 64
         self._scratches: list[np.ndarray] = []           # former ones too: a region may be using them
         self._lock = threading.Lock()
         self.scratch_bytes = 0
         self.threads = threads
-        self._write(runner.WANTED, threads)
-        self._write(runner.SPINS, spins)
-        self._write(runner.NEXT_IDENTITY, 1)
+        self._write(abi.WANTED, threads)
+        self._write(abi.SPINS, spins)
+        self._write(abi.NEXT_IDENTITY, 1)
         if hasattr(signal, "SIG_SETMASK"):
             self._fill_functions()
         else:
-            self._write(runner.WANTED, 1)                # no POSIX threads here
+            self._write(abi.WANTED, 1)                # no POSIX threads here
 
     def _fill_functions(self) -> None:
-        for n, name in enumerate(runner.POOL_FUNCTIONS):
-            self._write(runner.FUNCTIONS + n * _WORD, link.address_of(name))
-        self._write(runner.SET_MASK, signal.SIG_SETMASK)
-        ctypes.memset(self.address + runner.SIGNALS, 0xFF, runner.MUTEX - runner.SIGNALS)
+        for n, name in enumerate(abi.POOL_FUNCTIONS):
+            self._write(abi.FUNCTIONS + n * _WORD, link.address_of(name))
+        self._write(abi.SET_MASK, signal.SIG_SETMASK)
+        ctypes.memset(self.address + abi.SIGNALS, 0xFF, abi.MUTEX - abi.SIGNALS)
         library = link.c_library()
-        library.pthread_mutex_init(ctypes.c_void_p(self.address + runner.MUTEX), None)
-        library.pthread_cond_init(ctypes.c_void_p(self.address + runner.CONDITION), None)
+        library.pthread_mutex_init(ctypes.c_void_p(self.address + abi.MUTEX), None)
+        library.pthread_cond_init(ctypes.c_void_p(self.address + abi.CONDITION), None)
 
     def _write(self, offset: int, value: int) -> None:
         ctypes.c_int64.from_address(self.address + offset).value = value
@@ -54,14 +54,14 @@ class Pool:
     @property
     def started(self) -> int:
         """How many workers run (awake or asleep)."""
-        return ctypes.c_int64.from_address(self.address + runner.STARTED).value
+        return ctypes.c_int64.from_address(self.address + abi.STARTED).value
 
     def resize(self, threads: int) -> None:
         """Let regions use this many threads, the caller included; workers beyond them stay asleep."""
         with self._lock:
             self._reserve(self.scratch_bytes, threads)
             self.threads = threads
-            self._write(runner.WANTED, threads)
+            self._write(abi.WANTED, threads)
 
     def reserve(self, scratch_bytes: int) -> None:
         """Give each worker at least this much scratch memory."""
@@ -74,8 +74,8 @@ class Pool:
         if stride and threads > 1:
             self._scratches.append(np.empty(stride * (threads - 1) + 64, np.uint8))
             base = self._scratches[-1].ctypes.data
-            self._write(runner.SCRATCH, base + -base % 64)       # before the stride: see `region`, which reads it after it
-            self._write(runner.STRIDE, stride)
+            self._write(abi.SCRATCH, base + -base % 64)       # before the stride: see `region`, which reads it after it
+            self._write(abi.STRIDE, stride)
         self.scratch_bytes = stride
 
 
@@ -129,7 +129,7 @@ def calibrate(pause) -> None:
     pause(400)
     each = max((time.perf_counter_ns() - start) / 400, 0.5)
     _spins = int(configuration.spin_microseconds * 1000 / each)
-    ctypes.c_int64.from_address(pool().address + runner.SPINS).value = _spins
+    ctypes.c_int64.from_address(pool().address + abi.SPINS).value = _spins
 
 
 def _after_fork() -> None:

@@ -1,0 +1,109 @@
+"""A program step by step in Python: what runs NumPy kernels without LLVM, what the profiler measures, and what tests compare with.
+
+`walk` performs steps on named arrays; the kernels are functions of (arrays in the order of the kernel's buffers, sizes by name).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir import expr
+from ..ir.errors import BrazeError
+from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step
+from ..ir.schedule import Source
+
+KernelFunction = Callable[[Sequence[np.ndarray], Mapping[str, int]], None]
+Arrays = MutableMapping[str, np.ndarray]
+
+
+def walk(steps: Sequence[Step], arrays: Arrays, sizes: Mapping[str, int], kernels: Mapping[Launch, KernelFunction]) -> None:
+    """Perform steps on the arrays."""
+    for step in steps:
+        if isinstance(step, Launch):
+            for name in step.zeroed:
+                arrays[name][...] = np.zeros((), arrays[name].dtype)
+            kernels[step]([arrays[step.arguments[b]] for b in step.kernel.buffers], {n: sizes[n] for n in step.kernel.sizes})
+        elif isinstance(step, HostCall):
+            call_host(step, [arrays[n] for n in step.inputs], [arrays[n] for n in step.outputs])
+        elif isinstance(step, Loop):
+            _loop(step, arrays, sizes, kernels)
+        elif isinstance(step, Branch):
+            walk(step.then if arrays[step.condition][()] else step.otherwise, arrays, sizes, kernels)
+        else:
+            _copy(step, arrays)
+
+
+def _copy(step: Copy, arrays: Arrays) -> None:
+    arrays[step.target].reshape(-1)[...] = arrays[step.source].reshape(-1)
+
+
+def _loop(step: Loop, arrays: Arrays, sizes: Mapping[str, int], kernels: Mapping[Launch, KernelFunction]) -> None:
+    turns = int(arrays[step.trips][()]) if isinstance(step.trips, str) else step.trips
+    limit = None if turns is None else int(expr.evaluate(turns, sizes))
+    inner: Arrays = dict(arrays)
+    lasts_in_result = 1 if step.condition or limit is None else limit
+    for c in step.carries:
+        first, other = (c.result, c.spare) if lasts_in_result % 2 else (c.spare, c.result)
+        inner[c.current], inner[c.following] = arrays[c.initial], arrays[first]
+        if limit != 0 and np.may_share_memory(inner[c.current], inner[c.following]):
+            arrays[other][...] = inner[c.current]
+            inner[c.current] = arrays[other]
+    turn = 0
+    while limit is None or turn < limit:
+        now = {**sizes, step.counter: turn}
+        if step.condition:
+            walk(step.test, inner, now, kernels)
+            if not inner[step.condition][()]:
+                break
+        walk(step.steps, inner, now, kernels)
+        for c in step.carries:
+            written = inner[c.following]
+            inner[c.current], inner[c.following] = written, arrays[c.spare if written is arrays[c.result] else c.result]
+        turn += 1
+    for c in step.carries:
+        if inner[c.current] is not arrays[c.result]:
+            arrays[c.result][...] = inner[c.current]
+
+
+def call_host(step: HostCall, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+    """Perform a host call: its inputs are read-only, its results are copied into the outputs."""
+    read_only = []
+    for a in inputs:
+        view = a.view()
+        view.flags.writeable = False
+        read_only.append(view)
+    results = step.function(*read_only)
+    if not isinstance(results, (tuple, list)) or len(results) != len(outputs):
+        raise BrazeError(f"the host call {step.name} must return {len(outputs)} arrays in a tuple, not {type(results).__name__}")
+    results = [np.asarray(r) for r in results]
+    for result, output in zip(results, outputs):                 # all are checked before one is written
+        if result.shape != output.shape:
+            raise BrazeError(f"the host call {step.name} returned shape {result.shape} where {output.shape} is declared")
+    for result, output in zip(results, outputs):
+        output[...] = result
+
+
+def numpy_kernel(source: Source) -> KernelFunction:
+    """The function of a NumPy source: its entry takes the buffers' arrays, and the sizes by keyword."""
+    space: dict[str, Any] = {"__name__": f"braze kernel {source.entry}"}
+    exec(compile(source.text, f"<{source.entry}>", "exec"), space)
+    entry = space[source.entry]
+
+    def run(arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:
+        with np.errstate(all="ignore"):
+            entry(*arrays, **sizes)
+
+    return run
+
+
+def array_at(address: int, slot: Slot, sizes: Mapping[str, int]) -> np.ndarray:
+    """The memory at an address as an array of a slot's type. It is valid while that memory is."""
+    shape = tuple(int(expr.evaluate(d, sizes)) for d in slot.shape)
+    size = int(np.prod(shape, dtype=np.int64)) * slot.dtype.itemsize
+    if size == 0:
+        return np.empty(shape, slot.dtype.numpy)
+    return np.ndarray(shape, slot.dtype.numpy, buffer=(ctypes.c_char * size).from_address(address))
