@@ -275,10 +275,6 @@ class Tensor(Operators):
             new = F.cast(new, dtype=self.dtype)
         if self._requires_grad and self._node is None and _grad_enabled.get():
             raise GradientError("a leaf that requires gradients was changed in place; do it under braze.no_grad(), or on a copy")
-        base = self._base
-        if base is not None and base() is not None:
-            raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would not change. "
-                             "Write `base[index] += …` on the base itself")
         trace = _current.get()
         if trace is not None:
             trace.rebind(self, new)
@@ -300,19 +296,31 @@ class Tensor(Operators):
         """Fill with zeros; returns self."""
         return self.fill_(0)
 
+    def _refuse_lost_write(self, references: int) -> None:
+        """`y = x[0]; y += 1` would not change x. In `x[0] += 1` the view is a passing value, and is assigned to x next."""
+        base = self._base
+        if base is not None and base() is not None and references > _REFERENCES_OF_PASSING:
+            raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would not change. "
+                             "Write `base[index] += …` on the base itself, or `view = view + …`")
+
     def __iadd__(self, other: Any) -> Tensor:
+        self._refuse_lost_write(sys.getrefcount(self))
         return self._assign(F.add(self, other))
 
     def __isub__(self, other: Any) -> Tensor:
+        self._refuse_lost_write(sys.getrefcount(self))
         return self._assign(F.sub(self, other))
 
     def __imul__(self, other: Any) -> Tensor:
+        self._refuse_lost_write(sys.getrefcount(self))
         return self._assign(F.mul(self, other))
 
     def __itruediv__(self, other: Any) -> Tensor:
+        self._refuse_lost_write(sys.getrefcount(self))
         return self._assign(F.div(self, other))
 
     def __ipow__(self, other: Any) -> Tensor:
+        self._refuse_lost_write(sys.getrefcount(self))
         return self._assign(F.pow(self, other))
 
     add_ = __iadd__
@@ -362,6 +370,27 @@ def _rebuild(array: Any, requires_grad: bool) -> Tensor:
     t = Tensor(array)
     t._requires_grad = requires_grad
     return t
+
+
+class _Passing:
+    """Measures how many references an operand of `x[i] += 1` has in this Python."""
+
+    seen = 0
+
+    def __getitem__(self, key: Any) -> _Passing:
+        return _Passing()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __iadd__(self, other: Any) -> _Passing:
+        _Passing.seen = sys.getrefcount(self)
+        return self
+
+
+_probe = _Passing()
+_probe[0] += 1
+_REFERENCES_OF_PASSING = _Passing.seen
 
 
 def mark_view(result: Tensor, base: Tensor) -> Tensor:

@@ -1,0 +1,115 @@
+"""Making tensors: from data, filled, ranges. Names of the Python array API standard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import DTypeError
+from ..ir.interpreter import _current
+from ..ir.ops import F
+from ..ir.ops.declare import as_dim
+from .arguments import as_dtype, dims, unpacked
+from .tensor import Tensor
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor with a copy of the data: numbers, nested lists, arrays, tensors. Python floats become float32, ints int64.
+
+    >>> tensor([[1, 2], [3, 4]]).dtype
+    braze.int64
+    """
+    if isinstance(data, Tensor):
+        t = F.stop_gradient(data)
+        t = t if dtype is None else F.astype(t, as_dtype(dtype))
+    else:
+        plain = not isinstance(data, (np.ndarray, np.generic))
+        array = np.array([np.asarray(x) for x in data] if plain and _holds_tensors(data) else data)
+        if array.dtype == object:
+            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: its parts differ in shape or are not numbers")
+        if dtype is not None:
+            array = array.astype(as_dtype(dtype).numpy)
+        elif plain and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        elif plain and array.dtype == np.complex128:
+            array = array.astype(np.complex64)
+        t = Tensor(np.ascontiguousarray(array).reshape(array.shape))
+        t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
+    return t.requires_grad_() if requires_grad else t
+
+
+def _holds_tensors(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data)
+
+
+def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor from data; a tensor of the right dtype is returned as it is."""
+    if isinstance(data, Tensor) and not copy:
+        return data if dtype is None else F.astype(data, as_dtype(dtype))
+    return tensor(data, dtype)
+
+
+def from_numpy(array: Any) -> Tensor:
+    """A tensor with a copy of a NumPy array."""
+    return tensor(array)
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor of one number."""
+    d = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}.get(type(fill_value), "float32") if dtype is None else dtype
+    t = F.full(dims(shape), fill_value, as_dtype(d))
+    if _current.get() is None:
+        t = Tensor(np.ascontiguousarray(t._array))
+    return t.requires_grad_() if requires_grad else t
+
+
+def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Zeros, float32 unless said otherwise."""
+    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Ones, float32 unless said otherwise."""
+    return full(unpacked(shape), 1, as_dtype(dtype), requires_grad)
+
+
+def empty(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Zeros (memory is never handed out uninitialised)."""
+    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad)
+
+
+def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Zeros of the shape and dtype of x."""
+    return full(x.shape, 0, x.dtype if dtype is None else dtype)
+
+
+def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Ones of the shape and dtype of x."""
+    return full(x.shape, 1, x.dtype if dtype is None else dtype)
+
+
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
+    """One number in the shape and dtype of x."""
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+
+
+empty_like = zeros_like
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
+    """start, start + step, … below stop; `arange(n)` starts at 0."""
+    start, stop = (0, start) if stop is None else (start, stop)
+    return F.arange(start, stop, step, None if dtype is None else as_dtype(dtype))
+
+
+def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True, device: Any = None) -> Tensor:
+    """`num` evenly spaced numbers from start to stop."""
+    return tensor(np.linspace(start, stop, num, endpoint=endpoint), as_dtype(dtype))
+
+
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
+    """Ones on the k-th diagonal."""
+    m = n if m is None else m
+    rows = F.reshape(F.iota(size=as_dim(n)), shape=(as_dim(n), 1))
+    return F.astype(F.equal(rows + k, F.iota(size=as_dim(m))), as_dtype(dtype))

@@ -1,0 +1,114 @@
+"""Products, indexing by tensors, sorting, selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import ShapeError
+from ..ir.expr import product
+from ..ir.ops import F
+from ..ir.ops.declare import as_dim, normalize_axes
+from ..ir.types import int64, promote
+from .arguments import as_dtype, dims, lift
+from .manipulation import expand_dims, permute_dims, reshape, squeeze
+from .tensor import Tensor
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """The matrix product, batches broadcast; vectors as NumPy treats them."""
+    a, b = lift(a), lift(b)
+    if not a.ndim or not b.ndim:
+        raise ShapeError("matmul does not take 0-d tensors; use *")
+    d = promote(a.dtype, b.dtype)
+    a, b = F.astype(a, d), F.astype(b, d)
+    row, column = a.ndim == 1, b.ndim == 1
+    a = expand_dims(a, 0) if row else a
+    b = expand_dims(b, 1) if column else b
+    if b.ndim == 2 and a.ndim > 2 and as_dim(a.shape[-1]) == as_dim(b.shape[0]):     # one large product instead of a batch of small ones
+        rows = product(dims(a.shape[:-1]))
+        y = F.matmul(F.reshape(a, shape=(rows, as_dim(a.shape[-1]))), b)
+        y = F.reshape(y, shape=(*dims(a.shape[:-1]), as_dim(b.shape[1])))
+    else:
+        y = F.matmul(a, b)
+    y = squeeze(y, -2 if not column else -2) if row else y
+    return squeeze(y, -1) if column else y
+
+
+def dot(a: Any, b: Any) -> Tensor:
+    """The sum of products of two vectors (matmul otherwise)."""
+    return matmul(a, b)
+
+
+def outer(a: Any, b: Any) -> Tensor:
+    """All products of two vectors."""
+    return F.mul(expand_dims(lift(a), 1), lift(b))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+    """The sum of products over pairs of axes."""
+    a, b = lift(a), lift(b)
+    left, right = (list(range(a.ndim - axes, a.ndim)), list(range(axes))) if isinstance(axes, int) else (
+        [x % a.ndim for x in np.atleast_1d(axes[0]).tolist()], [x % b.ndim for x in np.atleast_1d(axes[1]).tolist()])
+    rest_a, rest_b = [i for i in range(a.ndim) if i not in left], [i for i in range(b.ndim) if i not in right]
+    n = product(as_dim(a.shape[i]) for i in left)
+    x = reshape(permute_dims(a, (*rest_a, *left)), (-1 if rest_a else 1, n))
+    y = reshape(permute_dims(b, (*right, *rest_b)), (n, -1 if rest_b else 1))
+    return reshape(matmul(x, y), (*(a.shape[i] for i in rest_a), *(b.shape[i] for i in rest_b)))
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Tensor:
+    """x at integer indices along an axis."""
+    x = lift(x)
+    (a,) = normalize_axes(axis, x.ndim)
+    return x[(slice(None),) * a + (lift(indices),)]
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+    """y[i, j] = x[indices[i, j], j] for axis 0, and so on (`torch.gather`)."""
+    from .indexing import resolve
+
+    x, indices = lift(x), lift(indices)
+    (a,) = normalize_axes(axis, x.ndim)
+    return F.gather_along(x, resolve(F.astype(indices, int64), x.shape[a]), axis=a)
+
+
+def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The positions that sort x along an axis."""
+    x = lift(x)
+    return F.argsort(x, axis=normalize_axes(axis, x.ndim)[0], descending=bool(descending))
+
+
+def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """x sorted along an axis; NaN last."""
+    return take_along_axis(x, argsort(x, axis, descending), axis)
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """x where the condition holds, else y."""
+    condition = lift(condition)
+    return F.where(condition if condition.dtype.kind == "b" else F.not_equal(condition, 0), x, y)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+    """x kept between min and max."""
+    return F.clip(lift(x), min, max)
+
+
+clamp = clip
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype."""
+    return F.astype(lift(x), as_dtype(dtype))
+
+
+def softmax(x: Any, axis: int = -1, dim: int | None = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along an axis."""
+    return F.softmax(lift(x), axis if dim is None else dim)
+
+
+def log_softmax(x: Any, axis: int = -1, dim: int | None = None) -> Tensor:
+    """log(softmax(x)) along an axis."""
+    return F.log_softmax(lift(x), axis if dim is None else dim)

@@ -1,0 +1,92 @@
+"""The public namespace, derived: elementwise ops under their array API names, functions, and the methods of `Tensor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.ops import F
+from ..ir.types import DTYPES
+from . import creation, manipulation, products, reductions
+from .arguments import as_dtype, lift
+from .tensor import Tensor
+
+# The array API's (and PyTorch's) names for ops that are called shortly inside.
+ALIASES = {
+    "sub": ("subtract",), "mul": ("multiply",), "div": ("divide", "true_divide"), "neg": ("negative",), "pow": ("power",),
+    "asin": ("arcsin",), "acos": ("arccos",), "atan": ("arctan",), "atan2": ("arctan2",), "asinh": ("arcsinh",), "acosh": ("arccosh",),
+    "atanh": ("arctanh",), "bitwise_not": ("bitwise_invert",), "shift_left": ("bitwise_left_shift",),
+    "shift_right": ("bitwise_right_shift",), "equal": ("eq",), "not_equal": ("ne",), "less": ("lt",), "less_equal": ("le",),
+    "greater": ("gt",), "greater_equal": ("ge",), "abs": ("absolute",),
+}  # fmt: skip
+HIDDEN = {"stop_gradient", "conj", "cast", "bitcast", "mulhi", "where"}
+COMPOSITES = ("gelu", "silu", "softplus")
+
+
+def _elementwise(op: Any) -> Any:
+    def function(*args: Any) -> Tensor:
+        return op(*args) if any(isinstance(a, Tensor) for a in args) else op(*(lift(a) for a in args))
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc + (f"\n\n    Source: {op.source}." if op.source else "")
+    return function
+
+
+def namespace() -> dict[str, Any]:
+    """All public functions by name."""
+    out: dict[str, Any] = {}
+    for op in F:
+        if getattr(op, "kind", "") == "pointwise" and op.name not in HIDDEN:
+            f = _elementwise(op)
+            for name in (op.name, *ALIASES.get(op.name, ())):
+                out[name] = f
+    out["conj"] = _elementwise(F.conj)
+    for name in COMPOSITES:
+        out[name] = F[name]
+    for module in (creation, reductions, manipulation, products):
+        for name, f in vars(module).items():
+            if getattr(f, "__module__", "") == module.__name__ and not name.startswith("_"):
+                out[name] = f
+    return out
+
+
+NO_METHODS = {"tensor", "asarray", "from_numpy", "full", "zeros", "ones", "empty", "zeros_like", "ones_like", "full_like", "empty_like",
+              "arange", "linspace", "eye", "where", "stack", "concat", "cat", "concatenate", "broadcast_arrays", "tensordot", "pad"}
+
+
+def install_methods() -> dict[str, Any]:
+    """Give `Tensor` a method for each function whose first argument is a tensor; returns the namespace."""
+    names = namespace()
+    for name, f in names.items():
+        if name not in NO_METHODS and not hasattr(Tensor, name):
+            setattr(Tensor, name, f)
+    matmul = names["matmul"]
+    setattr(Tensor, "__matmul__", lambda a, b: matmul(a, b))    # noqa: B010
+    setattr(Tensor, "__rmatmul__", lambda a, b: matmul(b, a))   # noqa: B010
+    for d in DTYPES:
+        if not hasattr(Tensor, d.long_name):
+            setattr(Tensor, d.long_name, _converter(d))
+    for name, d in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"), ("int", "int32"), ("bool", "bool")):
+        setattr(Tensor, name, getattr(Tensor, d))
+    setattr(Tensor, "to", _to)                                  # noqa: B010
+    return names
+
+
+def _converter(d: Any) -> Any:
+    def convert(x: Tensor) -> Tensor:
+        return F.astype(x, d)
+
+    convert.__name__, convert.__doc__ = d.long_name, f"This tensor as {d.long_name}."
+    return convert
+
+
+def _to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """Another dtype or device: `x.to(braze.float64)`, `x.to("cpu")`."""
+    from ..ir.errors import DTypeError
+
+    for a in (*args, dtype, device):
+        if a is None or a == "cpu":
+            continue
+        if isinstance(a, str) and a.split(":")[0] in ("cuda", "gpu"):
+            raise DTypeError("this build of Braze has no GPU back end; tensors live on the CPU")
+        x = F.astype(x, as_dtype(a))
+    return x
