@@ -17,7 +17,7 @@ from ...ir.scalar import COMBINE
 from ...ir.types import uint8
 from . import scalar
 from .body import Scope
-from .sweeps import Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
+from .sweeps import Accumulate, Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
 from .tiles import SIDE, read_tile, transposed_loads, write_tile
 from .writer import Index, X
 
@@ -43,16 +43,38 @@ class Nest:
         plan = plan_sweeps(self.kernel.values, goals, bound, lambda v: scope.find(v) is not None)
         for v, axis in plan.kept.items():
             self._allocate(v, axis, scope)
+        for v, axis in plan.rows.items():
+            self._allocate(v, axis, scope)
+            self._clear(scope, v, axis)
         results: dict[Item, X | None] = {}
         for items in plan.items:
-            for item, x in self._sweep(scope, items).items():
+            again = [i for i in items if isinstance(i, Value) and i not in goals and any(a in scope.point for a in i.over)]
+            for v in again:
+                scope.known[v] = self._reopened(scope, v)
+            for item, x in self._sweep(scope, [i for i in items if i not in again]).items():
                 if isinstance(item, Value) and item not in goals:
                     scope.known[item] = self._finish(scope, item, x)
                 else:
                     results[item] = x
-        for v in plan.kept:
+        for v in (*plan.kept, *plan.rows):
             del self.kept[v]
         return [results.get(g) for g in goals]
+
+    def _reopened(self, scope: Scope, v: Value) -> X:
+        """A reduction over axes that are bound here for other ends: folded where they are free."""
+        outer = scope
+        while outer.parent is not None and any(a in outer.point for a in v.over):
+            outer = outer.parent
+        point = {a: i for a, i in scope.point.items() if a not in outer.point and a not in v.over}
+        if scope.lane and scope.lane in v.over:
+            inner = outer.enter(point)
+        else:
+            inner = outer.enter(point, lane=scope.lane, lanes=scope.lanes, mask=scope.mask, aligned=scope.aligned)
+        kept, self.kept = self.kept, {}                  # rows may be half written here
+        x = self.region(inner, [_goal(v)])[0]
+        self.kept = kept
+        assert x is not None
+        return x
 
     def _finish(self, scope: Scope, v: Value, x: X) -> X:
         """A reduction from its accumulator: lanes are combined by the tree."""
@@ -87,7 +109,11 @@ class Nest:
             scope.store(item)
             return None
         if isinstance(item, Keep):
-            self._write_kept(scope, item.value)
+            scope.w.store(scope.vector(item.value) if scope.varies(item.value) else scope.value(item.value),
+                          self._kept_place(scope, item.value))
+            return None
+        if isinstance(item, Accumulate):
+            self._accumulate(scope, item.value)
             return None
         in_lanes = scope.lane and scope.lane in (*item.axes, *item.over)
         return scope.vector(operand(item)) if in_lanes else scope.value(operand(item))
@@ -111,8 +137,27 @@ class Nest:
         each = scope.lanes if axis != scope.lane and scope.varies(v) else 1
         return scope.w.at(base, scope.w.mul(scope.point[axis], each), v.dtype)
 
-    def _write_kept(self, scope: Scope, v: Value) -> None:
-        scope.w.store(scope.vector(v) if scope.varies(v) else scope.value(v), self._kept_place(scope, v))
+    def _clear(self, scope: Scope, v: Value, axis: str) -> None:
+        """A row of accumulators at the identity."""
+        in_lanes = axis == self.lane
+
+        def one(i: Index) -> None:
+            inner = scope.enter({axis: i}, lane=axis, lanes=self.lanes) if in_lanes else scope.enter({axis: i})
+            scope.w.store(self._identity(scope, v, inner.lanes if inner.varies(v) else 1), self._kept_place(inner, v))
+
+        scope.w.loop(0, scope.index(self.kernel.axes[axis]), self.lanes if in_lanes else 1, one)
+
+    def _accumulate(self, scope: Scope, v: Value) -> None:
+        """Combine what a reduction folds with its place in a row of accumulators."""
+        w, place = scope.w, self._kept_place(scope, v)
+        lanes = scope.lanes if scope.varies(v) else 1
+        folds_lanes = bool(scope.lane) and scope.lane in v.over
+        x = scope.vector(v.args[0]) if lanes > 1 or folds_lanes else scope.value(v.args[0])
+        if folds_lanes:
+            if scope.mask is not None:
+                x = w.select(scope.mask, x, self._identity(scope, v, x.lanes))
+            x = w.reduce_lanes(lambda a, b: self._combine(scope, v, a, b), x)
+        w.store(self._combine(scope, v, w.load(v.dtype, place, lanes), x), place)
 
     def _read_kept(self, scope: Scope, items: Sequence[Item], axis: str) -> None:
         """Values that wait in scratch, where a loop over their axis needs them."""
@@ -190,7 +235,7 @@ class Nest:
             self._read_kept(inner, items, axis)
             after = []
             for v, carry in zip(scans, state[len(accumulators):]):
-                x = self.region(inner, [_operand_goal(v)])[0]
+                x = self.region(inner, [_goal(v.args[0])])[0]
                 inner.known[v] = self._combine(inner, v, carry, inner.w.splat(x, carry.lanes))
                 after.append(inner.known[v])
             return (*self._fold(inner, items, state[:len(accumulators)]), *after)
@@ -256,7 +301,7 @@ class Nest:
     def _scan_lanes(self, scope: Scope, v: Value, carry: X) -> tuple[X, X]:
         """A scan along the lanes: each lane combined with those 1, 2, 4, … before it, then with all that came before."""
         w, lanes = scope.w, scope.lanes
-        x = w.splat(self.region(scope, [_operand_goal(v)])[0], lanes)
+        x = w.splat(self.region(scope, [_goal(v.args[0])])[0], lanes)
         identity = self._identity(scope, v, lanes)
         if scope.mask is not None:
             x = w.select(scope.mask, x, identity)
@@ -269,6 +314,6 @@ class Nest:
         return x, w.lane(x, lanes - 1)
 
 
-def _operand_goal(v: Value) -> Value:
-    """The operand of a scan as a goal: folded over nothing."""
-    return Value("reduce", v.args, v.axes, v.dtype, combine=v.combine)
+def _goal(v: Value) -> Value:
+    """What a region is asked for to get a value: a fold of it over nothing."""
+    return Value("reduce", (v,), v.axes, v.dtype, combine="sum")

@@ -22,25 +22,39 @@ class Keep:
     axis: str
 
 
-Item = Union[Store, Value, Keep]      # a value is a reduction, to be folded over what is unbound
+@dataclass(frozen=True)
+class Accumulate:
+    """Fold a reduction into a row of scratch, one accumulator for each position of the axis that its result varies over."""
+
+    value: Value
+    axis: str
+
+
+Item = Union[Store, Value, Keep, Accumulate]      # a value is a reduction, to be folded over what is unbound
 
 DEAR = 8.0                            # additions that reading a value from scratch is worth
 
 
 def operand(item: Item) -> Value:
     """The value that an item asks for."""
-    return item.value if isinstance(item, (Store, Keep)) else item.args[0]
+    if isinstance(item, (Store, Keep)):
+        return item.value
+    return (item.value if isinstance(item, Accumulate) else item).args[0]
 
 
 def free_axes(item: Item, bound: Callable[[str], bool]) -> frozenset[str]:
     """The axes that an item must still be looped over."""
-    axes = item.axes if isinstance(item, Store) else (item.axis,) if isinstance(item, Keep) else (*item.args[0].axes, *item.over)
+    if isinstance(item, (Store, Keep)):
+        axes = item.axes if isinstance(item, Store) else (item.axis,)
+    else:
+        fold = item.value if isinstance(item, Accumulate) else item
+        axes = (*fold.args[0].axes, *fold.over)
     return frozenset(a for a in axes if not bound(a))
 
 
 def sources(items: Iterable[Item]) -> list[Store | Value]:
     """The values that items are made of; a store stands for its value and its place."""
-    return [x for i in items for x in ((i,) if isinstance(i, Store) else i.args if isinstance(i, Value) else (i.value,))]
+    return [i if isinstance(i, Store) else operand(i) for i in items]
 
 
 def needed(items: Iterable[Item], is_known: Callable[[Value], bool]) -> set[Value]:
@@ -83,6 +97,7 @@ class Sweeps:
     items: list[list[Item]] = field(default_factory=list)
     stage: dict[Value, int] = field(default_factory=dict)
     kept: dict[Value, str] = field(default_factory=dict)
+    rows: dict[Value, str] = field(default_factory=dict)      # the same, for reductions that are folded there
 
 
 def plan_sweeps(order: Sequence[Value], goals: Sequence[Item], bound: Callable[[str], bool],
@@ -95,18 +110,39 @@ def plan_sweeps(order: Sequence[Value], goals: Sequence[Item], bound: Callable[[
         if v not in wanted:
             continue
         plan.stage[v] = max((plan.stage.get(a, 0) + (a in local) for a in v.inputs), default=0)
-        if v.op == "reduce" and v not in goals and all(bound(a) for a in v.axes):
-            local.add(v)
+        if v.op == "reduce" and v not in goals:
+            free = [a for a in v.axes if not bound(a)]
+            if not free:
+                local.add(v)
+            elif len(free) == 1 and not any(bound(a) for a in v.over) and _folds_along(v.args[0], free[0], wanted):
+                local.add(v)
+                plan.rows[v] = free[0]
 
     def stage_of(item: Item) -> int:
-        inputs = (item.value,) if isinstance(item, Keep) else item.inputs
+        inputs = item.inputs if isinstance(item, Store) else (operand(item),)
         return max((plan.stage.get(a, 0) + (a in local) for a in inputs), default=0)
 
     stages = [(stage_of(g), g) for g in goals]
     last = max([s for s, _ in stages], default=0)
-    plan.items = [[v for v in order if v in local and plan.stage[v] == s] + [g for t, g in stages if t == s] for s in range(last + 1)]
+    for s in range(last + 1):
+        folds = [Accumulate(v, plan.rows[v]) if v in plan.rows else v for v in order if v in local and plan.stage[v] == s]
+        plan.items.append([*folds, *(g for t, g in stages if t == s)])
     _keep(plan, order, bound, is_known)
     return plan
+
+
+def _folds_along(v: Value, axis: str, wanted: set[Value]) -> bool:
+    """Is a value made of a reduction along an axis, so that it should be met once, with that axis inside?"""
+    todo, seen = [v], set()
+    while todo:
+        x = todo.pop()
+        if x in seen or x not in wanted:
+            continue
+        if x.op == "reduce" and axis in x.over:
+            return True
+        seen.add(x)
+        todo += x.inputs
+    return False
 
 
 def _keep(plan: Sweeps, order: Sequence[Value], bound: Callable[[str], bool], is_known: Callable[[Value], bool]) -> None:
@@ -121,10 +157,10 @@ def _keep(plan: Sweeps, order: Sequence[Value], bound: Callable[[str], bool], is
             cost[v] = 1e6 if nested else 0.0 if v.op == "reduce" else inside + operation_cost(v)
     for s, items in enumerate(plan.items):
         seen: set[Value] = set()
-        todo = [x for i in items for x in (i.inputs if isinstance(i, (Store, Value)) else (i.value,))]
+        todo = [x for i in items for x in (i.inputs if isinstance(i, Store) else (operand(i),))]
         while todo:
             v = todo.pop()
-            if v in seen or v not in plan.stage or is_known(v):
+            if v in seen or v not in plan.stage or is_known(v) or v in plan.rows:
                 continue
             seen.add(v)
             free = [a for a in v.axes if not bound(a)]
