@@ -16,7 +16,8 @@ from ..ir.kernel import Index, Kernel, Store, Value
 def collapse(kernel: Kernel) -> Kernel:
     """The same kernel with as few axes as its accesses allow."""
     while True:
-        pair = next((p for p in permutations(kernel.axes, 2) if _mergeable(kernel, *p)), None)
+        # innermost first: the quotients and remainders that this leaves cancel best
+        pair = next((p for p in permutations(reversed(list(kernel.axes)), 2) if _mergeable(kernel, *p)), None)
         if pair is None:
             return kernel
         kernel = _merge(kernel, *pair)
@@ -25,6 +26,8 @@ def collapse(kernel: Kernel) -> Kernel:
 def _mergeable(kernel: Kernel, outer: str, inner: str) -> bool:
     """Does everything that varies over one of the axes run through both as through one?"""
     extent = kernel.axes[inner]
+    if extent == 0:
+        return False
     for x in (*kernel.values, *kernel.stores):
         if (outer in x.axes) != (inner in x.axes):
             return False

@@ -147,7 +147,7 @@ class _Shape:
         if not inside:
             extent = self.kernel.axes[vector]
             longest = UNIT_ELEMENTS if not isinstance(extent, int) or extent > 2 * UNIT_ELEMENTS else extent
-            block = -(-longest // lanes) * lanes
+            block = -(-max(longest, 1) // lanes) * lanes
         blocks = expr.floordiv(self.kernel.axes[vector] + block - 1, block)
         units = blocks * expr.product(self.kernel.axes[a] for a in parallel)
         inner = self._inner([a for a in axes if a in inside])

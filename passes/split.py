@@ -34,10 +34,12 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     """
     if not needs_split(kernel):
         return None
-    folds = [v for v in kernel.values if v.op == "reduce"]
-    axis = max(folds[0].over, key=lambda a: usual(kernel.axes[a]))
+    if any(v.op == "scan" for v in kernel.values):
+        return None
+    axis = max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
+    folds = [v for v in kernel.values if v.op == "reduce" and axis in v.over]
     after = _after(kernel, folds)
-    if any(axis not in v.over or v.args[0] in after for v in folds) or any(v.op == "scan" for v in kernel.values):
+    if any(v.args[0] in after for v in folds):
         return None
     if any(axis in v.axes for v in after) or any(s.mode == "add" or s.is_scatter for s in kernel.stores):
         return None
@@ -45,6 +47,13 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     if any(i in after for s in kernel.stores for i in s.inputs if s not in late):
         return None
     return _Split(kernel, axis, folds, after, late).kernels()
+
+
+def _length(kernel: Kernel, axis: str) -> tuple[bool, int]:
+    """How good an axis is to cut: one that no stored result along it depends on, a long one."""
+    outermost = all(axis not in v.over or all(axis not in s.axes for s in kernel.stores if s.value in _after(kernel, [v]))
+                    for v in kernel.values if v.op == "reduce")
+    return outermost, usual(kernel.axes[axis])
 
 
 def _after(kernel: Kernel, folds: list[Value]) -> set[Value]:
@@ -142,6 +151,8 @@ class _Copy:
             return k.load(v.buffer, shape, v.dtype, self.index(v.index), fill)
         if v.op == "const":
             return k.constant(v.number, v.dtype)
+        if v.op == "reduce":
+            return k.reduce(v.combine, self.made[v.args[0]], v.over)
         if v.op == "index":
             return k.index(self.index(v.index)[0])          # type: ignore[arg-type]
         return k.apply(v.op, tuple(self.made[a] for a in v.args), v.dtype)

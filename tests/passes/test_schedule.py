@@ -1,0 +1,132 @@
+"""Which schedule kernels get, that illegal ones are refused, and that collapsing and splitting keep what is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import kernel_zoo
+import numpy as np
+import pytest
+from kernel_zoo import ZOO, Zoo, assert_close, inputs, reference
+
+from braze.ir import kernel_eval
+from braze.ir.errors import VerifyError
+from braze.ir.expr import symbol
+from braze.ir.schedule import Contraction, Rows, Serial, are_disjoint, independent_axes
+from braze.ir.target import Target
+from braze.passes.collapse import collapse
+from braze.passes.schedule import is_legal, rows, schedule
+from braze.passes.split import needs_split, pieces, split_reduction
+
+N = symbol("N", 1)
+
+# kernel -> what its rows schedule must have
+CHOICES = {
+    "softmax": (kernel_zoo.softmax(8192, 1024), {"parallel": ("i",), "vector": "j", "block": 0}),
+    "variance_over_rows": (kernel_zoo.variance_over_rows(4096, 2048), {"vector": "j", "inner": ("i",)}),
+    "n_body": (kernel_zoo.n_body(4096), {"inner": ("j",), "vector": "i", "unrolled": ("c",)}),
+    "pointwise": (collapse(kernel_zoo.pointwise_chain(N)), {"parallel": (), "vector": "i", "inner": ()}),
+    "transpose": (kernel_zoo.transpose(512, 512), {"vector": "j", "inner": ("i",)}),
+    "embedding_gradient": (kernel_zoo.embedding_gradient(1000, 500, 256), {"unrolled": ()}),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_axes_run_where_they_should(name):
+    kernel, wanted = CHOICES[name]
+    found = rows(kernel)
+    assert found is not None
+    assert {field: getattr(found, field) for field in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_kernel_gets_a_legal_schedule(name):
+    found = schedule(ZOO[name], Target())
+    assert isinstance(found, (Rows, Serial, Contraction))
+    found.check(ZOO[name])
+    assert found.grain >= 1
+
+
+def test_the_target_does_not_change_what_decides_bits():
+    for name, kernel in ZOO.items():
+        a = schedule(kernel, Target(vector_bytes=16, threads=1))
+        b = schedule(kernel, Target(vector_bytes=64, threads=64))
+        if isinstance(a, Rows):
+            assert isinstance(b, Rows) and (a.vector, a.lanes, a.inner) == (b.vector, b.lanes, b.inner), name
+
+
+def test_illegal_schedules_are_refused():
+    kernel = kernel_zoo.softmax(64, 64)
+    good = rows(kernel)
+    assert good is not None
+    for change in ({"parallel": ("i", "j"), "inner": ()}, {"lanes": 12}, {"inner": ()}, {"vector": "k"},
+                   {"parallel": (), "vector": "i"}, {"block": 24}):
+        bad = dataclasses.replace(good, **change)
+        assert not is_legal(bad, kernel), change
+        with pytest.raises(VerifyError):
+            bad.check(kernel)
+
+
+def test_scans_and_scatters_are_not_cut_along_their_axis():
+    for name in ("cumulative", "embedding_gradient", "histogram", "scatter_set"):
+        kernel = ZOO[name]
+        found = rows(kernel)
+        serial = {a for v in kernel.values if v.op == "scan" for a in v.over}
+        serial |= {a for s in kernel.stores for a in s.axes if a not in independent_axes(kernel, s)}
+        assert found is None or not serial & {*found.parallel, *((found.vector,) if found.block else ())}, name
+
+
+def test_stores_that_may_meet():
+    k = Zoo("meet", {"i": 8, "j": 4})
+    i, j = k.axis("i"), k.axis("j")
+    x = k.read("x", "i")
+    k.store("y", (40,), (4 * i + j,), k.add(x, k.cast(k.index(j), x.dtype)))       # mixed radix: never the same place
+    k.store("z", (8,), (i // 2,), x)
+    k.store("w", (20,), (i,), x)
+    k.store("w", (20,), (i + 8,), x)
+    kernel = k.build()
+    y, z, w, v = kernel.stores
+    assert independent_axes(kernel, y) == {"i", "j"} and not independent_axes(kernel, z)
+    assert are_disjoint(kernel, w, v) and not are_disjoint(kernel, w, w)
+
+
+def test_collapsed_axes():
+    extents = {name: dict(collapse(ZOO[name]).axes) for name in ("several_outputs", "pointwise_chain_1000", "softmax")}
+    assert len(extents["softmax"]) == 2 and len(extents["pointwise_chain_1000"]) == 1
+    k = Zoo("add", {"a": N, "b": 6, "c": symbol("M", 1)})
+    k.write("y", "abc", k.add(k.read("x", "abc"), 1.0))
+    assert len(collapse(k.build()).axes) == 1
+    k = Zoo("bias", {"a": N, "b": 6, "c": 7})
+    k.write("y", "abc", k.add(k.read("x", "abc"), k.read("b", "bc")))
+    assert list(collapse(k.build()).axes.values()) == [N, 42]
+
+
+@pytest.mark.parametrize("n", [1 << 22, 1_000_003])
+@pytest.mark.parametrize("combine", ["sum", "max", "min"])
+def test_a_split_reduction_computes_the_same(n, combine):
+    k = Zoo("total", {"i": n})
+    k.write("y", "", k.mul(k.reduce(combine, k.abs(k.read("x", "i")), ["i"]), 0.5))
+    kernel = k.build()
+    both = split_reduction(kernel)
+    assert both is not None
+    first, second = both
+    arrays = inputs(kernel, np.random.default_rng(0))
+    partial = kernel_eval.evaluate(first, arrays)
+    np.testing.assert_allclose(kernel_eval.evaluate(second, partial)["y"], reference(kernel, arrays)["y"], rtol=1e-5)
+
+
+def test_a_split_keeps_what_is_stored_along_the_way():
+    kernel = kernel_zoo.rms_norm_gradient(2048, 96)
+    both = split_reduction(kernel)
+    assert both is not None and rows(both[0]).units == pieces(2048)[0]
+    arrays = inputs(kernel, np.random.default_rng(0))
+    partial = kernel_eval.evaluate(both[0], arrays)
+    got = {"dx": partial.pop("dx"), **kernel_eval.evaluate(both[1], partial)}
+    assert_close(kernel, got, reference(kernel, arrays))
+
+
+def test_pieces_depend_on_the_extent_alone():
+    assert pieces(1 << 22) == (64, 1 << 16)
+    count, length = pieces(1_000_003)
+    assert count * length >= 1_000_003
+    assert not needs_split(kernel_zoo.softmax(8192, 1024))
