@@ -179,7 +179,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     vectors = 4 if along_k else max(1, min(8, (target.registers // 2) // rows))
     columns = vectors if along_k else 16 * vectors
     blocks = -(kernel.axes[last] // -columns) if isinstance(kernel.axes[last], int) else (kernel.axes[last] + columns - 1) // columns
-    units = product([*(kernel.axes[a] for a in m.g + j[:-1]), blocks])
+    units = product([*(kernel.axes[a] for a in (*m.g, *j[:-1])), blocks, min(1, usual(product(kernel.axes[a] for a in m.i)))])
     work = rows * usual(product(kernel.axes[a] for a in k)) * columns
     return Contraction(units=units, grain=max(1, (1 << 15) // max(1, work)), g=m.g, i=m.i, j=j, k=k, rows=rows, vectors=vectors,
                        block=rows, variant="dots" if along_k else "stream")
@@ -300,7 +300,7 @@ def _row_blocks(height: Dim, rows: int, depth: int, size: int, target: Target, o
 def _panels(panels: Dim, whole: Dim, bytes_each: int, target: Target, others: int) -> tuple[int, bool]:
     """(panels of B that a unit works through, are they kept packed from unit to unit)."""
     all_of_them = max(1, usual(panels))
-    fitting = (2 << 20) // max(1, usual(whole) * bytes_each)
+    fitting = 2 * target.l2_bytes // max(1, usual(whole) * bytes_each)
     keeps = isinstance(whole, int) and fitting >= 4
     width = min(fitting if keeps else 16, all_of_them)
     if others < 2 * target.threads:

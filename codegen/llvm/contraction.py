@@ -18,7 +18,7 @@ from ...ir.types import DType, bfloat16, float16, float32
 from . import scalar
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, copy_columns, copy_rows, pack_columns, pack_rows
-from .parts import Part, extent_of, positions, unsigned
+from .parts import Part, extent_of, positions, unsigned, with_extents
 from .tile import Tile, emit_tile
 from .types import INDEX, POINTER
 from .writer import Function, Index, Module, X
@@ -106,6 +106,7 @@ class Tiled:
         s, o = self.s, self.o
         w, self.scope, start, stop, scratch = open_entry(self.module, self.kernel, "entry")
         self.w, self.args = w, w.parameters[0]
+        with_extents(self.scope)
         emit_tile(self.module, "tile", self._tile())
         right, left = Operand(self.kernel, o.right, o.dtype), Operand(self.kernel, o.left, o.dtype)
         self.pack = (pack_rows if s.right == "rows" else pack_columns)(self.module, right, s)

@@ -14,7 +14,7 @@ from ...ir.types import DType
 from . import scalar
 from .body import Scope, open_entry
 from .contraction import Operands, operands, seed_total
-from .parts import extent_of, positions, unsigned
+from .parts import extent_of, positions, unsigned, with_extents
 from .tile import multiply_add
 from .types import type_of
 from .writer import Function, Index, Module, X
@@ -26,6 +26,7 @@ def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
     """The text of a contraction kernel with few rows."""
     module = Module()
     w, scope, start, stop, _ = open_entry(module, kernel, "entry")
+    with_extents(scope)
     columns = s.vectors * (LANES if s.variant == "stream" else 1)
     width = extent_of(scope, s.j[-1:])
     blocks = w.floordiv(w.add(width, columns - 1), columns)

@@ -35,14 +35,21 @@ def scope_of(w: Function, kernel: Kernel, args: X, point: Mapping[str, Index]) -
         pointers[b] = w.let(POINTER, f"load ptr, {w.at(args, n, int64)}, align 8")
     for n, size in enumerate(kernel.sizes, len(pointers)):
         sizes[size] = w.load(int64, w.at(args, n, int64))
-    return Scope(w, kernel, pointers, {**sizes, **point})
+    return with_extents(Scope(w, kernel, pointers, {**sizes, **point}))
+
+
+def with_extents(scope: Scope) -> Scope:
+    """The same scope, in which the extents of all axes are written: to be found wherever they are needed."""
+    for extent in scope.kernel.axes.values():
+        scope.index(extent)
+    return scope
 
 
 def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index]:
     """A place in flattened axes as a position of each; no axes, none. Extents are not zero when this runs."""
     w, point = scope.w, {}
     for a in reversed(axes[1:]):
-        extent = scope.index(scope.kernel.axes[a])
+        extent = extent_of(scope, (a,))
         point[a] = unsigned(w, "urem", flat, extent)
         flat = unsigned(w, "udiv", flat, extent)
     if axes:
@@ -64,7 +71,7 @@ def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Cal
             if a == axes[0]:
                 after.append(following)
                 continue
-            wraps = w.lift(w.equal(following, scope.index(scope.kernel.axes[a])))
+            wraps = w.lift(w.equal(following, extent_of(scope, (a,))))
             after.append(w.select(wraps, 0, following))
             carry = w.convert("zext", wraps, "i64")
         return after[::-1]
@@ -82,6 +89,6 @@ def unsigned(w: Function, op: str, a: Index, b: Index) -> Index:
 
 
 def extent_of(scope: Scope, axes: Sequence[str]) -> Index:
-    """How many positions flattened axes have."""
+    """How many positions flattened axes have. What is written for it is not kept for the scope, which may be in another block."""
     size: Dim = product(scope.kernel.axes[a] for a in axes)
-    return scope.index(size)
+    return scope.enter({}).index(size)

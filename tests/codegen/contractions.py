@@ -1,0 +1,116 @@
+"""Kernels that are contractions, in many shapes: what the tests of matching and of the emitter share."""
+
+from __future__ import annotations
+
+from kernel_zoo import Zoo
+
+from braze.ir.kernel import Kernel
+from braze.ir.types import dtype, float32
+
+
+def matmul(m, n, p, d="f32", a="ik", b="kj", y="ij", epilogue=None) -> Kernel:
+    """y = a @ b under any layouts, with `epilogue(builder, product)` if given."""
+    k = Zoo("matmul", {"i": m, "j": n, "k": p})
+    x = k.reduce("sum", k.mul(k.read("a", a, d), k.read("b", b, d)), "k")
+    k.write("y", y, epilogue(k, x) if epilogue else x)
+    return k.build()
+
+
+def biased_relu(k, x):
+    """max(x + bias, 0) + residual, scaled by rows."""
+    d = x.dtype.name
+    x = k.add(k.max(k.add(x, k.read("bias", "j", d)), 0), k.read("residual", "ij", d))
+    return k.mul(x, k.read("scale", "i", d))
+
+
+def several_stores(m, n, p) -> Kernel:
+    """The product, its transpose, and its sign as an integer."""
+    k = Zoo("several_stores", {"i": m, "j": n, "k": p})
+    x = k.reduce("sum", k.mul(k.read("a", "ik"), k.read("b", "jk")), "k")
+    k.write("y", "ij", x)
+    k.write("transposed", "ji", k.max(x, 0.0))
+    k.write("positive", "ij", k.cast(k.gt(x, 0.0), dtype("i8")))
+    return k.build()
+
+
+def stored_narrow(m, n, p, d) -> Kernel:
+    """16-bit operands and result, summed in float32."""
+    k = Zoo("stored_narrow", {"i": m, "j": n, "k": p})
+    a, b = (k.cast(k.read(name, axes, d), float32) for name, axes in (("a", "ik"), ("b", "jk")))
+    k.write("y", "ij", k.cast(k.reduce("sum", k.mul(a, b), "k"), dtype(d)))
+    return k.build()
+
+
+def prologues(m, n, p) -> Kernel:
+    """Both operands made on the way: masked, scaled, gathered."""
+    k = Zoo("prologues", {"i": m, "j": n, "k": p})
+    row = k.load("table", (m,), "i64", (k.axis("i"),))
+    a = k.mul(k.load("a", (m, p), "f32", (row, k.axis("k"))), k.read("gain", "k"))
+    causal = k.le(k.index(k.axis("k")), k.index(k.axis("j")))
+    b = k.select(causal, k.read("b", "jk"), 0.0)
+    k.write("y", "ij", k.reduce("sum", k.mul(a, b), "k"))
+    return k.build()
+
+
+def batched(b, m, n, p, left="bik", right="bkj", y="bij") -> Kernel:
+    """A product for each of a batch, under any layouts."""
+    k = Zoo("batched", {"b": b, "i": m, "j": n, "k": p})
+    k.write("y", y, k.reduce("sum", k.mul(k.read("x", left), k.read("w", right)), "k"))
+    return k.build()
+
+
+def heads(b, t, h, d, e) -> Kernel:
+    """An attention projection: columns in two axes, stored with heads outside."""
+    k = Zoo("heads", {"b": b, "h": h, "t": t, "e": e, "d": d})
+    x = k.reduce("sum", k.mul(k.read("x", "btd"), k.read("w", "dhe")), "d")
+    k.write("y", "bhte", k.add(x, k.read("bias", "he")))
+    return k.build()
+
+
+def scores(b, h, t, u, e) -> Kernel:
+    """Scores of attention out of [batch, time, head, element] arrays."""
+    k = Zoo("scores", {"b": b, "h": h, "t": t, "u": u, "e": e})
+    k.write("y", "bhtu", k.mul(k.reduce("sum", k.mul(k.read("q", "bthe"), k.read("k", "buhe")), "e"), 0.125))
+    return k.build()
+
+
+def tensor_product(m, n, p, q) -> Kernel:
+    """A sum over two axes that lie apart in memory."""
+    k = Zoo("tensor_product", {"i": m, "j": n, "k": p, "l": q})
+    k.write("y", "ij", k.reduce("sum", k.mul(k.read("a", "kil"), k.read("b", "lkj")), "kl"))
+    return k.build()
+
+
+def window(n, c, o, h, w, r=3, s=3, step=1, dilation=1, groups=1, layout="nhwc") -> Kernel:
+    """A convolution with padding that keeps the size at step 1, in either layout."""
+    oh, ow = (h - 1) // step + 1, (w - 1) // step + 1
+    last = {"nhwc": ("nhwg", "rsc"), "nchw": ("nghw", "crs")}[layout]
+    sizes = {"n": n, "g": groups, "o": o, "h": oh, "w": ow, "c": c, "r": r, "s": s}
+    order = ("nhwgo" if layout == "nhwc" else "ngohw") + last[1]
+    k = Zoo("window", {a: sizes[a] for a in order})
+    at = {a: k.axis(a) for a in k.axes}
+    y = step * at["h"] + dilation * at["r"] - dilation * (r // 2)
+    x = step * at["w"] + dilation * at["s"] - dilation * (s // 2)
+    if layout == "nhwc":
+        image = k.load("x", (n, h, w, groups, c), "f32", (at["n"], y, x, at["g"], at["c"]), fill=0.0)
+        out = "nhwgo"
+    else:
+        image = k.load("x", (n, groups, c, h, w), "f32", (at["n"], at["g"], at["c"], y, x), fill=0.0)
+        out = "ngohw"
+    total = k.reduce("sum", k.mul(image, k.read("f", "gocrs")), last[1])
+    k.write("y", out, k.max(k.add(total, k.read("bias", "go")), 0.0))
+    return k.build()
+
+
+def weight_gradient(n, c, o, h, w, layout="nhwc") -> Kernel:
+    """The gradient of a 3x3 convolution with respect to its filter."""
+    k = Zoo("weight_gradient", {"o": o, "c": c, "r": 3, "s": 3, "n": n, "h": h, "w": w})
+    at = {a: k.axis(a) for a in k.axes}
+    y, x = at["h"] + at["r"] - 1, at["w"] + at["s"] - 1
+    if layout == "nhwc":
+        image = k.load("x", (n, h, w, c), "f32", (at["n"], y, x, at["c"]), fill=0.0)
+    else:
+        image = k.load("x", (n, c, h, w), "f32", (at["n"], at["c"], y, x), fill=0.0)
+    g = k.read("dy", "nhwo" if layout == "nhwc" else "nohw")
+    k.write("df", "ocrs", k.reduce("sum", k.mul(image, g), "nhw"))
+    return k.build()

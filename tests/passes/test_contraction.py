@@ -1,0 +1,96 @@
+"""Which kernels are contractions, with which axes, and that the schedules chosen for them are legal."""
+
+from __future__ import annotations
+
+import pytest
+from kernel_zoo import ZOO, K, M, N, Zoo
+
+from braze.ir.errors import VerifyError
+from braze.ir.schedule import Contraction
+from braze.ir.target import Target
+from braze.passes import contraction
+
+AVX512 = Target("x86_64-unknown-linux-gnu", "znver5", "", 64, 32, 48 << 10, 1 << 20, 2)
+AVX2 = Target("x86_64-unknown-linux-gnu", "haswell", "", 32, 16, 32 << 10, 256 << 10, 4)
+NEON = Target("aarch64-unknown-linux-gnu", "neoverse-n1", "", 16, 32, 64 << 10, 1 << 20, 4)
+
+ROLES = {
+    "matmul": ("", "i", "j", "k"),
+    "linear_silu": ("", "i", "j", "k"),
+    "matmul_with_prologue": ("", "i", "j", "k"),
+    "batched_matmul": ("b", "i", "j", "k"),
+    "batched_matmul_shared": ("", "bi", "j", "k"),
+    "convolution_nhwc": ("", "nhw", "o", "rsc"),
+    "convolution_nchw": ("", "o", "nhw", "crs"),
+}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_axes_have_their_roles(name):
+    m = contraction.match(ZOO[name])
+    assert ("".join(m.g), "".join(m.i), "".join(m.j), "".join(m.k)) == ROLES[name]
+    assert not set(m.j) & set(m.left.axes) and not set(m.i) & set(m.right.axes)
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "depthwise_convolution", "matmul_then_softmax", "attention", "adamw", "variance_over_rows",
+                                  "embedding_gradient", "sum_long", "n_body"])
+def test_what_is_no_contraction(name):
+    assert contraction.match(ZOO[name]) is None
+
+
+def _kernel(finish):
+    k = Zoo("candidate", {"i": 8, "j": 9, "k": 10, "l": 3})
+    x = k.mul(k.read("a", "ik"), k.read("b", "kj"))
+    finish(k, x, k.reduce("sum", x, "k"))
+    return k.build()
+
+
+@pytest.mark.parametrize("finish", [
+    lambda k, x, total: (k.write("y", "ij", total), k.write("z", "ijk", x)),
+    lambda k, x, total: k.write("y", "ijl", k.add(total, k.read("c", "l"))),
+    lambda k, x, total: (k.write("y", "ij", total), k.write("z", "i", k.read("c", "i"))),
+    lambda k, x, total: k.store("y", (20, 9), (k.load("at", (8,), "i64", (k.axis("i"),)), k.axis("j")), total),
+    lambda k, x, total: k.write("y", "ij", k.add(total, k.reduce("max", k.read("c", "ijl"), "l"))),
+], ids=("product used", "further axis", "store without an axis", "scatter", "second reduction"))
+def test_refusals(finish):
+    assert contraction.match(_kernel(finish)) is None
+
+
+@pytest.mark.parametrize("target", [AVX512, AVX2, NEON, Target()], ids=("avx512", "avx2", "neon", "generic"))
+@pytest.mark.parametrize("name", [n for n, k in ZOO.items() if contraction.match(k)])
+def test_tiles_fit_into_registers(name, target):
+    kernel = ZOO[name]
+    s = contraction.schedule(kernel, contraction.match(kernel), target)
+    s.check(kernel)
+    if s.variant == "tile":
+        assert s.rows * s.vectors + s.vectors + 1 <= target.registers
+        assert s.block % s.rows == 0
+
+
+@pytest.mark.parametrize("target,shape", [(AVX512, (14, 2)), (AVX2, (6, 2)), (NEON, (6, 4))])
+def test_tile_of_unknown_sizes(target, shape):
+    assert contraction.tile_shape(M, N, target.vector_bytes // 4, target) == shape
+
+
+@pytest.mark.parametrize("height", range(1, 200))
+def test_little_is_wasted_at_the_last_rows(height):
+    rows, _ = contraction.tile_shape(height, 1024, 16, AVX512)
+    wasted = -(-height // rows) * rows - height
+    assert wasted == 0 or wasted <= max(5, height // 10) or height < 28
+
+
+def test_symbolic_units_count_blocks():
+    k = Zoo("matmul", {"i": M, "j": 64, "k": K})
+    k.write("y", "ij", k.reduce("sum", k.mul(k.read("a", "ik"), k.read("b", "kj")), "k"))
+    kernel = k.build()
+    s = contraction.schedule(kernel, contraction.match(kernel), AVX512)
+    assert s.units == (M + s.block - 1) // s.block
+    assert not s.keeps, "memory for a K of any size would have no bound"
+
+
+def test_an_illegal_schedule_is_refused():
+    kernel = ZOO["matmul"]
+    with pytest.raises(VerifyError):
+        Contraction(g=(), i=("i",), j=("j",), k=("k",), rows=5, block=12).check(kernel)
+    with pytest.raises(VerifyError):
+        Contraction(i=("i",), j=("k",), k=("j",), rows=4, block=12).check(kernel)
