@@ -42,17 +42,20 @@ class Scope:
     """
 
     def __init__(self, w: Function, kernel: Kernel, pointers: Mapping[str, X], point: Mapping[str, Index], *, parent: Scope | None = None,
-                 lane: str = "", lanes: int = LANES, mask: X | None = None, aligned: bool = False):
+                 lane: str = "", lanes: int = LANES, mask: X | None = None, aligned: bool = False,
+                 trusted: frozenset = frozenset()):
         self.w, self.kernel, self.pointers, self.point = w, kernel, pointers, dict(point)
         self.parent, self.lane, self.lanes, self.mask, self.aligned = parent, lane, lanes, mask, aligned
+        self.trusted = trusted                       # index entries (with their sizes) that need no check
         self.known: dict[Any, Any] = {}
 
     def enter(self, point: Mapping[str, Index], *, lane: str | None = None, lanes: int | None = None, mask: X | None = None,
-              aligned: bool | None = None) -> Scope:
+              aligned: bool | None = None, trusted: frozenset | None = None) -> Scope:
         """A scope inside this one, with positions of further axes; what is not given is as it is outside."""
         return Scope(self.w, self.kernel, self.pointers, {**self.point, **point}, parent=self,
                      lane=self.lane if lane is None else lane, lanes=self.lanes if lanes is None else lanes,
-                     mask=mask or self.mask, aligned=self.aligned if aligned is None else aligned)
+                     mask=mask or self.mask, aligned=self.aligned if aligned is None else aligned,
+                     trusted=self.trusted if trusted is None else trusted)
 
     def find(self, key: Any) -> Any:
         """What was computed for a key here or outside, or None."""
@@ -148,7 +151,7 @@ class Scope:
         for_each: X | None = None
         for i, size in zip(index, buffer.shape):
             low_open, high_open = open_ends(i, size)
-            if not low_open and not high_open:
+            if not low_open and not high_open or (i, size) in self.trusted:
                 continue
             where, bound = self._line_of(i) if isinstance(i, Value) else line(self, i), uniform(self, size)
             if where.is_uniform:

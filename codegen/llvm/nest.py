@@ -17,6 +17,7 @@ from ...ir.scalar import COMBINE
 from ...ir.types import uint8
 from . import scalar
 from .body import Scope
+from .bounds import interior
 from .sweeps import Accumulate, Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
 from .tiles import SIDE, read_tile, transposed_loads, write_tile
 from .writer import Index, X
@@ -277,8 +278,8 @@ class Nest:
         accumulators = self._accumulators(scope, items, axis)
         carried = [self._identity(scope, v, 1) for v in scans]
 
-        def turn(i: Index, *state: X, mask: X | None = None) -> tuple:
-            inner = scope.enter({axis: i}, lane=axis, lanes=lanes, mask=mask, aligned=True)
+        def turn(i: Index, *state: X, mask: X | None = None, trusted: frozenset = frozenset()) -> tuple:
+            inner = scope.enter({axis: i}, lane=axis, lanes=lanes, mask=mask, aligned=True, trusted=trusted)
             self._read_kept(inner, items, axis)
             after = []
             for v, carry in zip(scans, state[len(accumulators):]):
@@ -286,10 +287,18 @@ class Nest:
                 after.append(carry)
             return (*self._fold(inner, items, state[:len(accumulators)], mask), *after)
 
+        wanted = needed(items, lambda v: scope.find(v) is not None)
+        inside = interior(scope, axis, [*(v for v in self.kernel.values if v in wanted), *(i for i in items if isinstance(i, Store))])
+
+        def full_turn(i: Index, *state: X) -> tuple:
+            if inside is None:
+                return turn(i, *state)
+            return w.when(inside.contains(scope, i, lanes), lambda: turn(i, *state, trusted=inside.trusted), lambda: turn(i, *state))
+
         whole = w.sub(stop, start)
         even = w.add(start, w.sub(whole, w.mod(whole, lanes)))
         extent = self.kernel.axes[axis]
-        accumulators, carried = self._blocked(scope, items, start, even, lanes, BLOCK, extent, turn, accumulators, carried)
+        accumulators, carried = self._blocked(scope, items, start, even, lanes, BLOCK, extent, full_turn, accumulators, carried)
         state = (*accumulators, *carried)
 
         def rest() -> tuple:
