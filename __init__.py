@@ -26,6 +26,7 @@ from .ir.types import (
     uint64,
 )
 from .tracer import autograd, random
+from .tracer.compile import compile
 from .tracer.eager import eager as _eager  # noqa: F401  (installs the default interpreter)
 from .tracer.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tracer.public import install_methods as _install_methods

@@ -36,6 +36,8 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
             name = symbol_name(size)
             if name is not None:
                 sizes.setdefault(name, (slot.name, d))
+    for name in hints or ():                             # sizes that no input shows: the caller gives them
+        sizes.setdefault(name, ("", 0))
     outputs: dict[Value, Slot] = {}
     names = []
     for n, v in enumerate(graph.outputs):

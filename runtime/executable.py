@@ -47,7 +47,7 @@ class Executable:
         self._dtypes = [program.slots[n].dtype.numpy for n in self.output_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
         self._takes = [places.get(program.slots[n].takes) for n in self.output_slots]
-        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values()]
+        self._size_places = [(places.get(slot, -1), dimension) for slot, dimension in program.sizes.values()]
 
     # ---- on arrays ----
 

@@ -150,6 +150,11 @@ def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bo
     return collected
 
 
+def recording() -> _GradMode:
+    """Operations in the block are recorded."""
+    return _GradMode(True)
+
+
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,
          retain_graph: bool | None = None, create_graph: bool = False, allow_unused: bool = False) -> tuple[Tensor | None, ...]:
     """Gradients of outputs with respect to inputs, as a tuple, leaving `.grad` alone (`torch.autograd.grad`)."""

@@ -283,6 +283,11 @@ class Tensor(Operators):
         self._meta, self._pointer, self._base = None, 0, None
         return self
 
+    def _assign_traced(self, new: Tensor) -> None:
+        """Take over a result that a compiled program has written for this tensor."""
+        self._array, self._node, self._slot = new._array, None, 0
+        self._pointer, self._base = 0, None
+
     def copy_(self, source: Any) -> Tensor:
         """Take over the values of another tensor or array, broadcast to this shape; returns self."""
         source = source if isinstance(source, Tensor) else Tensor(np.array(source, dtype=self.dtype.numpy))
@@ -383,8 +388,11 @@ class _Passing:
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
+    def _note(self, references: int) -> None:
+        _Passing.seen = references
+
     def __iadd__(self, other: Any) -> _Passing:
-        _Passing.seen = sys.getrefcount(self)
+        self._note(sys.getrefcount(self))
         return self
 
 

@@ -42,6 +42,7 @@ class Trace:
         self.written: dict[int, Tensor] = {}             # tensors whose value or grad changed
         self.leaves: dict[Value, Tensor] = {}            # values of tensors that require gradients
         self.stopped: dict[Value, Value] = {}
+        self.consumed: set[Value] = set()                # what a backward() has gone through
         self.guards: list[tuple[str, Dim, Dim, bool]] = []
         self.attributes: list[tuple[Any, str, Any]] = [] # writes to module attributes: (holder, name, value)
         self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
@@ -180,7 +181,7 @@ class Trace:
     def scalar(self, read: Any, name: str) -> Tensor:
         """A float that is an input: `read()` gives it at each call."""
         v = self.builder.input(TensorType((), float64), name, f'scalar "{name}"')
-        self.captures.append((read, v))
+        self.captures.append((read, v))                  # a function without arguments
         t = self.wrap(v)
         t._weak = True
         return t
@@ -236,7 +237,7 @@ class Trace:
         for v in wanted:
             by_owner.setdefault(id(self.leaves[v]), (self.leaves[v], []))[1].append(v)
         gradients = iter(self._gradient(root, gradient, wanted))
-        found = {v: g for v, g in zip(wanted, gradients)}
+        found = dict(zip(wanted, gradients))
         for owner, values in by_owner.values():
             if owner._node is not None:
                 continue
@@ -258,6 +259,7 @@ class Trace:
                     if o not in seen and o.dtype.is_inexact:
                         seen.add(o)
                         todo.append(o)
+        self.consumed |= seen
         order = {v: i for i, v in enumerate(self.leaves)}
         return sorted(found, key=order.__getitem__)
 

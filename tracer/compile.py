@@ -1,0 +1,167 @@
+"""`@braze.compile`: a function that is traced, differentiated, fused and run as native kernels, one specialisation a signature."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir.errors import BrazeError, CompileError
+from ..ir.interpreter import _current
+from .signature import Call, describe, show
+from .specialise import CompilationRecord, Specialisation
+
+
+class CompiledFunction:
+    """What `braze.compile` returns: called like the function; `ir`, `explain`, `compilations`, `freeze` show and steer the compiler."""
+
+    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str], backend: str, dynamic: bool | None):
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.backend, self.dynamic = function, backend, dynamic
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.static = tuple(static_argnames)
+        self.parameters = _parameter_names(function)
+        self.specialisations: list[Specialisation] = []
+        self.compilations: list[CompilationRecord] = []
+        self.frozen = False
+        self._by_key: dict[Any, list[Specialisation]] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _current.get() is not None:
+            return self.function(*args, **kwargs)         # nested: part of the outer trace
+        call = describe(args, kwargs, self.static, self.parameters)
+        for spec in self._by_key.get(call.key, ()):
+            if spec.accepts(call):
+                return spec(call)
+        return self._specialise(call)(call)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    # ---- compiling
+
+    def _specialise(self, call: Call) -> Specialisation:
+        with self._lock:
+            known = self._by_key.get(call.key, [])
+            for spec in known:                            # another thread may have been faster
+                if spec.accepts(call):
+                    return spec
+            reason = self._reason(call, known)
+            if self.frozen:
+                raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
+            pattern = self._pattern(call, known)
+            try:
+                spec = Specialisation(self.function, self.name, call, pattern, self.backend)
+            except BrazeError as error:
+                raise error.at(_user_line(error)) from error.__cause__
+            self.specialisations.append(spec)
+            self.compilations.append(CompilationRecord(spec, reason))
+            self._by_key[call.key] = [spec, *known]
+            return spec
+
+    def _pattern(self, call: Call, known: Sequence[Specialisation]) -> list[int | None]:
+        """The numbers that the new specialisation is for; None where it is for any: sizes that have differed."""
+        if self.dynamic is False:
+            return list(call.numbers)
+        if self.dynamic:
+            return [None if d >= 0 and n >= 2 else n for n, (_, d) in zip(call.numbers, call.owners)]
+        pattern: list[int | None] = list(call.numbers)
+        for spec in known:
+            for n, (p, v) in enumerate(zip(spec.pattern, call.numbers)):
+                if (p is None or p != v) and (call.owners[n][1] < 0 or (v >= 2 and (p is None or p >= 2))):
+                    pattern[n] = None
+        return pattern
+
+    def _reason(self, call: Call, known: Sequence[Specialisation]) -> str:
+        if not self.specialisations:
+            return "first call"
+        if known:
+            nearest = min(known, key=lambda s: sum(p is not None and p != n for p, n in zip(s.pattern, call.numbers)))
+            differ = [(n, p, v) for n, (p, v) in enumerate(zip(nearest.pattern, call.numbers)) if p is not None and p != v]
+            if not differ:
+                return f"a guard of ({nearest.signature}) failed: a captured tensor, a gradient or a relation of sizes has changed"
+            parts = []
+            for n, p, v in differ:
+                leaf, d = call.owners[n]
+                parts.append(f"argument {leaf} is {v}, was {p}" if d < 0 else f"dimension {d} of argument {leaf} is {v}, was {p}")
+            return "; ".join(parts) + ("; dynamic=None makes it symbolic from now on" if self.dynamic is None else "; pass dynamic=True")
+        nearest = self.specialisations[-1]
+        return f"the kinds of arguments differ: ({show(call)}) against ({nearest.signature})"
+
+    # ---- looking inside
+
+    def _chosen(self, index: int) -> Specialisation:
+        if not self.specialisations:
+            raise CompileError(f"{self.name} has not been compiled yet; call it once")
+        return self.specialisations[index]
+
+    def ir(self, stage: str = "graph", index: int = -1) -> Any:
+        """A stage of the last (or another) compilation: "graph", "joint", "optimized", "fused" or "source"."""
+        stages = self._chosen(index).stages
+        if stage == "source":
+            return stages.sources
+        if stage not in ("graph", "joint", "optimized", "fused"):
+            raise CompileError(f"there is no stage {stage!r}; use graph, joint, optimized, fused or source")
+        return stages.named(stage)
+
+    def history(self, index: int = -1) -> list[tuple[str, float, Any]]:
+        """[(pass, milliseconds, object after it)] of a compilation."""
+        return self._chosen(index).stages.history
+
+    def explain(self) -> Any:
+        """Specialisations and why each was made; kernels, their traffic, and why neighbours were not fused; the memory plan."""
+        from .explain import explain
+
+        return explain(self)
+
+    def freeze(self) -> CompiledFunction:
+        """Make any further compilation an error; returns the function."""
+        self.frozen = True
+        return self
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}: {len(self.specialisations)} specialisations>"
+
+
+def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return ()
+
+
+def _user_line(error: BaseException) -> str | None:
+    """The innermost line of the user's code in a traceback."""
+    from ..ir.location import is_internal
+
+    found = None
+    tb = error.__traceback__
+    while tb is not None:
+        if not is_internal(tb.tb_frame.f_code):
+            found = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}"
+        tb = tb.tb_next
+    return found
+
+
+def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (), backend: str = "auto",
+            dynamic: bool | None = None) -> Any:
+    """Compile a function, method or module; also a decorator.
+
+    `static_argnames`: arguments whose values are part of the signature. `backend`: "auto" or "llvm" (native kernels) or "numpy".
+    `dynamic`: None makes sizes symbolic once they have varied, True from the start, False never.
+
+    >>> @braze.compile
+    ... def f(x):
+    ...     return (x * 2).sum()
+    >>> f(braze.ones(3))
+    tensor(6.)
+    """
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+
+    def wrap(f: Callable[..., Any]) -> CompiledFunction:
+        return CompiledFunction(f, names, backend, dynamic)
+
+    return wrap if function is None else wrap(function)

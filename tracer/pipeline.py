@@ -1,0 +1,95 @@
+"""The road from a traced graph to an executable, with every station kept: `history` is the compiler's history as a value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ir.errors import CompileError
+from ..ir.graph import Graph
+from ..ir.interpreter import interpreting
+from ..ir.program import Launch, Program, walk
+from ..ir.schedule import Source
+
+BACKENDS = ("auto", "llvm", "numpy")
+
+
+@dataclass
+class Stages:
+    """What one graph became: (pass, milliseconds, object) in order, and the program that runs."""
+
+    history: list[tuple[str, float, Any]] = field(default_factory=list)
+    executable: Any = None
+
+    def run(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a pass and remember its result."""
+        begin = time.perf_counter()
+        result = function(*args)
+        self.history.append((name, 1e3 * (time.perf_counter() - begin), result))
+        return result
+
+    def named(self, name: str) -> Any:
+        """The object after a pass."""
+        return next(x for n, _, x in reversed(self.history) if n == name)
+
+    @property
+    def program(self) -> Program:
+        """The fused program."""
+        return self.named("fused")
+
+    @property
+    def sources(self) -> str:
+        """The generated source of all kernels, equal ones once."""
+        seen: dict[str, None] = {}
+        for step in walk(self.program.steps):
+            if isinstance(step, Launch):
+                seen[self.executable.sources[step].text] = None
+        return "\n\n".join(seen)
+
+
+def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int], passes: Sequence[str] = ()) -> Stages:
+    """Differentiate, simplify, fuse, schedule, emit, load."""
+    from ..passes.assemble import assemble
+    from ..passes.autodiff import expand_gradients
+    from ..passes.simplify import simplify, strip_markers
+
+    stages = Stages()
+    with interpreting(None):
+        stages.run("graph", lambda: graph)
+        joint = stages.run("joint", expand_gradients, graph)
+        stripped = strip_markers(joint)
+        optimized = stages.run("optimized", simplify, stripped)
+        target = target_for(backend)
+        program = stages.run("fused", assemble, optimized, target, donated, hints)
+        stages.executable = stages.run("load", _load, program, backend, target)
+    return stages
+
+
+def target_for(backend: str) -> Any:
+    """The machine that a back end compiles for."""
+    from ..ir.target import Target
+
+    if backend not in BACKENDS:
+        raise CompileError(f"there is no back end {backend!r}; use one of {', '.join(BACKENDS)}")
+    if backend == "numpy":
+        return Target()
+    from ..runtime.machine import host
+
+    return host()
+
+
+def _load(program: Program, backend: str, target: Any) -> Any:
+    from ..runtime.executable import load
+
+    def emit(kernel: Any, schedule: Any) -> Source:
+        if backend == "numpy":
+            from ..codegen.numpy import emit as emit_numpy
+
+            return emit_numpy(kernel)
+        from ..codegen.llvm import emit as emit_llvm
+
+        return emit_llvm(kernel, schedule, target)
+
+    return load(program, emit)

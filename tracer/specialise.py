@@ -1,0 +1,286 @@
+"""One specialisation: a function traced for one signature, compiled, and how a call of it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..ir import expr
+from ..ir.errors import TraceError
+from ..ir.expr import Dim, symbol
+from ..ir.graph import Graph, Value
+from ..ir.interpreter import interpreting
+from ..ir.ops import F
+from ..ir.types import TensorType
+from . import pytree
+from .autograd import TapeNode
+from .pipeline import Stages, lower
+from .signature import Call, show
+from .sizes import Size
+from .tensor import Tensor, is_sole_owner
+from .trace import Trace
+
+
+@dataclass
+class Traced:
+    """What tracing gave: the graph, and how its inputs and outputs hang together with the world."""
+
+    graph: Graph
+    trace: Trace
+    arguments: list[int]                             # the leaf that each of the first inputs is
+    result: Any                                      # structure of the result
+    leaves: list[Any]                                # of the result: ("output", n), ("argument", leaf), ("size", dim) or ("value", x)
+    writes: list[tuple[Tensor, int]]                 # captured tensors that get output n
+    grads: list[tuple[Tensor, int | None]]           # tensors whose .grad becomes output n, or None
+    attributes: list[tuple[Any, str, Any]]
+    differentiable: list[int] = field(default_factory=list)     # outputs that gradients flow through
+
+
+def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[int | None], name: str) -> Traced:
+    """Run the function once on symbolic tensors."""
+    symbols = {n: f"n{n}" for n, p in enumerate(pattern) if p is None}
+    hints = {s: call.numbers[n] for n, s in symbols.items()}
+    trace = Trace(name, hints)
+    numbers: list[Dim] = [
+        symbol(symbols[n], 2 if call.owners[n][1] >= 0 else None) if n in symbols else v  # type: ignore[arg-type]
+        for n, v in enumerate(call.numbers)]
+    at = iter(numbers)
+    paths = pytree.paths(pytree.unflatten(call.structure, call.leaves))
+    leaves: list[Any] = []
+    arguments: list[int] = []
+    with interpreting(trace):
+        for n, (x, kind) in enumerate(zip(call.leaves, call.kinds)):
+            label = _label(paths[n], n)
+            if kind == "float":
+                leaves.append(_float_argument(trace, label))
+                arguments.append(n)
+            elif kind == "int":
+                d = next(at)
+                leaves.append(d if isinstance(d, int) else Size(d, trace))
+            elif kind[0] == "tensor":
+                shape = tuple(next(at) for _ in range(kind[2]))
+                leaves.append(trace.argument(x, TensorType(shape, kind[1]), label))
+                arguments.append(n)
+            else:
+                leaves.append(x)
+        inputs = dict(zip([v for v in trace.builder.inputs], arguments))
+        args, kwargs = pytree.unflatten(call.structure, leaves)
+        try:
+            out = function(*args, **kwargs)
+            return _finish(trace, out, inputs, arguments)
+        finally:
+            trace.alive = False
+
+
+def _float_argument(trace: Trace, label: str) -> Tensor:
+    from ..ir.types import float64
+
+    t = trace.wrap(trace.builder.input(TensorType((), float64), label, "scalar"))
+    t._weak = True
+    return t
+
+
+def _label(path: str, n: int) -> str:
+    """A name for an argument in dumps."""
+    text = "".join(c if c.isalnum() else "_" for c in path).strip("_").replace("__", "_")
+    head, _, rest = text.partition("_")
+    return f"arg{rest}" if head == "0" and rest and rest[0].isdigit() else rest if head == "1" and rest else f"arg{n}"
+
+
+def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[int]) -> Traced:
+    leaves, structure = pytree.flatten(out)
+    outputs: list[Value] = []
+    position: dict[Value, int] = {}
+
+    def output(v: Value) -> int:
+        if v not in position:
+            position[v] = len(outputs)
+            outputs.append(v)
+        return position[v]
+
+    written = {id(t): t for t in trace.written.values()}
+    described: list[Any] = []
+    differentiable: list[int] = []
+    for x in leaves:
+        if isinstance(x, Size):
+            described.append(("size", x.expression))
+        elif not isinstance(x, Tensor):
+            described.append(("value", x))
+        else:
+            v = trace.value_of(x)
+            if x._trace is not trace and id(x) not in written:
+                described.append(("value", x))
+                continue
+            if v in inputs and v.node is None:
+                described.append(("argument", inputs[v]))
+                continue
+            if x._weak or v.literal is not None:
+                v = trace.value_of(F.broadcast_to(F.cast(x, dtype=_plain_float(x)) if x._weak else x, shape=v.shape))
+            n = output(v)
+            described.append(("output", n))
+            if x._node is not None and v not in trace.consumed and n not in differentiable:
+                differentiable.append(n)
+    writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
+    grads: list[tuple[Tensor, int | None]] = []
+    for key, g in trace.grads.items():
+        grads.append((trace.held[key], None if g is None else output(_stored_value(trace, trace.value_of(g)))))
+    attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in trace.attributes]
+    graph = trace.finish(outputs)
+    return Traced(graph, trace, arguments, structure, described, writes, grads, attributes, differentiable)
+
+
+def _stored_value(trace: Trace, v: Value) -> Value:
+    """A value that can be an output of its own: a number or an input is copied."""
+    if v.literal is None and v.node is not None:
+        return v
+    return trace.value_of(F.broadcast_to(trace.wrap(v), shape=v.shape))
+
+
+def _plain_float(t: Tensor) -> Any:
+    from ..ir.types import float32
+
+    return float32
+
+
+class Specialisation:
+    """A traced and compiled function for one signature."""
+
+    def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None], backend: str):
+        begin = time.perf_counter()
+        self.signature, self.call, self.pattern, self.backend = show(call), call, tuple(pattern), backend
+        self.traced = trace_function(function, call, pattern, name)
+        self.trace_seconds = time.perf_counter() - begin
+        trace = self.traced.trace
+        self.guards = tuple(trace.guards)
+        self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
+        self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad) for x, v in trace.captures]
+        self.had_grad = list(trace.had_grad.values())
+        self.hints = trace.hints
+        self._connect()
+        self.seconds = time.perf_counter() - begin
+        self.when = time.time()
+
+    # ---- compiling
+
+    def _connect(self) -> None:
+        """Order the inputs of the graph: arguments, then captures, as they were made; compile."""
+        traced = self.traced
+        order = {v: n for n, v in enumerate(traced.graph.inputs)}
+        captured = {order[v]: x for x, v in traced.trace.captures}
+        arguments = iter(traced.arguments)
+        self.inputs: list[tuple[str, Any]] = [("capture", captured[n]) if n in captured else ("argument", next(arguments))
+                                              for n in range(len(traced.graph.inputs))]
+        self.wrt: list[int] = []
+        forward = traced.graph
+        if traced.differentiable:
+            self.wrt = [n for n, v in enumerate(traced.graph.inputs) if v in traced.trace.leaves]
+        self.residuals = 0
+        self.backward: Stages | None = None
+        if self.wrt:
+            forward = self._split_for_backward()
+        self.stages = lower(forward, self.backend, self._donations(), self.hints)
+
+    def _split_for_backward(self) -> Graph:
+        from .differentiate import split
+
+        forward, backward, self.residuals = split(self.traced.graph, self.wrt)
+        self.backward = lower(backward, self.backend, {}, self.hints)
+        return forward
+
+    def _donations(self) -> dict[int, int]:
+        """Outputs that may be written into the memory of the captured tensor they replace."""
+        where = {id(x): n for n, (kind, x) in enumerate(self.inputs) if kind == "capture" and isinstance(x, Tensor)}
+        found = {n: where[id(t)] for t, n in self.traced.writes if id(t) in where}
+        for t, n in self.traced.grads:
+            if n is not None and t._grad is not None and id(t._grad) in where:
+                found[n] = where[id(t._grad)]
+        return found
+
+    # ---- calling
+
+    def accepts(self, call: Call) -> bool:
+        """Is this specialisation for the call?"""
+        for p, n, (_, d) in zip(self.pattern, call.numbers, call.owners):
+            if (n != p) if p is not None else (d >= 0 and n < 2):
+                return False
+        return self.guards_hold(call)
+
+    def guards_hold(self, call: Call) -> bool:
+        """Do the relations between sizes hold, and are captured tensors what they were?"""
+        if self.guards:
+            values = {name: call.numbers[n] for n, name in self.symbols}
+            for relation, a, b, answer in self.guards:
+                x, y = expr.evaluate(a, values), expr.evaluate(b, values)
+                if (x == y if relation == "==" else x < y) is not answer:
+                    return False
+        for x, type, needs in self.captures:
+            if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype or x.requires_grad != needs):
+                return False
+        return all((t._grad is not None) is had for t, had in self.had_grad)
+
+    def __call__(self, call: Call) -> Any:
+        sizes = {name: call.numbers[n] for n, name in self.symbols}
+        arrays, donated = [], []
+        for kind, x in self.inputs:
+            value = call.leaves[x] if kind == "argument" else x
+            if isinstance(value, Tensor):
+                array = value._array
+                if array is None:
+                    raise TraceError("a traced tensor was passed to a compiled function outside its trace")
+                arrays.append(array)
+                donated.append(kind == "capture" and is_sole_owner(array, 4))
+            else:
+                arrays.append(np.asarray(value if isinstance(value, float) else value(), np.float64))
+                donated.append(False)
+            array = None
+        results = self.stages.executable(arrays, self._sizes(self.stages, sizes), donated)
+        return self._deliver(call, results, sizes, arrays)
+
+    @staticmethod
+    def _sizes(stages: Stages, sizes: dict[str, int]) -> dict[str, int] | None:
+        return {n: sizes[n] for n in stages.program.sizes} if sizes else None
+
+    def _deliver(self, call: Call, results: list[Any], sizes: dict[str, int], arrays: list[Any]) -> Any:
+        traced = self.traced
+        count = len(traced.graph.outputs)
+        tensors = [Tensor(a) for a in results[:count]]
+        if self.wrt:
+            self._record(call, tensors, arrays, results[count:], sizes)
+        for t, n in traced.writes:
+            t._assign_traced(tensors[n])
+        for t, m in traced.grads:
+            t._grad = None if m is None else tensors[m]
+        for holder, name, n in traced.attributes:
+            object.__setattr__(holder, name, tensors[n])
+        leaves = []
+        for kind, x in traced.leaves:
+            leaves.append(tensors[x] if kind == "output" else call.leaves[x] if kind == "argument"
+                          else int(expr.evaluate(x, sizes)) if kind == "size" else x)
+        return pytree.unflatten(traced.result, leaves)
+
+    def _record(self, call: Call, outputs: list[Tensor], arrays: list[Any], residuals: list[Any], sizes: dict[str, int]) -> None:
+        """One tape node for the whole call: its pullback is the compiled other half."""
+        from .differentiate import CompiledPullback
+
+        sources = [call.leaves[x] if kind == "argument" else x for kind, x in self.inputs]
+        edges = [(t._node, t._slot) if t._node is not None else t if t._requires_grad else None
+                 for t in (sources[n] for n in self.wrt)]
+        node = TapeNode(CompiledPullback(self, arrays, sizes, sources), {}, (*edges, *(None for _ in residuals)),
+                        (*(arrays[n] for n in self.wrt), *residuals), tuple(t._array for t in outputs))
+        for n in self.traced.differentiable:
+            outputs[n]._node, outputs[n]._slot = node, n
+
+
+class CompilationRecord:
+    """One line of `fn.compilations`."""
+
+    def __init__(self, spec: Specialisation, reason: str):
+        self.when, self.seconds, self.signature, self.reason = spec.when, spec.seconds, spec.signature, reason
+
+    def __repr__(self) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(self.when))
+        return f"{clock} {1e3 * self.seconds:.0f} ms  ({self.signature})  {self.reason}"
