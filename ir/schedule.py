@@ -132,11 +132,11 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
     """Axes of a store along which no two positions write to the same place, whatever the other axes are."""
     from_values = {a for i in s.index if not isinstance(i, (int, Expr)) for a in i.axes}
     alone = set()
-    for n, i in enumerate(s.index):
+    for i in s.index:
         here = [a for a in s.axes if isinstance(i, (int, Expr)) and a in expr.symbols(i)]
         if len(here) == 1 and here[0] not in from_values and expr.is_static(c := expr.coefficient(i, here[0]) or 0) and c != 0:
             alone.add(here[0])
-    if alone == set(s.axes) or from_values:
+    if alone == set(s.axes) or s.is_scatter:
         return frozenset(alone)
     return frozenset(s.axes) if _is_injective(kernel, s) else frozenset(alone)
 
