@@ -35,6 +35,11 @@ class Module:
             result = returns.text if returns else "void"
             self.declarations[name] = f"declare {result} @{name}({', '.join(a.text for a in arguments)})"
 
+    def helper(self, name: str, write: Callable[[Module], None]) -> None:
+        """Have a function of this name, written by `write` when it is asked for first."""
+        if all(f.name != name for f in self.functions):
+            write(self)
+
     def table(self, element: str, numbers: Sequence[Any], align: int = 64) -> str:
         """The name of a constant array; equal arrays are one."""
         t = vector(element)
