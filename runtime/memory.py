@@ -90,7 +90,7 @@ class OutputPool:
                 if len(self._entries) >= _ARRAYS_KEPT:
                     self._drop_one()             # one that somebody holds: it leaves the pool, no more
                 self._entries.append(entry)
-        return entry
+        return entry[0], entry[1]                        # the entry itself would not count as a holder of its array
 
     def _drop_one(self) -> int:
         try:
