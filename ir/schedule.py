@@ -1,4 +1,6 @@
-"""How a kernel runs on a CPU: derived from its axes by `passes/schedule.py`, read by the emitters, apart from what it computes."""
+"""How a kernel runs on a CPU: derived from its axes by `passes/schedule.py`, read by the emitters, apart from what it
+computes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Fewer axes: two axes that everything runs through as one become one, so that a pointwise kernel on whole arrays has a single axis.
+"""Fewer axes: two axes that everything runs through as one become one, so that a pointwise kernel on whole arrays has
+a single axis.
 
 Indices of the merged axis are written as quotient and remainder, which cancel where they meet in a flat address.
 """

@@ -1,8 +1,9 @@
 """Choosing how a kernel runs on a CPU, from its axes: `schedule(kernel, target)` always finds a legal schedule.
 
-The axis that runs in vector lanes is chosen by a small cost model (contiguous, strided and scalar accesses, operations in lanes or not);
-the other choices follow from which axes are reduced, scanned or scattered over. What decides the order of a reduction (the vector
-axis, its lanes) depends on the kernel alone, so that results have the same bits on every machine and for any number of threads.
+The axis that runs in vector lanes is chosen by a small cost model (contiguous, strided and scalar accesses,
+operations in lanes or not); the other choices follow from which axes are reduced, scanned or scattered over. What
+decides the order of a reduction (the vector axis, its lanes) depends on the kernel alone, so that results have the
+same bits on every machine and for any number of threads.
 """
 
 from __future__ import annotations

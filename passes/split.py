@@ -1,7 +1,7 @@
 """Long reductions with few results, cut in two kernels so that several threads can share them.
 
-The first reduces each of a fixed number of pieces, the second what they gave. How many pieces there are depends on the extent
-alone, never on the number of threads, so that the bits of the result do not either.
+The first reduces each of a fixed number of pieces, the second what they gave. How many pieces there are depends on
+the extent alone, never on the number of threads, so that the bits of the result do not either.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""The values of a kernel at a point of its iteration space, and its stores: what is inside the loops of every schedule.
+"""The values of a kernel at a point of its iteration space, and its stores: what is inside the loops of every
+schedule.
 
-A `Scope` is a place in the text where some axes have positions, one of them perhaps in vector lanes (`lane`: its position is that
-of lane 0). `scope.value(v)` writes what computes a value there, once; `scope.known` may be seeded, with what a loop has reduced. A loop's
-body gets a scope of its own by `scope.enter`, and finds there what is known outside; `scope.prepare` computes outside of a loop what the loop
-needs and what does not vary in it. A load is a splat, a contiguous or reversed vector, a strided or any gather, as its index asks.
+A `Scope` is a place in the text where some axes have positions, one of them perhaps in vector lanes (`lane`: its
+position is that of lane 0). `scope.value(v)` writes what computes a value there, once; `scope.known` may be seeded,
+with what a loop has reduced. A loop's body gets a scope of its own by `scope.enter`, and finds there what is known
+outside; `scope.prepare` computes outside of a loop what the loop needs and what does not vary in it. A load is a
+splat, a contiguous or reversed vector, a strided or any gather, as its index asks.
 """
 
 from __future__ import annotations

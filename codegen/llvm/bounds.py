@@ -1,7 +1,7 @@
 """Where a loop in lanes needs no bounds checks: the interior of a padded load or a cropped store.
 
-Most vectors of a stencil or a padded image lie inside the buffer whole. The loop asks once a turn whether they all do, and then
-runs a copy of its body that trusts the index entries which were asked about.
+Most vectors of a stencil or a padded image lie inside the buffer whole. The loop asks once a turn whether they all
+do, and then runs a copy of its body that trusts the index entries which were asked about.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Index expressions at a point of the iteration space, one axis of which may run in vector lanes.
 
-A `Line` is what such an expression is there: `start + lane * step` where it can be, which makes a load contiguous or strided,
-else i64 lanes of their own. Sums are split by where their terms are known: what does not vary in a loop is computed outside of it.
+A `Line` is what such an expression is there: `start + lane * step` where it can be, which makes a load contiguous or
+strided, else i64 lanes of their own. Sums are split by where their terms are known: what does not vary in a loop is
+computed outside of it.
 """
 
 from __future__ import annotations

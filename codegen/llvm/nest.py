@@ -1,8 +1,10 @@
-"""Loops for what a kernel needs at a place where some axes are bound: sweeps, folds with their accumulators, scans, scratch rows.
+"""Loops for what a kernel needs at a place where some axes are bound: sweeps, folds with their accumulators, scans,
+scratch rows.
 
-`Nest.region` is recursive: it plans the sweeps at a place, opens one loop for all items of a sweep that vary over the next axis, and does the
-same inside. The axis in lanes takes a vector's length a turn, the last turn masked. The order in which a reduction combines depends
-on extents and on the schedule alone: lane by lane, long float sums in blocks of `BLOCK`, lanes at the end by a fixed tree.
+`Nest.region` is recursive: it plans the sweeps at a place, opens one loop for all items of a sweep that vary over the
+next axis, and does the same inside. The axis in lanes takes a vector's length a turn, the last turn masked. The order
+in which a reduction combines depends on extents and on the schedule alone: lane by lane, long float sums in blocks of
+`BLOCK`, lanes at the end by a fixed tree.
 """
 
 from __future__ import annotations

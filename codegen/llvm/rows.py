@@ -1,4 +1,6 @@
-"""Rows: a loop over units (positions of the parallel axes, blocks of the vector axis), and inside what a unit needs, as sweeps."""
+"""Rows: a loop over units (positions of the parallel axes, blocks of the vector axis), and inside what a unit needs,
+as sweeps.
+"""
 
 from __future__ import annotations
 

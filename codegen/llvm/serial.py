@@ -1,7 +1,8 @@
-"""Serial: each reduction and scan is computed at all its points into scratch, in order, then each store runs. Always legal.
+"""Serial: each reduction and scan is computed at all its points into scratch, in order, then each store runs. Always
+legal.
 
-It is what remains for kernels whose dependences fit no nest of loops (scans along two axes, scatters that may meet themselves): one
-thread, one element after the other.
+It is what remains for kernels whose dependences fit no nest of loops (scans along two axes, scatters that may meet
+themselves): one thread, one element after the other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What is computed in which sweep: the order that reductions force on what is needed at one place of a loop nest.
 
-At a place where some axes are bound, a reduction all of whose own axes are bound can be finished there, by a loop (a sweep) over the rest.
-What is made of it belongs to a later sweep. What a later sweep needs again is computed again if it is cheap, else kept in scratch.
+At a place where some axes are bound, a reduction all of whose own axes are bound can be finished there, by a loop (a
+sweep) over the rest. What is made of it belongs to a later sweep. What a later sweep needs again is computed again if
+it is cheap, else kept in scratch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Transposed loads: where memory runs along the axis of a plain loop, and not along the lanes, 16 x 16 tiles are turned in registers.
+"""Transposed loads: where memory runs along the axis of a plain loop, and not along the lanes, 16 x 16 tiles are
+turned in registers.
 
-A tile is read in whole cache lines, transposed by four rounds of exchanging blocks of 8, 4, 2 and 1, and waits in scratch for the turns
-of the loop, each of which finds its lanes side by side.
+A tile is read in whole cache lines, transposed by four rounds of exchanging blocks of 8, 4, 2 and 1, and waits in
+scratch for the turns of the loop, each of which finds its lanes side by side.
 """
 
 from __future__ import annotations

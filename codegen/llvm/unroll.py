@@ -5,7 +5,6 @@ What comes out is an ordinary kernel without these axes, so that no emitter need
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from itertools import product
 
@@ -22,13 +21,6 @@ def unroll(kernel: Kernel, axes: Iterable[str]) -> Kernel:
     if not axes:
         return kernel
     return _Unrolled(kernel, axes).kernel()
-
-
-def size_unrolled(kernel: Kernel, axes: Iterable[str]) -> int:
-    """How many values it would have."""
-    extents = {a: kernel.axes[a] for a in axes}
-    over = [{*v.axes, *v.over} for v in kernel.values]
-    return sum(math.prod(int(n) for a, n in extents.items() if a in o) for o in over)       # type: ignore[arg-type]
 
 
 class _Unrolled:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-
 from braze.codegen.llvm import emit
 from braze.ir import expr
 from braze.ir.kernel import Kernel

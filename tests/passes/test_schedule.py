@@ -7,8 +7,6 @@ import dataclasses
 import kernel_zoo
 import numpy as np
 import pytest
-from kernel_zoo import ZOO, Zoo, assert_close, inputs, reference
-
 from braze.ir import kernel_eval
 from braze.ir.errors import VerifyError
 from braze.ir.expr import symbol
@@ -17,6 +15,7 @@ from braze.ir.target import Target
 from braze.passes.collapse import collapse
 from braze.passes.schedule import is_legal, rows, schedule
 from braze.passes.split import needs_split, pieces, split_reduction
+from kernel_zoo import ZOO, Zoo, assert_close, inputs, reference
 
 N = symbol("N", 1)
 
