@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from ..ir import expr
 from ..ir.expr import Dim, Expr, coefficient, product
 from ..ir.kernel import Buffer, Kernel, Store, Value
+from ..ir.scalar import CORE
 from ..ir.schedule import Contraction
 from ..ir.target import Target
 from ..ir.types import DType, bfloat16, float16, float32
 
 USUAL_SIZE = 512                      # what a symbolic size is taken for where a choice depends on it
-SMALL_ROWS = 4                        # up to this many rows a contraction is bound by reading B, not by arithmetic
+FEW_ROWS = 12, 8                      # up to so many, a contraction is bound by reading B: in lanes along J, along K
+CHEAP = 3.0                           # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096                           # rows this far apart share their places in the first cache
+STREAM_DEPTH = 16                     # rows of B that are read side by side
 MIN_RUN = 16                          # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -162,27 +165,38 @@ def usual(x: Dim) -> int:
 
 def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """How a contraction runs on a target: which variant, tile, blocks and units."""
-    small = product(kernel.axes[a] for a in m.i)
-    if isinstance(small, int) and small <= SMALL_ROWS:
+    rows = product(kernel.axes[a] for a in m.i)
+    few = FEW_ROWS[contiguous_axis(kernel, m.right) in m.k]
+    if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP:
         return _few_rows(kernel, m, target)
     return _tiled(kernel, m, target)
 
 
+def _cost(v: Value) -> float:
+    return sum(CORE[x.op].cost for x in _made_of(v) if x.op in CORE)
+
+
 def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """All rows at once while B streams by: lanes along J, or along K where B is contiguous there."""
-    rows = max(1, usual(product(kernel.axes[a] for a in m.i)))
+    extents = kernel.axes
+    rows = max(1, usual(product(extents[a] for a in m.i)))
     walk = contiguous_axis(kernel, m.right)
     along_k = walk in m.k
-    last = walk if walk in m.j else m.j[-1]
-    j = (*(a for a in m.j if a != last), last)
-    k = _with_last(m.k, walk) if along_k else m.k
-    vectors = 4 if along_k else max(1, min(8, (target.registers // 2) // rows))
-    columns = vectors if along_k else 16 * vectors
-    blocks = -(kernel.axes[last] // -columns) if isinstance(kernel.axes[last], int) else (kernel.axes[last] + columns - 1) // columns
-    units = product([*(kernel.axes[a] for a in (*m.g, *j[:-1])), blocks, min(1, usual(product(kernel.axes[a] for a in m.i)))])
-    work = rows * usual(product(kernel.axes[a] for a in k)) * columns
-    return Contraction(units=units, grain=max(1, (1 << 15) // max(1, work)), g=m.g, i=m.i, j=j, k=k, rows=rows, vectors=vectors,
-                       block=rows, variant="dots" if along_k else "stream")
+    j = _with_last(m.j, walk if walk in m.j else m.j[-1])
+    vectors = max(1, min(8, (target.registers - 4) // (rows + 1)))
+    vectors, panels, columns = (min(4, vectors), 1, 1) if along_k else (vectors, _stream_panels(extents, m, j, rows, vectors, target), 16)
+    blocks = _blocks(extents[j[-1]], vectors * panels * columns)
+    units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks, min(1, usual(product(extents[a] for a in m.i)))])
+    work = rows * usual(product(extents[a] for a in m.k)) * vectors * panels * columns
+    return Contraction(units=units, grain=max(1, (1 << 15) // max(1, work)), g=m.g, i=m.i, j=j, k=_with_last(m.k, walk) if along_k else m.k,
+                       rows=rows, vectors=vectors, panels=panels, depth=STREAM_DEPTH, block=rows, variant="dots" if along_k else "stream")
+
+
+def _stream_panels(extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target) -> int:
+    """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have work."""
+    others = usual(product(extents[a] for a in (*m.g, *j[:-1])))
+    share = usual(extents[j[-1]]) * others // (2 * target.threads) if others < 2 * target.threads else usual(extents[j[-1]])
+    return max(1, min(share, 2048, target.l1_bytes // (8 * rows)) // (16 * vectors))
 
 
 def _with_last(axes: tuple[str, ...], last: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ...ir.types import DType
 from . import scalar
 from .body import Scope, open_entry
 from .contraction import Operands, operands, seed_total
-from .parts import extent_of, positions, unsigned, with_extents
+from .parts import extent_of, positions, unsigned, walk, with_extents
 from .tile import multiply_add
 from .types import type_of
 from .writer import Function, Index, Module, X
@@ -25,13 +25,13 @@ LANES = 16
 def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
     """The text of a contraction kernel with few rows."""
     module = Module()
-    w, scope, start, stop, _ = open_entry(module, kernel, "entry")
+    w, scope, start, stop, scratch = open_entry(module, kernel, "entry")
     with_extents(scope)
-    columns = s.vectors * (LANES if s.variant == "stream" else 1)
+    columns = s.vectors * s.panels * (LANES if s.variant == "stream" else 1)
     width = extent_of(scope, s.j[-1:])
     blocks = w.floordiv(w.add(width, columns - 1), columns)
     lines = extent_of(scope, s.j[:-1])
-    few = _Few(w, kernel, s, operands(kernel, s), width)
+    few = _Few(w, kernel, s, operands(kernel, s), width, scratch)
 
     def unit(u: X) -> None:
         rest, block = unsigned(w, "udiv", u, blocks), unsigned(w, "urem", u, blocks)
@@ -41,14 +41,15 @@ def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
         first = w.mul(block, columns)
         (few.stream if s.variant == "stream" else few.dots)(here, first)
     w.loop(start, stop, 1, unit)
-    return Source(str(module), "entry", "llvm", s.units, s.grain)
+    scratch_bytes = s.rows * columns * few.o.dtype.itemsize if s.variant == "stream" else 0
+    return Source(str(module), "entry", "llvm", s.units, s.grain, scratch_bytes)
 
 
 class _Few:
     """One unit, written by `stream` or `dots`."""
 
-    def __init__(self, w: Function, kernel: Kernel, s: Contraction, o: Operands, width: Index):
-        self.w, self.kernel, self.s, self.o, self.width = w, kernel, s, o, width
+    def __init__(self, w: Function, kernel: Kernel, s: Contraction, o: Operands, width: Index, scratch: X):
+        self.w, self.kernel, self.s, self.o, self.width, self.scratch = w, kernel, s, o, width, scratch
 
     def _rows(self, scope: Scope) -> list[dict[str, Index]]:
         return [positions(scope, r, self.s.i) for r in range(self.s.rows)]
@@ -71,37 +72,60 @@ class _Few:
     # ---- lanes along J --------------------------------------------------------------------------------------------
 
     def stream(self, here: Scope, first: Index) -> None:
-        """All rows by `vectors` x 16 columns from `first` on."""
+        """All rows by `panels` groups of columns from `first` on: for a few positions of K at a time, B is read along its rows."""
         w, s = self.w, self.s
-        starts = [w.add(first, n * LANES) for n in range(s.vectors)]
-        whole = w.less_equal(w.add(first, s.vectors * LANES), self.width)
-        if isinstance(self.width, int) and self.width % (s.vectors * LANES) == 0:
-            whole = True
-        w.when(whole, lambda: self._strips(here, starts, [None] * len(starts)),
-               lambda: self._strips(here, starts, [w.mask_below(x, self.width, LANES) for x in starts]))
+        columns = s.vectors * LANES
+        count = w.floordiv(w.add(w.min(w.sub(self.width, first), s.panels * columns), columns - 1), columns)
+        run = extent_of(here, s.k)
 
-    def _strips(self, here: Scope, starts: Sequence[Index], masks: Sequence[X | None]) -> None:
-        w, s, j = self.w, self.s, self.s.j[-1]
-        rows = self._rows(here)
+        def group(p: Index, body: Callable[[list[Index], Sequence[X | None], X], None]) -> None:
+            place = w.add(first, w.mul(p, columns))
+            starts = [w.add(place, n * LANES) for n in range(s.vectors)]
+            kept = w.at(self.scratch, w.mul(p, s.rows * columns), self.o.dtype)
+            whole: X | bool = w.less_equal(w.add(place, columns), self.width)
+            if isinstance(self.width, int) and self.width % columns == 0:
+                whole = True
+            w.when(whole, lambda: body(starts, [None] * s.vectors, kept),
+                   lambda: body(starts, [w.mask_below(x, self.width, LANES) for x in starts], kept))
 
-        def strip(scope: Scope, n: int, point: dict[str, Index] | None = None) -> Scope:
-            return scope.enter({j: starts[n], **(point or {})}, lane=j, lanes=LANES, mask=masks[n])
-
-        def deep(at: Scope, *sums: X) -> list[X]:
-            left = [w.splat(self._value(at.enter(point), self.o.left), LANES) for point in rows]
-            out = list(sums)
-            for n in range(s.vectors):
-                right = self._wide(strip(at, n).vector(self.o.right), self.o.right.dtype)
-                for r, x in enumerate(left):
-                    out[r * s.vectors + n] = multiply_add(w, self.o.dtype, x, right, out[r * s.vectors + n])
-            return out
+        def chunk(k0: Index) -> None:
+            depth = w.min(w.sub(run, k0), s.depth)
+            w.loop(0, count, 1, lambda p: group(p, lambda *x: self._accumulate(here, k0, depth, *x)))
 
         zero = w.number(0, self.o.dtype, LANES)
-        sums = self._loops(here, s.k, deep, [zero] * (s.rows * s.vectors))
-        for r, point in enumerate(rows):
-            for n in range(s.vectors):
-                place = strip(here, n, point)
-                seed_total(place, self.o, sums[r * s.vectors + n])
+        w.loop(0, w.mul(count, s.rows * s.vectors), 1, lambda n: w.store(zero, w.at(self.scratch, w.mul(n, LANES), self.o.dtype)))
+        w.loop(0, run, s.depth, chunk)
+        w.loop(0, count, 1, lambda p: group(p, lambda *x: self._finish_strips(here, *x)))
+
+    def _strip(self, scope: Scope, start: Index, mask: X | None, point: dict[str, Index] | None = None) -> Scope:
+        j = self.s.j[-1]
+        return scope.enter({j: start, **(point or {})}, lane=j, lanes=LANES, mask=mask)
+
+    def _accumulate(self, here: Scope, k0: Index, depth: Index, starts: list[Index], masks: Sequence[X | None], kept: X) -> None:
+        w, s, d = self.w, self.s, self.o.dtype
+        rows = self._rows(here)
+
+        def deep(point: dict[str, Index], _: X, *sums: X) -> list[X]:
+            at = here.enter(point)
+            left = [w.splat(self._value(at.enter(row), self.o.left), LANES) for row in rows]
+            out = list(sums)
+            for n, (start, mask) in enumerate(zip(starts, masks)):
+                right = self._wide(self._strip(at, start, mask).vector(self.o.right), self.o.right.dtype)
+                for r, x in enumerate(left):
+                    out[r * s.vectors + n] = multiply_add(w, d, x, right, out[r * s.vectors + n])
+            return out
+
+        zero = w.number(0, d, LANES)
+        for n, x in enumerate(walk(here, k0, s.k, depth, deep, *[zero] * (s.rows * s.vectors))):
+            spot = w.at(kept, n * LANES, d)
+            w.store(w.add(w.load(d, spot, LANES), x), spot)
+
+    def _finish_strips(self, here: Scope, starts: list[Index], masks: Sequence[X | None], kept: X) -> None:
+        w, s, d = self.w, self.s, self.o.dtype
+        for r, point in enumerate(self._rows(here)):
+            for n, (start, mask) in enumerate(zip(starts, masks)):
+                place = self._strip(here, start, mask, point)
+                seed_total(place, self.o, w.load(d, w.at(kept, (r * s.vectors + n) * LANES, d), LANES))
                 for store in self.kernel.stores:
                     place.store(store)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ...ir.expr import Dim, product
 from ...ir.kernel import Kernel
@@ -57,25 +58,26 @@ def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index
     return point
 
 
-def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[[dict[str, Index], Index], None]) -> None:
-    """body(position of each axis, turn) at `count` places of flattened axes from `flat` on; positions are counted on, not divided out."""
-    w = scope.w
+def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X) -> tuple[X, ...]:
+    """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on; positions are counted on,
+    not divided out."""
+    w, deep = scope.w, len(axes)
     start = positions(scope, flat, axes)
 
-    def turn(n: X, *now: X) -> list[Index]:
-        body(dict(zip(axes, now)), n)
-        after: list[Index] = []
+    def turn(n: X, *state: X) -> list[Index]:
+        now = dict(zip(axes, state))
+        after = body(now, n, *state[deep:]) or ()
+        following: list[Index] = []
         carry: Index = 1
-        for a, position in zip(reversed(axes), reversed(now)):
-            following = w.add(position, carry)
-            if a == axes[0]:
-                after.append(following)
-                continue
-            wraps = w.lift(w.equal(following, extent_of(scope, (a,))))
-            after.append(w.select(wraps, 0, following))
-            carry = w.convert("zext", wraps, "i64")
-        return after[::-1]
-    w.loop(0, count, 1, turn, *(start[a] for a in axes))
+        for a in reversed(axes):
+            position = w.add(now[a], carry)
+            if a != axes[0]:
+                wraps = w.lift(w.equal(position, extent_of(scope, (a,))))
+                carry = w.convert("zext", wraps, "i64")
+                position = w.select(wraps, 0, position)
+            following.append(position)
+        return [*following[::-1], *after]
+    return w.loop(0, count, 1, turn, *(start[a] for a in axes), *carried)[deep:]
 
 
 def unsigned(w: Function, op: str, a: Index, b: Index) -> Index:
