@@ -1,6 +1,26 @@
 """The op registry: importing this room declares all ops in the namespace `F`."""
 
-from . import arithmetic, composites, contraction, control, creation, elementary, indexing, reductions, views
+from . import (
+    activations,
+    arithmetic,
+    complex_numbers,
+    composites,
+    contraction,
+    control,
+    creation,
+    elementary,
+    indexing,
+    linear_algebra,
+    losses,
+    manipulation,
+    reductions,
+    sorting,
+    special,
+    views,
+)
 from .namespace import F
 
-__all__ = ["F", "arithmetic", "composites", "contraction", "control", "creation", "elementary", "indexing", "reductions", "views"]
+__all__ = [
+    "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation", "elementary", "indexing",
+    "linear_algebra", "losses", "manipulation", "reductions", "sorting", "special", "views",
+]

@@ -10,9 +10,10 @@ from .reductions import expand
 
 
 @composite
-def flip(x, axes):
-    """x backwards along axes."""
+def flip(x, axes=None):
+    """x backwards along axes (None: all)."""
     rank = len(x.shape)
+    axes = normalize_axes(axes, rank)
     start = tuple(x.shape[i] - 1 if i in axes else 0 for i in range(rank))
     return F.slice(x, start=start, shape=x.shape, step=tuple(-1 if i in axes else 1 for i in range(rank)))
 
@@ -50,26 +51,6 @@ def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
     y = centred * expand(F.rsqrt(spread + eps), axes)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
-
-
-@composite
-def gelu(x, approximate="none"):
-    """x * Phi(x); `approximate="tanh"` is the usual approximation (Hendrycks and Gimpel 2016)."""
-    if approximate == "tanh":
-        return 0.5 * x * (1 + F.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1 + F.erf(x * math.sqrt(0.5)))
-
-
-@composite
-def silu(x):
-    """x * sigmoid(x)."""
-    return x * F.sigmoid(x)
-
-
-@composite
-def softplus(x):
-    """log(1 + exp(x)), without overflow."""
-    return F.maximum(x, 0.0) + F.log1p(F.exp(-F.abs(x)))
 
 
 @composite

@@ -8,15 +8,15 @@ from .. import expr
 from ..errors import ShapeError
 from ..expr import Dim
 from ..types import accumulator
-from .declare import NUMBERS, broadcast_shapes, general, same_size, show_shape, sum_to
+from .declare import NUMBERS, broadcast_shapes, conjugate, general, same_size, show_shape, sum_to
 from .namespace import F
 
 
 def _infer_matmul(types):
     a, b = types
     if len(a.shape) < 2 or len(b.shape) < 2 or not same_size(a.shape[-1], b.shape[-2]):
-        raise ShapeError(f"matmul: {show_shape(a.shape)} @ {show_shape(b.shape)}: the last size of the left operand ({a.shape[-1]}) must be "
-                         f"the last but one of the right operand ({b.shape[-2] if len(b.shape) > 1 else 'none'})")
+        raise ShapeError(f"matmul: {show_shape(a.shape)} @ {show_shape(b.shape)}: both need two dimensions, and the last size of "
+                         f"the left operand must be the last but one of the right operand")
     batch = broadcast_shapes("matmul", [a.shape[:-2], b.shape[:-2]])
     return a.with_shape((*batch, a.shape[-2], b.shape[-1]))
 
@@ -40,7 +40,7 @@ def transpose(x):
 
 
 def _matmul_vjp(g, y, a, b):
-    return sum_to(F.matmul(g, F.conj(transpose(b))), a.shape), sum_to(F.matmul(F.conj(transpose(a)), g), b.shape)
+    return sum_to(F.matmul(g, conjugate(transpose(b))), a.shape), sum_to(F.matmul(conjugate(transpose(a)), g), b.shape)
 
 
 def _batch_index(index, shape, rank):
@@ -56,6 +56,10 @@ def _product_sum(c, left, right, over):
     return c.k.cast(c.k.reduce("sum", c.k.mul(c.k.cast(left, wide), c.k.cast(right, wide)), over), d)
 
 
+_MATMUL_SAMPLES = tuple((shapes, {}) for shapes in (
+    ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 4), (4, 2)), ((5, 1, 2, 3), (2, 3, 4)), ((2, 0), (0, 3)), ((0, 2), (2, 3))))
+
+
 def _lower_matmul(c, index, types):
     a, b = types
     *batch, i, j = index
@@ -65,8 +69,8 @@ def _lower_matmul(c, index, types):
     return _product_sum(c, left, right, (name,))
 
 
-matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2, dtypes=NUMBERS,
-                 vjp=_matmul_vjp, lower=_lower_matmul, traits=("bilinear",),
+matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
+                 dtypes=NUMBERS, samples=_MATMUL_SAMPLES, vjp=_matmul_vjp, lower=_lower_matmul, traits=("bilinear",),
                  doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
 
 
@@ -82,8 +86,8 @@ def _infer_conv(types, stride, padding, dilation, groups):
     x, w = types
     rank = len(stride)
     if len(x.shape) != rank + 2 or len(w.shape) != rank + 2:
-        raise ShapeError(f"conv: {rank} spatial dimensions need x [N, C, …] and w [O, C / groups, …], not {show_shape(x.shape)} and "
-                         f"{show_shape(w.shape)}")
+        raise ShapeError(f"conv: {rank} spatial dimensions need x [N, C, …] and w [O, C / groups, …], not {show_shape(x.shape)} "
+                         f"and {show_shape(w.shape)}")
     if not same_size(x.shape[1], w.shape[1] * groups) or (isinstance(w.shape[0], int) and w.shape[0] % groups):
         raise ShapeError(f"conv: {x.shape[1]} input channels in {groups} groups do not fit weights {show_shape(w.shape)}")
     spatial = [output_size(*a) for a in zip(x.shape[2:], w.shape[2:], stride, padding, dilation)]
@@ -115,6 +119,7 @@ def _conv_vjp(g, y, x, w, stride, padding, dilation, groups):
     o, c = w.shape[0] // groups, w.shape[1]
     back = F.reshape(F.flip(w, tuple(range(2, 2 + rank))), shape=(groups, o, c, *size))
     back = F.reshape(F.permute(back, axes=(0, 2, 1, *range(3, 3 + rank))), shape=(groups * c, o, *size))
+    back = conjugate(back)
     reach = [dilation[i] * (size[i] - 1) for i in spatial]
     low = [reach[i] - padding[i][0] for i in spatial]
     high = [x.shape[2 + i] + reach[i] - low[i] - spread.shape[2 + i] for i in spatial]
@@ -126,7 +131,8 @@ def _conv_vjp(g, y, x, w, stride, padding, dilation, groups):
         order = (1, 0, *range(2, 2 + rank))
         need = [stride[i] * (g.shape[2 + i] - 1) + reach[i] + 1 for i in spatial]
         pad = tuple((padding[i][0], need[i] - x.shape[2 + i] - padding[i][0]) for i in spatial)
-        part = F.conv(F.permute(xs, axes=order), F.permute(gs, axes=order), stride=dilation, padding=pad, dilation=stride, groups=1)
+        xs, gs = conjugate(F.permute(xs, axes=order)), F.permute(gs, axes=order)
+        part = F.conv(xs, gs, stride=dilation, padding=pad, dilation=stride, groups=1)
         parts.append(F.permute(part, axes=order))
     return gx, parts[0] if groups == 1 else F.concat(*parts, axis=0)
 
@@ -158,6 +164,20 @@ def _evaluate_conv(xp, x, w, stride, padding, dilation, groups):
     return _conv(xp, x[cut], w, stride, grow, dilation, groups)
 
 
-conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS, vjp=_conv_vjp,
-               lower=_lower_conv, parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear",),
+def _sample(x, w, stride=(1,), padding=((0, 0),), dilation=(1,), groups=1):
+    return (x, w), {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+
+
+_CONV_SAMPLES = (
+    _sample((1, 1, 5), (1, 1, 3)),
+    _sample((2, 3, 7), (4, 3, 3), (2,), ((1, 2),)),
+    _sample((2, 4, 9), (6, 2, 2), (1,), ((0, 1),), (3,), 2),
+    _sample((1, 2, 5, 6), (3, 2, 3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2)),
+    _sample((1, 3, 4, 4), (3, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3),
+    _sample((1, 1, 6), (1, 1, 2), (1,), ((-1, -2),)),
+)
+
+conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
+               samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv,
+               parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear",),
                doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each dimension.")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..types import TensorType, float32, int64, uint32, uint64
+from ..types import TensorType, dtype, float32, int64, uint32, uint64
 from .declare import as_dim, composite, general
 from .namespace import F
 from .views import flat_index
 
-constant = general("constant", "view", lambda xp, value, dtype: xp.asarray(value).astype(dtype.numpy), arity=0, parameters=("value", "dtype"),
-                   infer=lambda types, value, dtype: TensorType((), dtype), vjp=lambda g, y, value, dtype: (), doc="A 0-d number.")
+_CONSTANTS = tuple(((), {"value": value, "dtype": dtype(name)}) for value, name in (
+    (True, "b1"), (-3, "i8"), (0.1, "f32"), (float("inf"), "f16"), (2.5, "bf16"), (1 + 2j, "c64")))
+
+constant = general("constant", "view", lambda xp, value, dtype: xp.asarray(value).astype(dtype.numpy), arity=0,
+                   parameters=("value", "dtype"),
+                   infer=lambda types, value, dtype: TensorType((), dtype), vjp=lambda g, y, value, dtype: (),
+                   samples=_CONSTANTS, doc="A 0-d number.")
 size = general("size", "view", lambda xp, dim: xp.asarray(dim, xp.int64), arity=0, parameters=("dim",),
                lower=lambda c, index, types, dim: c.k.index(dim),
-               infer=lambda types, dim: TensorType((), int64), vjp=lambda g, y, dim: (), doc="A symbolic size as a 0-d number.")
+               infer=lambda types, dim: TensorType((), int64), vjp=lambda g, y, dim: (), samples=(((), {"dim": 5}),),
+               doc="A symbolic size as a 0-d number.")
 iota = general("iota", "view", lambda xp, size: xp.arange(size, dtype=xp.int64), arity=0, parameters=("size",),
                lower=lambda c, index, types, size: c.k.index(index[0]),
-               infer=lambda types, size: TensorType((size,), int64), vjp=lambda g, y, size: (), doc="0, 1, …, size - 1.")
+               infer=lambda types, size: TensorType((size,), int64), vjp=lambda g, y, size: (),
+               samples=(((), {"size": 5}), ((), {"size": 0})), doc="0, 1, …, size - 1.")
 
 
 @composite
@@ -123,6 +130,7 @@ def _lower_random(c, index, types, shape, stream):
 random_bits = general("random_bits", "random", _random_bits, arity=1, lower=_lower_random, parameters=("shape", "stream"),
                       infer=lambda types, shape, stream: TensorType(shape, uint32), vjp=lambda g, y, state, shape, stream: (None,),
                       source="Salmon et al. 2011, Philox 4x32-10",
+                      samples=tuple((((2,),), {"shape": shape, "stream": n}) for shape, n in (((), 0), ((3, 5), 1), ((0,), 2))),
                       doc="Uniform 32-bit integers. state: uint64 [2], seed and position; element i of draw `stream` is the first word of "
                           "Philox(counter = (i, position + stream), key = seed).")
 

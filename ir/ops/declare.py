@@ -158,13 +158,14 @@ def _push_elementwise(op: Op, tangents: Sequence[Any], y: Any, operands: Sequenc
     for n, t in enumerate(tangents):
         if t is None:
             continue
-        part = op.vjp(_conjugate(t), y, *operands, **attrs)[n]
+        part = op.vjp(conjugate(t), y, *operands, **attrs)[n]
         if part is not None:
-            total = _conjugate(part) if total is None else total + _conjugate(part)
+            total = conjugate(part) if total is None else total + conjugate(part)
     return total if total is None or total.shape == y.shape else F.broadcast_to(total, shape=y.shape)
 
 
-def _conjugate(x: Any) -> Any:
+def conjugate(x: Any) -> Any:
+    """The complex conjugate; a real operand itself, without a node. Gradients of complex numbers follow PyTorch's convention."""
     return F.conj(x) if x.dtype.kind == "c" else x
 
 
@@ -233,7 +234,7 @@ def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Seque
 
 def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
          vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1, traits: Sequence[str] = ("linear",),
-         doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:
+         doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None) -> Op:
     """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where.
 
     `read(n, index, inside=None, fill=0)` is operand n at an index of expressions, or `fill` where one of the conditions
@@ -241,7 +242,7 @@ def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., Tensor
     """
     return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
                               infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp, traits=traits,
-                              doc=doc, parameters=parameters, results=1))
+                              doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,

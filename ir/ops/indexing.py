@@ -13,6 +13,38 @@ from ..types import TensorType, int64
 from .declare import NUMBERS, general, show_shape
 from .namespace import F
 
+_GATHERS = (
+    (((5,), [0, 4, 4]), {"axes": (0,)}),
+    (((4, 3), [[0, 3], [1, 1]]), {"axes": (0,)}),
+    (((2, 3, 4), [1, 0]), {"axes": (1,)}),
+    (((4, 3), [0, 3, 1], [2, 0, 1]), {"axes": (0, 1)}),
+    (((2, 3, 4), [0, 1], [3, 3]), {"axes": (0, 2)}),
+    (((2, 3, 4), [[0], [2]], [[3], [1]]), {"axes": (1, 2)}),
+    (((5, 2), []), {"axes": (0,)}),
+)
+_SCATTERS = (
+    (((3,), [0, 4, 4]), {"axes": (0,), "shape": (5,)}),
+    (((2, 2, 3), [[0, 3], [1, 1]]), {"axes": (0,), "shape": (4, 3)}),
+    (((2, 2, 4), [1, 0]), {"axes": (1,), "shape": (2, 3, 4)}),
+    (((3,), [0, 3, 0], [2, 0, 2]), {"axes": (0, 1), "shape": (4, 3)}),
+)
+_SETS = (
+    (((5,), (2,), [0, 4]), {"axes": (0,)}),
+    (((4, 3), (2, 3), [3, 1]), {"axes": (0,)}),
+    (((2, 3, 4), (2, 2, 4), [2, 0]), {"axes": (1,)}),
+    (((4, 3), (2,), [0, 3], [2, 0]), {"axes": (0, 1)}),
+)
+_ALONG = (
+    (((5,), [4, 0, 0]), {"axis": 0}),
+    (((3, 2), [[0, 2], [1, 1]]), {"axis": 0}),
+    (((2, 4), [[0, 3, 3], [1, 2, 0]]), {"axis": 1}),
+)
+_SCATTERS_ALONG = (
+    (((3,), [4, 0, 0]), {"axis": 0, "size": 5}),
+    (((2, 2), [[0, 2], [1, 2]]), {"axis": 0, "size": 3}),
+    (((2, 3), [[0, 3, 3], [1, 2, 0]]), {"axis": 1, "size": 4}),
+)
+
 
 def _check_bounds(x_shape, indices, axes) -> None:
     for i, a in zip(indices, axes):
@@ -60,8 +92,11 @@ def _lower_gather(c, index, types, axes):
     return c.gathered(0, [spots[d] if d in spots else next(kept) for d in range(len(types[0].shape))])
 
 
-gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather, parameters=("axes",), traits=("linear",),
-                 vjp=lambda g, y, x, *indices, axes: (F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
+gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather, parameters=("axes",),
+                 traits=("linear",),
+                 vjp=lambda g, y, x, *indices, axes: (
+                     F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
+                 samples=_GATHERS,
                  doc="x at `indices` along `axes`; the indices' shape stands at the place of the first of them. "
                      "`axes` are ascending, and the first one is where the result's index dimensions go.")
 
@@ -83,9 +118,12 @@ def _scatter_places(c, point, updates, indices, axes, rank):
 
 
 scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
-                      lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes, len(shape)), dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
+                      lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes, len(shape)),
+                      dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
                       infer=lambda types, axes, shape: types[0].with_shape(shape),
-                      vjp=lambda g, y, updates, *indices, axes, shape: (F.gather(g, *indices, axes=axes), *(None for _ in indices)),
+                      vjp=lambda g, y, updates, *indices, axes, shape: (
+                          F.gather(g, *indices, axes=axes), *(None for _ in indices)),
+                      samples=_SCATTERS,
                       doc="Zeros of `shape`, with `updates` added at `indices` along `axes`, in order (the transpose of gather).")
 
 
@@ -102,8 +140,10 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
 
 
 scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
-                      lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)), parameters=("axes",), vjp=_scatter_set_vjp,
-                      infer=lambda types, axes: types[0], doc="x with `updates` written at `indices` along `axes`, the last one wins.")
+                      lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)),
+                      parameters=("axes",), vjp=_scatter_set_vjp,
+                      infer=lambda types, axes: types[0], samples=_SETS,
+                      doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 
 
 # ---- along one axis ------------------------------------------------------------------------------------------------------
@@ -116,10 +156,11 @@ def _gather_along(xp, x, index, axis):
 
 gather_along = general("gather_along", "gather", _gather_along, arity=2,
                        lower=lambda c, index, types, axis: c.gathered(
-                           0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]), parameters=("axis",), traits=("linear",),
+                           0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]), parameters=("axis",
+                       ), traits=("linear",),
                        infer=lambda types, axis: types[0].with_shape(types[1].shape),
                        vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]), None),
-                       doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
+                       samples=_ALONG, doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
 
 
 def _scatter_along(xp, updates, index, axis, size: Dim):
@@ -133,11 +174,14 @@ def _scatter_along(xp, updates, index, axis, size: Dim):
 
 
 scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
-                        lower=lambda c, point, types, axis, size: [c.read(1, point) if d == axis else i for d, i in enumerate(point)], dtypes=NUMBERS, parameters=("axis", "size"),
+                        lower=lambda c, point, types, axis,
+                        size: [c.read(1, point) if d == axis else i for d, i in enumerate(point)], dtypes=NUMBERS,
+                        parameters=("axis", "size"),
                         infer=lambda types, axis, size: types[0].with_shape(
                             size if i == axis else d for i, d in enumerate(types[0].shape)),
                         traits=("linear",),
                         vjp=lambda g, y, updates, index, axis, size: (F.gather_along(g, index, axis=axis), None),
+                        samples=_SCATTERS_ALONG,
                         doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of gather_along).")
 
 
@@ -153,4 +197,7 @@ def _argsort(xp, x, axis, descending):
 
 argsort = general("argsort", "library", _argsort, arity=1, parameters=("axis", "descending"),
                   infer=lambda types, axis, descending: TensorType(types[0].shape, int64, types[0].device),
-                  vjp=lambda g, y, x, axis, descending: (None,), doc="The stable order that sorts x; NaN last.")
+                  vjp=lambda g, y, x, axis, descending: (None,),
+                  samples=tuple(((x,), {"axis": a, "descending": d})
+                                for x, a in (((7,), 0), ((3, 4), 1), ((0, 2), 0)) for d in (False, True)),
+                  doc="The stable order that sorts x; NaN last.")

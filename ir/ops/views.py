@@ -19,6 +19,24 @@ def _check(ok: bool, message: str) -> None:
         raise ShapeError(message)
 
 
+def _cases(parameter: str, *pairs):
+    """Samples of an op with one operand and one parameter."""
+    return tuple(((shape,), {parameter: value}) for shape, value in pairs)
+
+
+_SLICES = tuple(((x,), {"start": start, "shape": shape, "step": step}) for x, start, shape, step in (
+    ((7,), (2,), (4,), (1,)), ((7,), (1,), (3,), (2,)), ((7,), (6,), (7,), (-1,)), ((7,), (5,), (2,), (-3,)),
+    ((3, 5), (1, 4), (2, 3), (1, -2)), ((3, 5), (0, 0), (3, 0), (1, 1)), ((), (), (), ())))
+_PADS = tuple(((x,), {"low": low, "high": high, "value": value}) for x, low, high, value in (
+    ((3,), (1,), (2,), 0), ((2, 3), (0, 1), (2, 0), 1), ((4,), (-1,), (-2,), 0), ((4, 2), (-1, 2), (1, -1), 1),
+              ((0,), (2,), (1,), 1),
+    ((), (), (), 0)))
+_CONCATS = tuple((shapes, {"axis": axis}) for shapes, axis in (
+    (((2,), (3,)), 0), (((2, 3), (2, 1)), 1), (((2, 3), (0, 3), (1, 3)), 0), (((2, 2),), 1)))
+_WINDOWS = tuple(((x,), {"size": size, "step": step}) for x, size, step in (
+    ((5,), (3,), (1,)), ((2, 7), (2,), (2,)), ((2, 5, 6), (2, 3), (1, 2)), ((4,), (1,), (3,)), ((5, 5), (2, 2), (3, 2))))
+
+
 # ---- reshape ---------------------------------------------------------------------------------------------------------
 
 
@@ -85,8 +103,11 @@ def _pull_reshape(read, index, types, shape):
     return read(0, tuple(out))
 
 
-reshape = view("reshape", lambda xp, x, shape: xp.reshape(x, shape), infer=_infer_reshape, pull=_pull_reshape, parameters=("shape",),
-               vjp=lambda g, y, x, shape: (F.reshape(g, shape=x.shape),), doc="The same elements in row-major order, another shape.")
+reshape = view("reshape", lambda xp, x, shape: xp.reshape(x, shape), infer=_infer_reshape, pull=_pull_reshape,
+               parameters=("shape",),
+               vjp=lambda g, y, x, shape: (F.reshape(g, shape=x.shape),),
+               samples=_cases("shape", ((6,), (2, 3)), ((2, 3, 4), (4, 6)), ((), (1, 1)), ((0, 3), (3, 0)), ((4, 6), (3, 8))),
+               doc="The same elements in row-major order, another shape.")
 
 
 # ---- permute, broadcast ------------------------------------------------------------------------------------------------
@@ -101,6 +122,7 @@ def _infer_permute(types, axes):
 permute = view("permute", lambda xp, x, axes: xp.transpose(x, axes), infer=_infer_permute, parameters=("axes",),
                pull=lambda read, index, types, axes: read(0, tuple(index[axes.index(i)] for i in range(len(axes)))),
                vjp=lambda g, y, x, axes: (F.permute(g, axes=tuple(axes.index(i) for i in range(len(axes)))),),
+               samples=_cases("axes", ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((), ()), ((2, 0, 3), (1, 2, 0))),
                doc="Dimensions in another order.")
 
 
@@ -118,8 +140,11 @@ def _pull_broadcast(read, index, types, shape):
     return read(0, tuple(0 if isinstance(d, int) and d == 1 else i for d, i in zip(source, index[extra:])))
 
 
-broadcast_to = view("broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), infer=_infer_broadcast, pull=_pull_broadcast,
-                    parameters=("shape",), vjp=lambda g, y, x, shape: (sum_to(g, x.shape),), doc="Repeated along dimensions of size 1.")
+broadcast_to = view("broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), infer=_infer_broadcast,
+                    pull=_pull_broadcast,
+                    parameters=("shape",), vjp=lambda g, y, x, shape: (sum_to(g, x.shape),),
+                    samples=_cases("shape", ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3, 1), (2, 3, 4)), ((1,), (0,))),
+                    doc="Repeated along dimensions of size 1.")
 
 
 # ---- slice, pad ----------------------------------------------------------------------------------------------------------
@@ -153,8 +178,9 @@ def _slice_vjp(g, y, x, start, shape, step):
 
 
 slice_ = view("slice", _evaluate_slice, infer=_infer_slice, parameters=("start", "shape", "step"), vjp=_slice_vjp,
-              pull=lambda read, index, types, start, shape, step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
-              doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
+              pull=lambda read, index, types, start, shape,
+              step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
+              samples=_SLICES, doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
 
 
 def _infer_pad(types, low, high, value):
@@ -176,6 +202,7 @@ def _pull_pad(read, index, types, low, high, value):
 
 pad = view("pad", _evaluate_pad, infer=_infer_pad, pull=_pull_pad, parameters=("low", "high", "value"), traits=(),
            vjp=lambda g, y, x, low, high, value: (_unpad(g, low, high, x.shape),),
+           samples=_PADS,
            doc="`low` and `high` elements of `value` more at the ends of each dimension; negative ones cut away.")
 
 
@@ -196,8 +223,14 @@ def _evaluate_dilate(xp, x, step):
     return out
 
 
-dilate = view("dilate", _evaluate_dilate, infer=lambda types, step: types[0].with_shape((n - 1) * s + 1 for n, s in zip(types[0].shape, step)),
-              pull=_pull_dilate, parameters=("step",), doc="`step - 1` zeros between neighbours.",
+def _infer_dilate(types, step):
+    return types[0].with_shape(expr.maximum(0, (n - 1) * s + 1) for n, s in zip(types[0].shape, step))
+
+
+dilate = view("dilate", _evaluate_dilate, infer=lambda types, step: _infer_dilate(types, step),
+              pull=_pull_dilate, parameters=("step",),
+              samples=_cases("step", ((4,), (2,)), ((2, 3), (1, 3)), ((0, 2), (2, 2)), ((), ())),
+              doc="`step - 1` zeros between neighbours.",
               vjp=lambda g, y, x, step: (F.slice(g, start=(0,) * len(step), shape=x.shape, step=step),))
 
 
@@ -235,7 +268,7 @@ def _concat_vjp(g, y, *operands, axis):
 
 
 concat = view("concat", lambda xp, *xs, axis: xp.concatenate(xs, axis=axis), infer=_infer_concat, pull=_pull_concat, arity=None,
-              parameters=("axis",), vjp=_concat_vjp, doc="One after the other along an axis.")
+              parameters=("axis",), vjp=_concat_vjp, samples=_CONCATS, doc="One after the other along an axis.")
 
 
 def _infer_windows(types, size, step):
@@ -274,7 +307,9 @@ def _windows_vjp(g, y, x, size, step):
     return (total,)
 
 
-windows = view("windows", _evaluate_windows, infer=_infer_windows, pull=_pull_windows, parameters=("size", "step"), vjp=_windows_vjp,
+windows = view("windows", _evaluate_windows, infer=_infer_windows, pull=_pull_windows, parameters=("size", "step"),
+               vjp=_windows_vjp,
+               samples=_WINDOWS,
                doc="[..., H, W] to [..., h, w, *size]: all windows over the last dimensions, every `step`-th (pooling).")
 
 

@@ -1,0 +1,72 @@
+"""Complex numbers and their parts. They are computed on the host; gradients follow PyTorch's convention.
+
+For a real loss L and z = x + i y the gradient is dL/dx + i dL/dy, the direction of steepest ascent.
+"""
+
+from __future__ import annotations
+
+from ..types import FLOATS, TensorType, complex64, complex128, float32
+from .arithmetic import real_dtype
+from .declare import broadcast_shapes, composite, pointwise
+from .namespace import F
+
+
+def _infer_part(types, attrs):
+    (x,) = types
+    return (TensorType(x.shape, real_dtype(x.dtype), x.device),)
+
+
+def complex_dtype(d):
+    """The complex dtype with parts of (at least) this dtype."""
+    return d if d.kind == "c" else complex64 if d.bits <= 32 else complex128
+
+
+def _infer_complex(types, attrs):
+    return (TensorType(broadcast_shapes("complex", [t.shape for t in types]), complex_dtype(types[0].dtype), types[0].device),)
+
+
+def _join(xp, x, y):
+    """Written part by part: x + 1j * y makes NaN of an infinite y."""
+    x, y = xp.broadcast_arrays(x, y)
+    out = xp.empty(x.shape, xp.complex64 if x.dtype.itemsize <= 4 else xp.complex128)
+    out.real, out.imag = x, y
+    return out
+
+
+def _complex_vjp(g, z, x, y):
+    return F.cast(F.real(g), dtype=x.dtype), F.cast(F.imag(g), dtype=y.dtype)
+
+
+def _complex_jvp(tangents, z, x, y):
+    s, t = (F.broadcast_to(F.zeros_like(v) if t is None else t, shape=z.shape) for t, v in zip(tangents, (x, y)))
+    return F.complex(s, t)
+
+
+def _no_scalar(s, *x):
+    raise AssertionError("complex numbers have no kernels")
+
+
+real = pointwise("real", lambda xp, x: xp.real(x) if x.dtype.kind == "c" else x, infer=_infer_part, scalar=lambda s, x: x,
+                 vjp=lambda g, y, x: (F.astype(g, x.dtype),), jvp=lambda tangents, y, x: F.real(tangents[0]),
+                 doc="The real part; a real number itself.")
+imag = pointwise("imag", lambda xp, x: xp.imag(x) if x.dtype.kind == "c" else xp.zeros_like(x), infer=_infer_part,
+                 scalar=lambda s, x: s.constant(0, s.dtype_of(x)),
+                 vjp=lambda g, y, x: (F.astype(g, x.dtype) * 1j if x.dtype.kind == "c" else None,),
+                 jvp=lambda tangents, y, x: F.imag(tangents[0]), doc="The imaginary part; 0 of a real number.")
+complex_ = pointwise("complex", _join, dtypes=FLOATS[2:], infer=_infer_complex, scalar=_no_scalar, vjp=_complex_vjp,
+                     jvp=_complex_jvp, doc="x + i y, from real parts.")
+
+
+@composite
+def angle(x):
+    """The argument of a complex number; 0 or pi for a real one."""
+    if x.dtype.kind == "c":
+        return F.atan2(F.imag(x), F.real(x))
+    x = x if x.dtype.is_float else F.cast(x, dtype=float32)
+    return F.where(F.less(x, 0), 3.141592653589793, F.where(F.isnan(x), x, 0.0))
+
+
+@composite
+def polar(size, phase):
+    """size * exp(i phase)."""
+    return F.complex(size * F.cos(phase), size * F.sin(phase))
