@@ -27,11 +27,13 @@ from .ir.types import (
 )
 from .tracer import autograd, random
 from .tracer.compile import compile
+from .tracer.control import cond, fori_loop, scan, while_loop
 from .tracer.eager import eager as _eager  # noqa: F401  (installs the default interpreter)
 from .tracer.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tracer.public import install_methods as _install_methods
 from .tracer.random import Generator, manual_seed, rand, rand_like, randint, randn, randn_like, randperm
 from .tracer.tensor import Tensor
+from .tracer.transforms import Function, checkpoint, grad, value_and_grad, vjp
 
 __version__ = "0.1.0"
 globals().update(_install_methods())
