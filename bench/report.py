@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from frameworks import COMPILED_PEERS, FRAMEWORKS
-from results import Cell, Results, Row, from_json, latest
+from results import UNSTEADY, Cell, Results, Row, from_json, latest
 
 OURS = "braze_compiled"
 PEERS = ("torch_eager", *COMPILED_PEERS)
@@ -44,15 +44,23 @@ def times(results: Results) -> str:
     body, speedups = [], []
     for row in results.rows.values():
         speedups.append([row.speedup(OURS, over) for over in groups.values()])
-        body.append([row.title, *(duration(row.median(name)) for name in names), *map(times_faster, speedups[-1])])
+        body.append(
+            [row.title, *(call_time(row.cells.get(name, Cell())) for name in names), *map(times_faster, speedups[-1])]
+        )
     means = [geometric_mean(column) for column in zip(*speedups)]
     if any(mean is not None for mean in means):
         body.append(["geometric mean", *[""] * len(names), *map(times_faster, means)])
     note = (
         "The last columns say how many times faster Braze compiled is than the better of torch.compile and JAX, "
-        "and than the best of all peers."
+        f"and than the best of all peers. A tilde: the slowest process took over {UNSTEADY} times as long as the fastest, "
+        "which a machine that does other work beside makes likely."
     )
     return table(["Time a call", *titles(names), *groups], body) + "\n\n" + note
+
+
+def call_time(cell: Cell) -> str:
+    """Time a call, marked where processes disagree."""
+    return ("~" if cell.median and cell.is_unsteady else "") + duration(cell.median)
 
 
 def compilation(results: Results) -> str:

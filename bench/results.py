@@ -12,6 +12,7 @@ from typing import Any
 from ceilings import Ceilings
 from frameworks import COMPILED_PEERS
 
+UNSTEADY = 1.5
 FOLDER = Path(__file__).resolve().parent / "results"
 
 
@@ -31,6 +32,11 @@ class Cell:
     def median(self) -> float | None:
         """Seconds a call, the median over processes; nothing where it failed."""
         return statistics.median(self.seconds) if self.seconds and self.failure is None else None
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether processes differ so much that something else must have run beside some of them."""
+        return len(self.seconds) > 1 and max(self.seconds) > UNSTEADY * min(self.seconds)
 
     @property
     def compile_empty(self) -> float | None:
