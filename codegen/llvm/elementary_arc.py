@@ -53,8 +53,8 @@ def arctangent2(w: Function, y: X, x: X) -> X:
     rise, run = absolute(w, y), absolute(w, x)
     is_steep = w.compare("ogt", rise, run)
     smaller, larger = w.select(is_steep, run, rise), w.select(is_steep, rise, run)
-    slope = w.select(w.compare("oeq", smaller, larger), w.constant(1.0, x.type), smaller / larger)
-    slope = w.select(w.compare("oeq", larger, 0.0), larger, slope)
+    diagonal = w.select(w.compare("oeq", larger, 0.0), w.constant(0.0, x.type), 1.0)      # for infinities too
+    slope = w.select(w.compare("oeq", smaller, larger), diagonal, smaller / larger)
     arc = _first_octant(w, slope)
     arc = w.select(is_steep, _arc_from(w, 0.5, arc), arc)
     is_left = w.compare("slt", w.bits_of(x), 0)

@@ -6,7 +6,7 @@ lets 2^m, made by one shift, be applied twice: so both overflow and subnormal re
 
 from __future__ import annotations
 
-from .coefficients import ERF_ABOVE, ERF_BELOW, ERF_SMALL, ERFC, EXPM1, SINH, TANH_ABOVE, TANH_BELOW
+from .coefficients import ERF_SMALL, ERFC, EXPM1, SINH
 from .formats import absolute, at_least, at_most, format_of, horner, odd, power_of_two, with_sign_of
 from .value import X
 from .writer import Function
@@ -35,12 +35,19 @@ def exp(w: Function, x: X) -> X:
 
 
 def expm1(w: Function, x: X) -> X:
-    """e^x - 1: with e = exp(r) - 1 and s = 2^m it is s (s e + (s - 1/s))."""
+    """e^x - 1."""
     f = format_of(x)
-    r, scale = reduce_exp(w, at_least(w, at_most(w, x, f.exp_range[1]), f.expm1_low))
+    inside = at_least(w, at_most(w, x, f.exp_range[1]), f.expm1_low)
+    return with_sign_of(w, _expm1_inside(w, inside), x)
+
+
+def _expm1_inside(w: Function, x: X) -> X:
+    """e^x - 1 within the range, but for -0: with e = exp(r) - 1 and s = 2^m it is s (s e + (s - 1/s))."""
+    f = format_of(x)
+    r, scale = reduce_exp(w, x)
     less_one = r * horner(w, r, EXPM1[x.type.element])
     inverse = w.convert("bitcast", w.binary("sub", 2 * f.bias << f.fraction, w.bits_of(scale)), x.type.element)
-    return with_sign_of(w, w.fma(scale, less_one, scale - inverse) * scale, x)
+    return w.fma(scale, less_one, scale - inverse) * scale
 
 
 def _half_exp(w: Function, x: X) -> X:
@@ -64,26 +71,28 @@ def hyperbolic_sine(w: Function, x: X) -> X:
 
 
 def hyperbolic_tangent(w: Function, x: X) -> X:
-    """float: a quotient of polynomials; double: t / (t + 2), with t = expm1(2 |x|)."""
-    if x.type.element == "float":
-        return _odd_quotient(w, x, 9.02, TANH_ABOVE, TANH_BELOW)
-    t = expm1(w, at_most(w, absolute(w, x), 20.0) * 2.0)
+    """t / (t + 2), with t = expm1(2 |x|)."""
+    inside = at_most(w, absolute(w, x), format_of(x).tanh_bound)
+    t = _expm1_inside(w, inside + inside)
     return with_sign_of(w, t / (t + 2.0), x)
 
 
-def _odd_quotient(w: Function, x: X, bound: float, above: tuple[float, ...], below: tuple[float, ...]) -> X:
-    """x P(x^2) / Q(x^2) for functions that have come to 1 at the bound, and never more than 1."""
-    inside = at_least(w, at_most(w, x, bound), -bound)
-    square = inside * inside
-    result = inside * horner(w, square, above) / horner(w, square, below)
-    return at_least(w, at_most(w, result, 1.0), -1.0)
-
-
 def error_function(w: Function, x: X) -> X:
-    """float: a quotient of polynomials; double: a polynomial below 1, from there 1 - exp(-x^2) P((x - 2) / (x + 2))."""
+    """A polynomial below 1, from there 1 - erfc(|x|)."""
+    size = absolute(w, x)
+    small = w.fma(horner(w, x * x, ERF_SMALL[x.type.element]), x, x)
+    return w.select(w.compare("olt", size, 1.0), small, with_sign_of(w, 1.0 - _complement(w, size), x))
+
+
+def _complement(w: Function, x: X) -> X:
+    """erfc(x) for x >= 1. float: P(x)^-8, in the manner of Hastings 1955; double: exp(-x^2) P((x - 2) / (x + 2)).
+
+    The rounding of x^2 is harmless: what it does to erfc is below an ULP of 1 - erfc.
+    """
     if x.type.element == "float":
-        return _odd_quotient(w, x, 3.93, ERF_ABOVE, ERF_BELOW)
-    size = at_most(w, absolute(w, x), 6.0)
-    tail = exp(w, -(size * size)) * horner(w, (size - 2.0) / (size + 2.0), ERFC)
-    large = with_sign_of(w, 1.0 - tail, x)
-    return w.select(w.compare("olt", size, 1.0), x * horner(w, x * x, ERF_SMALL), large)
+        root = horner(w, x, ERFC["float"])
+        square = root * root
+        fourth = square * square
+        return 1.0 / (fourth * fourth)
+    inside = at_most(w, x, 6.0)
+    return exp(w, -(inside * inside)) * horner(w, (inside - 2.0) / (inside + 2.0), ERFC["double"])
