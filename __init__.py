@@ -25,7 +25,8 @@ from .ir.types import (
     uint32,
     uint64,
 )
-from .tracer import autograd, random
+from .tracer import autograd, random, testing
+from .tracer.compare import compare
 from .tracer.compile import compile
 from .tracer.control import cond, fori_loop, scan, while_loop
 from .tracer.eager import eager as _eager  # noqa: F401  (installs the default interpreter)

@@ -35,7 +35,7 @@ class Interpreter(Protocol):
         """An operand from what is not a plain number (arrays, tensors); a DTypeError for anything else."""
 
 
-_current: ContextVar[Interpreter | None] = ContextVar("braze_interpreter", default=None)
+_current: ContextVar[Any] = ContextVar("braze_interpreter", default=None)
 _default: list[Any] = [None]
 
 

@@ -232,7 +232,8 @@ class _Assembler:
         test, body, c = n.attrs["test"], n.attrs["body"], n.attrs["carried"]
         before: list[Step] = []
         after: list[Step] = []
-        carries, current, ends = [], [], {}
+        carries, current = [], []
+        ends: dict[Value, list[Place]] = {}
         for i in range(c):
             initial = self._whole(n.operands[i], places, before)
             _, carry = self._carry(initial, n.results[i], targets, after)

@@ -13,7 +13,6 @@ from typing import Any
 from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
-from ..ir.ops.declare import Op
 from .modes import _GradMode
 from .tensor import Tensor
 
@@ -71,7 +70,7 @@ def _with_leaf(array: Any, leaf: Tensor) -> Tensor:
     return t
 
 
-def record(op: Op, operands: Sequence[Tensor], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
+def record(op: Any, operands: Sequence[Tensor], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
     """Put an operation on the tape, if its result can have gradients."""
     edges = tuple([(t._node, t._slot) if t._node is not None else t if t._requires_grad else None for t in operands])
     node = TapeNode(op, attrs, edges, tuple([t._array for t in operands]), tuple([t._array for t in results]))

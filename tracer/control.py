@@ -59,7 +59,7 @@ class Region:
         """The types of the results."""
         return [v.type for v in self.values]
 
-    def graph(self, captures: Sequence[Tensor], notes: dict[str, str] | None = None) -> Graph:
+    def graph(self, captures: Sequence[Tensor], notes: dict[str, Any] | None = None) -> Graph:
         """The graph, with inputs for `captures` (of several regions) after its own."""
         own = {id(t): v for t, v in self.trace.captures}
         arguments = [v for v in self.trace.builder.inputs if v not in set(own.values())]

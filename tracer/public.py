@@ -65,8 +65,8 @@ def install_methods() -> dict[str, Any]:
     for d in DTYPES:
         if not hasattr(Tensor, d.long_name):
             setattr(Tensor, d.long_name, _converter(d))
-    for name, d in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"), ("int", "int32"), ("bool", "bool")):
-        setattr(Tensor, name, getattr(Tensor, d))
+    for name, long in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"), ("int", "int32"), ("bool", "bool")):
+        setattr(Tensor, name, getattr(Tensor, long))
     setattr(Tensor, "to", _to)                                  # noqa: B010
     return names
 

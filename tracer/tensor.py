@@ -41,6 +41,18 @@ class Tensor(Operators):
     __slots__ = ("_array", "_value", "_trace", "_node", "_slot", "_grad", "_requires_grad", "_meta", "_pointer", "_base", "_weak",
                  "__weakref__")
 
+    _array: Any
+    _value: Any
+    _trace: Any
+    _node: Any
+    _slot: int
+    _grad: Any
+    _requires_grad: bool
+    _meta: Any
+    _pointer: int
+    _base: Any
+    _weak: bool
+
     def __init__(self, array: Any):
         self._array = array
         self._value = self._trace = self._node = self._grad = self._meta = self._base = None

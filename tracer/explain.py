@@ -1,0 +1,107 @@
+"""`fn.explain()`: what the compiler made of a function, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..ir import expr
+from ..ir.expr import Dim
+from ..ir.kernel import Kernel
+from ..ir.program import HostCall, Launch, Loop, Program, walk
+
+if TYPE_CHECKING:
+    from .compile import CompiledFunction
+    from .specialise import Specialisation
+
+
+def kernel_bytes(kernel: Kernel) -> Dim:
+    """The bytes that a kernel must move: each buffer once."""
+    total: Dim = 0
+    for b in kernel.buffers.values():
+        total = expr.product(b.shape) * b.dtype.itemsize + total
+    return total
+
+
+def kernel_flops(kernel: Kernel) -> Dim:
+    """Its operations on floating-point numbers, each function counted as one."""
+    total: Dim = 0
+    for v in kernel.values:
+        if v.op in ("load", "const", "index", "cast") or not v.dtype.is_float:
+            continue
+        axes = v.args[0].axes if v.op == "reduce" else v.axes
+        total = expr.product(kernel.axes[a] for a in axes) + total
+    return total
+
+
+def human(n: Dim, unit: str) -> str:
+    """12.3 MB, 4.5 GFLOP; symbolic ones as they are."""
+    if not isinstance(n, int):
+        return f"{n} {unit}"
+    for scale, letter in ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k")):
+        if n >= scale:
+            return f"{n / scale:.1f} {letter}{unit}"
+    return f"{n} {unit}"
+
+
+class Explanation:
+    """A report; `str()` of it is for people, the attributes are for programs."""
+
+    def __init__(self, function: CompiledFunction):
+        self.function = function
+
+    def __str__(self) -> str:
+        f = self.function
+        lines = [f"{f.name}: {len(f.specialisations)} specialisation{'s' * (len(f.specialisations) != 1)}, "
+                 f"{len(f.compilations)} compilation{'s' * (len(f.compilations) != 1)}"]
+        for n, (spec, record) in enumerate(zip(f.specialisations, f.compilations)):
+            lines += ["", f"[{n}] ({spec.signature})", f"  made because: {record.reason}", f"  compiled in {1e3 * spec.seconds:.0f} ms"]
+            lines += _specialisation(spec)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _specialisation(spec: Specialisation) -> list[str]:
+    lines = []
+    for relation, a, b, answer in spec.guards:
+        lines.append(f"  guard: {a} {relation} {b} is {answer}")
+    for x, type, _ in spec.captures:
+        if type is not None:
+            lines.append(f"  captures {type}")
+    for t, m in spec.traced.grads:
+        if m is not None:
+            lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function would save it")
+    lines += program_lines(spec.stages.program, spec.stages)
+    if spec.backward is not None:
+        lines += ["  backward:", *program_lines(spec.backward.program, spec.backward)]
+    return lines
+
+
+def program_lines(program: Program, stages: Any) -> list[str]:
+    """Kernels, host calls, the memory plan, refused fusions."""
+    lines = []
+    for n, s in enumerate(walk(program.steps)):
+        if isinstance(s, Launch):
+            k = s.kernel
+            where = ", ".join(dict.fromkeys(str(loc) for loc in k.origin))
+            lines.append(f"  kernel {n} {k.name} by {type(s.schedule).__name__}: moves {human(kernel_bytes(k), 'B')}, "
+                         f"computes {human(kernel_flops(k), 'FLOP')}")
+            lines.append(f"    from {where}" if where else "    made by the compiler")
+        elif isinstance(s, HostCall):
+            lines.append(f"  host call {n} {s.name}: runs in Python, no kernel exists for it")
+        elif isinstance(s, Loop):
+            lines.append(f"  loop {n} over {s.trips if s.trips is not None else s.condition}")
+    temporaries = [s for s in program.slots.values() if s.role == "temporary"]
+    lines.append(f"  memory: an arena of {human(program.arena, 'B')} for {len(temporaries)} temporaries; "
+                 f"{sum(bool(s.takes) for s in program.slots.values())} outputs written into donated inputs")
+    seen: dict[str, None] = {}
+    for note in program.notes:
+        seen[str(note)] = None
+    lines += [f"  not fused: {text}" for text in seen]
+    lines.append("  time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms, _ in stages.history))
+    return lines
+
+
+def explain(function: CompiledFunction) -> Explanation:
+    """The report on a compiled function."""
+    return Explanation(function)
