@@ -7,6 +7,7 @@ simplified when it is built, using the ranges of the symbols; a constant result 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Union
@@ -447,21 +448,28 @@ def coefficient(x: Dim, name: str) -> Dim | None:
     return total
 
 
-def as_python(x: Dim, name: Callable[[str], str] = str) -> str:
-    """Python source of x, with symbols spelled by `name`."""
+_NEEDS_NO_PARENTHESES = re.compile(r"\w+(\[[^\[\]]*\])?").fullmatch
+
+
+def as_python(x: Dim, name: Callable[[str], str] = str, least: str = "min", greatest: str = "max") -> str:
+    """Python source of x, with symbols spelled by `name`; `least` and `greatest` are functions (those of NumPy, for arrays)."""
     if not isinstance(x, Expr):
         return str(x)
 
     def atom(a: Atom) -> str:
         if isinstance(a, Symbol):
             return name(a.name)
-        left, right = as_python(a.left, name), as_python(a.right, name)
+        left, right = (as_python(side, name, least, greatest) for side in (a.left, a.right))
         if a.kind in ("min", "max"):
-            return f"{a.kind}({left}, {right})"
-        return f"(({left}) {'//' if a.kind == 'floordiv' else '%'} ({right}))"
+            return f"{least if a.kind == 'min' else greatest}({left}, {right})"
+        left, right = (text if _NEEDS_NO_PARENTHESES(text) else f"({text})" for text in (left, right))
+        text = f"{left} {'//' if a.kind == 'floordiv' else '%'} {right}"
+        return text if len(x.terms) == 1 and x.terms.get((a,)) == 1 else f"({text})"
 
-    parts = []
-    for m in sorted(x.terms, key=_key):
-        factors = [*([str(x.terms[m])] if x.terms[m] != 1 or not m else []), *(atom(a) for a in m)]
-        parts.append("*".join(factors))
-    return " + ".join(parts)
+    text = ""
+    for m in sorted(x.terms, key=lambda m: (not m, x.terms[m] < 0, _key(m))):
+        c = x.terms[m]
+        factors = "*".join([*([str(abs(c))] if abs(c) != 1 or not m else []), *(atom(a) for a in m)])
+        sign = "-" if c < 0 else "+"
+        text += f" {sign} {factors}" if text else factors if c > 0 else f"-{factors}"
+    return text

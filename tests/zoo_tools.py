@@ -64,13 +64,13 @@ def special_inputs(kernel: Kernel, rng: np.random.Generator, sizes=None) -> dict
 
 
 def outputs(kernel: Kernel, arrays, sizes=None) -> dict[str, np.ndarray]:
-    """Arrays to write into: zeros where sums are scattered, what `arrays` has under the name, else a garbage pattern."""
+    """Arrays to write into: what `arrays` has under the name, zeros where sums are scattered or places may be left out, else 77."""
     made = {}
-    added = {s.buffer for s in kernel.stores if s.mode == "add"}
+    added = {s.buffer for s in kernel.stores if s.mode == "add" or not all(i in map(kernel.axis, kernel.axes) for i in s.index)}
     for b in kernel.outputs:
         shape = shape_of(b, sizes or {})
-        made[b.name] = np.zeros(shape, b.dtype.numpy) if b.name in added else (
-            arrays[b.name].copy() if b.name in arrays else np.full(shape, 77).astype(b.dtype.numpy))
+        made[b.name] = arrays[b.name].copy() if b.name in arrays else (
+            np.full(shape, 0 if b.name in added else 77).astype(b.dtype.numpy))
     return made
 
 
