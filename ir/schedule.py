@@ -4,6 +4,7 @@ computes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -172,9 +173,16 @@ def are_disjoint(kernel: Kernel, s: Store, t: Store) -> bool:
     for i, j in zip(s.index, t.index):
         if isinstance(i, (int, Expr)) and isinstance(j, (int, Expr)):
             j = expr.substitute(j, other)
-            if expr.is_less(i, j) or expr.is_less(j, i):
+            if expr.is_less(i, j) or expr.is_less(j, i) or _never_zero(j - i):
                 return True
     return False
+
+
+def _never_zero(x: Dim) -> bool:
+    """Is its constant no multiple of what divides all other terms?"""
+    if not isinstance(x, Expr):
+        return x != 0
+    return x.constant % math.gcd(*(c for m, c in x.terms.items() if m)) != 0
 
 
 @dataclass(frozen=True)

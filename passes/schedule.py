@@ -24,9 +24,11 @@ USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
 MOST_WRITTEN = 600              # values of a kernel with axes written out
 WAVE = 64                       # lanes of a light kernel: four vectors of f32, whose sums hide the latency of an addition
+SHORT_LOOPS = 1.5               # times dearer than small axes written out
+COLUMNS = 4                     # times wider where loops run down columns, so that memory is read in longer runs
 UNIT_ELEMENTS = 2048            # of a block of a long vector axis
 CHUNK_NANOSECONDS = 15_000      # that one thread should have to do at least
-GATHER, SCATTER = 0.8, 1.2      # an element of a strided access, in scalar additions
+GATHER, SCATTER = 4.0, 6.0      # an element of a strided access, in scalar additions
 VECTOR = 1 / 16
 
 
@@ -44,7 +46,7 @@ def rows(kernel: Kernel) -> Rows | None:
     best: tuple[float, Rows] | None = None
     for unrolled in dict.fromkeys((shape.unrolled, ())):
         for candidate in shape.candidates(unrolled):
-            cost = shape.cost(candidate)
+            cost = shape.cost(candidate) * (1.0 if unrolled == shape.unrolled else SHORT_LOOPS)
             if (best is None or cost < best[0]) and is_legal(candidate, kernel):
                 best = cost, candidate
     return shape.with_grain(best[1], best[0]) if best else None
@@ -143,7 +145,7 @@ class _Shape:
         """The vector axis cut among units."""
         inside = {a for a in axes if a not in self.free} | self._transposed(vector)
         parallel = tuple(a for a in axes if a in self.free and a != vector and a not in inside)
-        lanes = self._lanes(vector)
+        lanes = self._lanes(vector, COLUMNS if inside and not unrolled else 1)
         block = lanes
         if not inside:
             extent = self.kernel.axes[vector]
@@ -165,12 +167,14 @@ class _Shape:
                 out |= {a for a in self.free if a != vector and a in x.axes and self.step(x, a) == 1}
         return out
 
-    def _lanes(self, vector: str) -> int:
-        """Several vectors at once where the arithmetic is light; no more than the axis fills."""
+    def _lanes(self, vector: str, more: int = 1) -> int:
+        """Several vectors at once where the arithmetic is light, so many times more; no more than fill an eighth of the axis."""
         if not vector:
             return 16
         dear = sum(CORE[v.op].cost for v in self.kernel.values if v.op in CORE and vector in v.axes)
         wave = WAVE if dear <= 12 else WAVE // 2 if dear <= 40 else 16
+        while more > 1 and wave > 16 and 8 * wave < self.extents[vector]:
+            wave, more = 2 * wave, more // 2
         if isinstance(self.kernel.axes[vector], int):
             while wave > 16 and wave // 2 >= self.extents[vector]:
                 wave //= 2
@@ -187,7 +191,7 @@ class _Shape:
             waste = -(-n // lanes) * lanes / n
         total = 0.0
         for v in self.kernel.values:
-            points = math.prod(self.extents[a] for a in (*v.axes, *v.over))
+            points = math.prod(self.extents[a] for a in {*v.axes, *v.over})
             if v.op == "load":
                 total += points * self._access(v, vector, GATHER, waste)
             elif v.op in ("reduce", "scan"):

@@ -1,21 +1,19 @@
-"""LLVM source of a kernel under its schedule."""
+"""LLVM source of a kernel under its schedule: `emit(kernel, schedule, target)`."""
 
 from __future__ import annotations
 
 from ...ir.kernel import Kernel
 from ...ir.schedule import Rows, Schedule, Serial, Source
 from ...ir.target import Target
+from .contraction import emit_contraction
+from .rows import emit_rows
+from .serial import emit_serial
 
 
 def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
     """The text of a kernel for a target, run as the schedule says."""
-    from .rows import emit_rows
-    from .serial import emit_serial
-
     if isinstance(schedule, Rows):
         return emit_rows(kernel, schedule)
     if isinstance(schedule, Serial):
         return emit_serial(kernel, schedule)
-    from .contraction import emit_contraction
-
     return emit_contraction(kernel, schedule, target)

@@ -31,7 +31,7 @@ def run_like_definition(kernel: Kernel, schedule: Schedule | None = None, trials
     runner = Runner(kernel, schedule or best(kernel))
     for sizes in trials or sizes_of(kernel):
         arrays = arrays_of(kernel, np.random.default_rng(0), sizes)
-        empty = {name: a if name in arrays else np.zeros_like(a) for name, a in outputs(kernel, arrays, sizes).items()}
+        empty = {name: arrays.get(name, np.zeros_like(a)) for name, a in outputs(kernel, arrays, sizes).items()}
         got = runner(arrays, empty, sizes)
         assert_close(kernel, got, wanted(kernel, arrays, sizes), sizes)
         for parts in (2, 5):
