@@ -14,7 +14,7 @@ import numpy as np
 from ..ir import expr
 from ..ir.expr import Expr
 from ..ir.program import HostCall, Launch, Loop, walk
-from . import abi, lowering, memory, stepped
+from . import abi, lowering, memory, native, stepped, threads
 
 if TYPE_CHECKING:
     from .executable import Executable
@@ -32,8 +32,6 @@ def address(array: np.ndarray) -> int:
 
 def native_call(executable: Executable) -> Call:
     """The whole program in one native call: a builtin, wrapped where it needs memory."""
-    from . import native
-
     lowered = executable.lowered
     bound = native.bind(lowered.code, lowered.frame, lowered.arguments, is_long(executable))
     if not lowered.needs_memory:
@@ -83,8 +81,6 @@ def call({words}):
 
 
 def _with_fixed_memory(bound: Call, executable: Executable) -> Call:
-    from . import threads
-
     layout = executable.layout()
     threads.pool().reserve(layout.scratch_bytes)
     kept = memory.blocks(layout.arena_bytes + layout.scratch_bytes)
@@ -93,8 +89,6 @@ def _with_fixed_memory(bound: Call, executable: Executable) -> Call:
 
 
 def _with_memory(bound: Call, executable: Executable) -> Call:
-    from . import threads
-
     return _printed(_MEMORY, executable, bound=bound, layout=executable.layout, pool=threads.pool, blocks=memory.blocks)
 
 
@@ -113,8 +107,6 @@ def _printed(template: str, executable: Executable, **names: Any) -> Call:
 
 def host_call(executable: Executable) -> Call:
     """A native program that comes back to Python for its host steps."""
-    from . import native, threads
-
     lowered, program = executable.lowered, executable.program
     run, time = native.load().run, native.load().time
     code, first = address(lowered.code), abi.HEADER_WORDS
@@ -178,12 +170,9 @@ def _arrays(executable: Executable, places: dict[str, int], arena: int, sizes: M
     return {name: stepped.array_at(at, slots[name], sizes) for name, at in places.items()}
 
 
-def native_kernel(native: lowering.Native) -> stepped.KernelFunction:
+def native_kernel(kernel: lowering.Native) -> stepped.KernelFunction:
     """A compiled kernel as a function of arrays and sizes, on all threads."""
-    from . import native as natives
-    from . import threads
-
-    region, source = natives.load().region, native.source
+    region, source = native.load().region, kernel.source
 
     def run(arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:
         words = np.array([*map(address, arrays), *sizes.values()], np.int64)
@@ -192,7 +181,7 @@ def native_kernel(native: lowering.Native) -> stepped.KernelFunction:
         kept = memory.blocks(scratch)
         block = kept.take()
         try:
-            region(threads.pool().address, native.address, address(words), units, source.grain, block[0])
+            region(threads.pool().address, kernel.address, address(words), units, source.grain, block[0])
         finally:
             kept.give(block)
 

@@ -11,7 +11,7 @@ from ..ir.errors import DTypeError, ShapeError
 from ..ir.kernel import Kernel
 from ..ir.program import Launch, Program, walk
 from ..ir.schedule import Schedule, Source
-from . import calls, jit, lowering, memory, stepped
+from . import calls, jit, lowering, memory, native, stepped
 from .layout import Layout, layout_of
 
 Emit = Callable[[Kernel, Schedule], Source]
@@ -39,7 +39,7 @@ class Executable:
         self.output_slots = lowering.outputs_of(program)
         self.layout = layout_of(program, self.output_slots, list(sources.values()))
         compiled = [s for s in sources.values() if s.language == "llvm"]
-        addresses = iter(jit.compile_sources(compiled) if compiled else ())
+        addresses = iter(jit.compile_sources(compiled, [native.request()]) if compiled else ())
         self.kernels = {
             launch: lowering.Native(s, next(addresses) if s.language == "llvm" else 0) for launch, s in sources.items()}
         self.is_native = bool(compiled)

@@ -37,11 +37,16 @@ class _MethodDefinition(ctypes.Structure):
 
 
 @once
+def request() -> jit.Request:
+    """The runner's text for this machine and this Python; a program that compiles has it compiled beside its kernels."""
+    architecture = os.uname().machine if hasattr(os, "uname") else "x86_64"
+    return jit.Request(runner_text(architecture, bytes.__basicsize__ - 1))
+
+
+@once
 def load() -> Runner:
     """The runner, compiled for this machine if it was not yet."""
-    architecture = os.uname().machine if hasattr(os, "uname") else "x86_64"
-    bytes_header = bytes.__basicsize__ - 1
-    functions = jit.compile_texts([(runner_text(architecture, bytes_header), 2, 2)])[0]
+    functions = jit.compile_texts([request()])[0]
     threads.calibrate(ctypes.PYFUNCTYPE(None, ctypes.c_int64)(functions["pause"]))
     threads.pool()
     word = ctypes.c_int64

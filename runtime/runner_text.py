@@ -15,7 +15,7 @@ _PAUSE = {
 
 
 def runner_text(architecture: str, bytes_header: int) -> str:
-    """The module for an architecture ("x86_64", "aarch64", …), to be compiled with LLVM's passes at level 2.
+    """The module for an architecture ("x86_64", "aarch64", …); it needs no passes.
 
     `bytes_header` is where the contents of a bytes object begin in this Python.
     """
