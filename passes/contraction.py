@@ -23,6 +23,8 @@ FEW_ROWS = 12, 8                      # up to so many, a contraction is bound by
 CHEAP = 3.0                           # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096                           # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16                     # rows of B that are read side by side
+CHUNK_WORK = 1 << 19                  # multiply-adds that a thread should take at once, at least
+CHUNK_ROWS = 384                      # rows that pay for packing B
 MIN_RUN = 16                          # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -188,7 +190,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     blocks = _blocks(extents[j[-1]], vectors * panels * columns)
     units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks, min(1, usual(product(extents[a] for a in m.i)))])
     work = rows * usual(product(extents[a] for a in m.k)) * vectors * panels * columns
-    return Contraction(units=units, grain=max(1, (1 << 15) // max(1, work)), g=m.g, i=m.i, j=j, k=_with_last(m.k, walk) if along_k else m.k,
+    return Contraction(units=units, grain=max(1, CHUNK_WORK // 4 // max(1, work)), g=m.g, i=m.i, j=j, k=_with_last(m.k, walk) if along_k else m.k,
                        rows=rows, vectors=vectors, panels=panels, depth=STREAM_DEPTH, block=rows, variant="dots" if along_k else "stream")
 
 
@@ -226,16 +228,18 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
-    row_blocks, block = _row_blocks(height, rows, depth, size, target, product(extents[a] for a in (*m.g, *i[:-i_flat])))
-    row_blocks = product([*(extents[a] for a in i[:-i_flat]), row_blocks])
     panels = product([*(extents[a] for a in j[:-1]), _blocks(extents[j[-1]], columns)])
+    batches, lines = product(extents[a] for a in m.g), product(extents[a] for a in i[: len(i) - i_flat])
+    alone = usual(batches) * usual(lines) == 1 and usual(panels) < 2 * target.threads
+    blocks, block = _row_blocks(height, rows, target.l2_bytes // 5 // (depth * size), target.threads if alone else 1)
+    row_blocks = lines * blocks
     whole = product(extents[a] for a in k)
-    batches = product(extents[a] for a in m.g)
     width, keeps = _panels(panels, whole, columns * size, target, usual(batches) * usual(row_blocks))
     units = product([batches, _blocks(panels, width), row_blocks])
-    return Contraction(units=units, grain=_grain(units, row_blocks, block, usual(height), target), g=m.g, i=i, j=j, k=k, rows=rows,
-                       vectors=vectors, lanes=lanes, depth=depth, block=block, panels=width, left=left, right=right,
-                       i_flat=i_flat, k_flat=k_flat, keeps=keeps)
+    work = block * usual(whole) * width * columns
+    return Contraction(units=units, grain=_grain(units, row_blocks, block, work, target), g=m.g, i=i, j=j, k=k, rows=rows, vectors=vectors,
+                       lanes=lanes, depth=depth, block=block, panels=width, left=left, right=right, i_flat=i_flat, k_flat=k_flat,
+                       keeps=keeps)
 
 
 def _blocks(n: Dim, size: int) -> Dim:
@@ -297,17 +301,14 @@ def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int
     return min(range(most, few - 1, -1), key=lambda r: -(-height // r) * (r + 0.4)), vectors
 
 
-def _row_blocks(height: Dim, rows: int, depth: int, size: int, target: Target, others: Dim) -> tuple[Dim, int]:
-    """(number of row blocks, rows of one): A's block fills a fifth of the second cache; blocks are about equal."""
-    most = max(rows, target.l2_bytes // 5 // (depth * size))
-    if not isinstance(height, int):
+def _row_blocks(height: Dim, rows: int, most: int, parts: int) -> tuple[Dim, int]:
+    """(number of row blocks, rows of one): at most so many rows at a time, in about equal blocks, at least so many where that is known."""
+    most = max(most, rows)
+    if isinstance(height, int):
+        wanted = max(1, parts, -(-height // most))
+        block = max(1, -(-height // (wanted * rows))) * rows
+    else:
         block = max(1, min(most, 128) // rows) * rows
-        return _blocks(height, block), block
-    wanted = -(-height // most)
-    if others == 1 and height >= 4 * rows:
-        wanted = max(wanted, 2 * target.threads if height >= 64 * target.threads else target.threads)
-    each = -(-height // max(1, wanted))
-    block = max(1, -(-each // rows)) * rows
     return _blocks(height, block), block
 
 
@@ -323,10 +324,16 @@ def _panels(panels: Dim, whole: Dim, bytes_each: int, target: Target, others: in
     return max(1, width), keeps
 
 
-def _grain(units: Dim, row_blocks: Dim, block: int, height: int, target: Target) -> int:
-    """Units that a thread takes at once: enough rows to pay for packing B, but work for all threads."""
-    share = max(1, -(-usual(units) // target.threads))
-    return max(1, min(share, max(1, usual(row_blocks)), max(1, 1024 // block)))
+def _grain(units: Dim, row_blocks: Dim, block: int, work: int, target: Target) -> int:
+    """Units that a thread takes at once: enough work to be worth it, enough rows to pay for packing B, and the same for all threads."""
+    least = max(1, CHUNK_WORK // max(1, work))
+    if not isinstance(units, int):
+        return max(least, -(-CHUNK_ROWS // block))
+    for turns in (4, 3, 2):
+        grain = -(-units // (turns * target.threads))
+        if grain >= least and (grain * block >= CHUNK_ROWS or grain % usual(row_blocks) == 0):
+            return grain
+    return max(1, least, -(-units // target.threads))
 
 
 __all__ = ["Match", "match", "schedule", "tile_shape", "address", "contiguous_axis", "Buffer", "Expr", "Store"]
