@@ -29,7 +29,8 @@ def _mergeable(kernel: Kernel, outer: str, inner: str) -> bool:
     extent = kernel.axes[inner]
     if extent == 0:
         return False
-    for x in (*kernel.values, *kernel.stores):
+    everything: tuple[Value | Store, ...] = (*kernel.values, *kernel.stores)
+    for x in everything:
         if (outer in x.axes) != (inner in x.axes):
             return False
         if isinstance(x, Value) and (((outer in x.over) != (inner in x.over)) or x.op == "scan" and outer in x.over):
@@ -37,7 +38,7 @@ def _mergeable(kernel: Kernel, outer: str, inner: str) -> bool:
     names = list(kernel.axes)
     if any(s.is_scatter for s in kernel.stores) and names.index(inner) != names.index(outer) + 1:
         return False                                       # the order of colliding stores is that of the axes
-    for x in (*kernel.values, *kernel.stores):
+    for x in everything:
         if not x.index:
             continue
         if isinstance(x, Store) or x.op == "load":

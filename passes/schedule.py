@@ -86,7 +86,8 @@ class _Shape:
 
     def _small_axes(self) -> tuple[str, ...]:
         """Small axes to write out: the reduced ones first, as many as keep the kernel small."""
-        kernel, chosen = self.kernel, []
+        kernel = self.kernel
+        chosen: list[str] = []
         large = [a for a in kernel.axes if not expr.is_static(kernel.axes[a]) or self.extents[a] > SMALL]
         if not large:
             return ()

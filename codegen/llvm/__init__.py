@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ir.kernel import Kernel
-from ...ir.schedule import Rows, Schedule, Serial, Source
+from ...ir.schedule import Contraction, Rows, Schedule, Serial, Source
 from ...ir.target import Target
 from .contraction import emit_contraction
 from .rows import emit_rows
@@ -16,4 +16,5 @@ def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
         return emit_rows(kernel, schedule)
     if isinstance(schedule, Serial):
         return emit_serial(kernel, schedule)
+    assert isinstance(schedule, Contraction)
     return emit_contraction(kernel, schedule, target)

@@ -37,12 +37,13 @@ def interior(scope: Scope, axis: str, wanted: Iterable[Value | Store]) -> Interi
     entries = {e: None for x in wanted for e in _entries(scope, axis, x)}
     if not entries:
         return None
-    w, holds = scope.w, True
+    w = scope.w
+    holds: X | bool = True
     low: Index = 0
     high: Index = scope.index(scope.kernel.axes[axis])
     for x, size in entries:
         bound = scope.index(size)
-        along = expr.coefficient(x, axis)
+        along = expr.coefficient(x, axis) or 0
         rest = scope.index(x - along * scope.kernel.axis(axis))
         if along == 0:
             holds = w.both(holds, w.both(w.less_equal(0, rest), w.less(rest, bound)))
@@ -55,7 +56,7 @@ def _entries(scope: Scope, axis: str, x: Value | Store) -> list[Entry]:
     """The entries of a load or a store that may be outside, and that a loop over the axis can answer for."""
     if not isinstance(x, Store) and (x.op != "load" or x.fill is None) or axis not in x.axes:
         return []
-    out = []
+    out: list[Entry] = []
     for i, size in zip(x.index, scope.kernel.buffers[x.buffer].shape):
         if isinstance(i, Expr) and any(open_ends(i, size)) and expr.coefficient(i, axis) in (0, 1):
             if all(s == axis or s in scope.point for s in expr.symbols(i)):

@@ -40,8 +40,8 @@ def line(scope: Scope, x: Dim) -> Line:
     if step is None:
         return _sum(scope, x)
     rest = x - step * expr.Expr({(symbol,): 1}) if (symbol := _symbol(x, scope.lane)) else x
-    step = uniform(scope, step)
-    return Line(scope.w.add(uniform(scope, rest), scope.w.mul(scope.point[scope.lane], step)), step)
+    apart = uniform(scope, step)
+    return Line(scope.w.add(uniform(scope, rest), scope.w.mul(scope.point[scope.lane], apart)), apart)
 
 
 def uniform(scope: Scope, x: Dim) -> Index:
@@ -51,7 +51,8 @@ def uniform(scope: Scope, x: Dim) -> Index:
     found = scope.find(x)
     if found is not None:
         return found
-    w, total = scope.w, 0
+    w = scope.w
+    total: Index = 0
     outer, own = _by_depth(scope, x)
     if outer is not None:
         total = uniform(scope, outer)

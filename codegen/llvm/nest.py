@@ -40,7 +40,7 @@ class Nest:
 
     # ---- a place --------------------------------------------------------------------------------------------------
 
-    def region(self, scope: Scope, goals: Sequence[Item]) -> list[X | None]:
+    def region(self, scope: Scope, goals: Sequence[Item]) -> list[Any]:
         """Do what is wanted at a place; for reductions among the goals, what they fold to here (a vector if lanes are folded too)."""
         bound = scope.point.__contains__
         plan = plan_sweeps(self.kernel.values, goals, bound, lambda v: scope.find(v) is not None)
@@ -49,7 +49,7 @@ class Nest:
         for v, axis in plan.rows.items():
             self._allocate(v, axis, scope)
             self._clear(scope, v, axis)
-        results: dict[Item, X | None] = {}
+        results: dict[Item, Any] = {}
         for items in plan.items:
             again = [i for i in items if isinstance(i, Value) and i not in goals and any(a in scope.point for a in i.over)]
             for v in again:
@@ -90,9 +90,9 @@ class Nest:
     def _identity(self, scope: Scope, v: Value, lanes: int) -> X:
         return scope.w.number(COMBINE[v.combine][1](v.dtype), v.dtype, lanes)
 
-    def _sweep(self, scope: Scope, items: Sequence[Item]) -> dict[Item, X | None]:
+    def _sweep(self, scope: Scope, items: Sequence[Item]) -> dict[Item, Any]:
         """All items of one sweep: those that need no loop, then a loop for each group that shares its first axis."""
-        done: dict[Item, X | None] = {}
+        done: dict[Item, Any] = {}
         left = []
         for item in items:
             if free_axes(item, scope.point.__contains__):

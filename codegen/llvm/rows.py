@@ -72,7 +72,7 @@ class _Units:
     def _following(self, position: tuple[X, ...], bounds: list[Index]) -> tuple:
         w = self.scope.w
         out: list[X] = []
-        carry: Index | bool = True
+        carry: X | bool = True
         for at, n in zip(reversed(position), reversed(bounds)):
             up = w.add(at, 1) if carry is True else w.add(at, w.convert("zext", carry, "i64"))
             wraps = w.equal(up, n) if len(out) < len(position) - 1 else False
