@@ -25,6 +25,7 @@ from .ir.types import (
     uint32,
     uint64,
 )
+from .runtime.threads import get_num_threads, set_num_threads
 from .tracer import autograd, random, testing
 from .tracer.compare import compare
 from .tracer.compile import compile
