@@ -7,7 +7,7 @@ ours to choose: B is the one whose axes hold the result's contiguous axis, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..ir import expr
@@ -211,18 +211,10 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     lanes = max(1, target.vector_bytes // size)
     k = _k_order(kernel, m)
     j = _with_last(m.j, _lane_axis(kernel, m.right, m.j))
-    left, i_flat, k_flat = _left(kernel, m, k)
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
-    if right == "rows":
-        k_flat = 1
-    i = m.i if left == "direct" else _with_last(m.i, _lane_axis(kernel, m.left, m.i))
-    height = product(extents[a] for a in i[-i_flat:])
-    rows, vectors = tile_shape(height, extents[j[-1]], lanes, target)
-    if left == "direct" and not (isinstance(height, int) and height >= rows):
-        left = "rows" if contiguous_axis(kernel, m.left) == k[-1] else "columns"
-        i_flat, k_flat = len(i), 1 if "rows" in (left, right) else len(k)
-        height = product(extents[a] for a in i)
-        rows, vectors = tile_shape(height, extents[j[-1]], lanes, target)
+    left, i, i_flat, k_flat, (rows, vectors) = next(_readings(kernel, m, k, lambda height: tile_shape(height, extents[j[-1]], lanes, target)))
+    k_flat = 1 if right == "rows" else k_flat
+    height = product(extents[a] for a in i[len(i) - i_flat:])
     columns = vectors * lanes
     depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * size) // 32 * 32)
     run = usual(product(extents[a] for a in k[-k_flat:]))
@@ -267,21 +259,58 @@ def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
     return order
 
 
-def _left(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[str, int, int]:
-    """How A is read ("direct", or copied by "rows" or by "columns"), and how many axes of I and K are flattened."""
+def _readings(kernel: Kernel, m: Match, k: tuple[str, ...], shape: Callable[[Dim], tuple[int, int]]) -> Iterator[tuple]:
+    """Ways to read A, the best first: (`left`, the axes of I in order, how many axes of I and of K are flattened, rows and vectors)."""
     extents = kernel.axes
+    flat = _in_place(kernel, m, k)
+    if flat is not None:
+        height = product(extents[a] for a in m.i[-flat[0]:])
+        if isinstance(height, int) and height >= shape(height)[0]:
+            yield "direct", m.i, *flat, shape(height)
+    flat_k = _in_window(kernel, m, k)
+    if flat_k:
+        yield "window", m.i, 1, flat_k, shape(extents[m.i[-1]])
     walk = contiguous_axis(kernel, m.left)
-    steps = strides(kernel, m.left)
-    if steps is not None and m.i and m.left.dtype is compute_dtype(m.total.dtype):
-        i_flat, k_flat = linear_tail(m.i, steps, extents), linear_tail(k, steps, extents)
-        row, deep = steps.get(m.i[-1], 0), steps.get(k[-1], 0)
-        run = product(extents[a] for a in k[-k_flat:])
-        known = isinstance(row, int) and isinstance(deep, int)
-        if known and (row * m.left.dtype.itemsize) % PAGE and 1 in (row, deep) and (usual(run) >= MIN_RUN or k_flat == len(k)):
-            return "direct", i_flat, k_flat
     if walk == k[-1] and (usual(extents[walk]) >= MIN_RUN or len(k) == 1):
-        return "rows", len(m.i), 1
-    return "columns", 1, len(k)
+        yield "rows", m.i, len(m.i), 1, shape(product(extents[a] for a in m.i))
+    i = _with_last(m.i, _lane_axis(kernel, m.left, m.i)) if m.i else ()
+    yield "columns", i, min(1, len(i)), len(k), shape(product(extents[a] for a in i[-1:]))
+
+
+def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] | None:
+    """How many axes of I and of K are flattened when A is read where it lies; None when it had better be copied."""
+    steps = strides(kernel, m.left)
+    if steps is None or not m.i or m.left.dtype is not compute_dtype(m.total.dtype):
+        return None
+    i_flat, k_flat = linear_tail(m.i, steps, kernel.axes), linear_tail(k, steps, kernel.axes)
+    row, deep = steps.get(m.i[-1], 0), steps.get(k[-1], 0)
+    known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and (row * m.left.dtype.itemsize) % PAGE
+    long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
+    return (i_flat, k_flat) if known and long else None
+
+
+def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
+    """How many axes of K are flattened when A is a window that slides along the last axis of I over lines of channels, else 0.
+
+    Lines are copied, with what lies outside the image, and are then read in place: a line once for all positions of the window on it.
+    """
+    v, extents = m.left, kernel.axes
+    if v.op != "load" or not m.i or any(isinstance(x, Value) for x in v.index):
+        return 0
+    slid = [x for x in v.index if m.i[-1] in expr.symbols(x)]
+    sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
+    if len(slid) != 1 or slid[0] is v.index[-1] or v.index[-1] != kernel.axis(k[-1]) or not sliding:
+        return 0
+    if any(set(sliding) & expr.symbols(x) for x in v.index if x is not slid[0]) or tuple(sliding) != k[-1 - len(sliding):-1]:
+        return 0
+    channels, row = extents[k[-1]], coefficient(slid[0], m.i[-1])
+    steps = [coefficient(slid[0], a) for a in sliding]
+    if not all(isinstance(x, int) and x > 0 for x in (channels, row, *steps, *(extents[a] for a in sliding))):
+        return 0
+    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:        # type: ignore[operator]
+        return 0
+    strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, steps)}}                             # type: ignore[operator]
+    return linear_tail(k[-1 - len(sliding):], strides_, extents)
 
 
 def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ...ir.target import Target
 from ...ir.types import DType, bfloat16, float16, float32
 from . import scalar
 from .body import Scope, flat_index, open_entry
-from .contraction_packing import Operand, copy_columns, copy_rows, pack_columns, pack_rows
+from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
 from .parts import Part, extent_of, positions, unsigned, with_extents
 from .tile import Tile, emit_tile
 from .types import INDEX, POINTER
@@ -73,6 +73,7 @@ class Tiled:
         self.one_step = self._is_one_step()
         self.copy_step = self._copy_step()
         self.module = Module()
+        self.window = Window(kernel, self.o.left, s) if s.left == "window" else None
 
     def _extent(self, axes: tuple[str, ...]) -> Dim:
         return product(self.kernel.axes[a] for a in axes)
@@ -94,7 +95,9 @@ class Tiled:
         s = self.s
         deep = self._extent(s.k) if s.keeps else s.depth
         b = (deep * s.panels + LANES) * self.width
-        a = 0 if s.left == "direct" else self.copy_step * ((s.block if s.left == "rows" else s.depth) + 1) + LANES
+        a: Dim = 0 if s.left == "direct" else self.copy_step * ((s.block if s.left == "rows" else s.depth) + 1) + LANES
+        if self.window:
+            a = self.window.lines * self.window.line_step + LANES
         tiles = 1 if self.one_step else s.block // s.rows * s.panels
         c = tiles * s.rows * self.width + LANES
         return tuple((n * self.size + 63) // 64 * 64 for n in (b, a, c))        # type: ignore[return-value]
@@ -112,6 +115,7 @@ class Tiled:
         self.pack = (pack_rows if s.right == "rows" else pack_columns)(self.module, right, s)
         copies = {"rows": copy_rows, "columns": copy_columns}
         self.copy = copies[s.left](self.module, left, s, self.copy_step) if s.left in copies else None
+        self.copy_lines = copy_window(self.module, left, s, self.window) if self.window else None
         self.epilogue = self._epilogue()
         areas = self._areas()
         self.b = scratch
@@ -122,7 +126,8 @@ class Tiled:
 
     def _tile(self) -> Tile:
         s = self.s
-        row, deep = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step)}.get(s.left) or self._strides()
+        copied = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step), "window": (self.window and self.window.row_step, 1)}
+        row, deep = copied.get(s.left) or self._strides()
         return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width, self.width)
 
     def _strides(self) -> tuple[int, int]:
@@ -184,6 +189,8 @@ class Tiled:
             if s.keeps:
                 fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(n, 0))) if isinstance(n, X) else True
                 w.when(fresh, lambda: self._steps(here, lambda *step: self._pack(*step)))
+            if self.copy_lines:
+                self.copy_lines.call(w, self.args, {"to": self.a, "first": self.first_row, "count": self.rows}, here.point)
             self._steps(here, self._step)
         w.loop(start, stop, 1, unit)
 
@@ -244,12 +251,7 @@ class Tiled:
 
             def tile(r: Index) -> None:
                 at = w.add(self.first_row, r)
-                if s.left == "direct":                       # the last tile is moved up to end with the rows
-                    begin = w.min(at, w.sub(self.height, s.rows))
-                    point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
-                    a = self._address(here, point)
-                else:
-                    begin, a = at, w.at(self.a, w.mul(r, self.copy_step if s.left == "rows" else 1), d)
+                begin, a = self._left_at(here, at, r, k0)
                 number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
                 c = w.at(self.c, w.mul(number, s.rows * self.width), d)
                 w.call("tile", None, a, b, c, depth, more)
@@ -259,6 +261,32 @@ class Tiled:
                 w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
             w.loop(0, self.rows, s.rows, tile)
         w.loop(0, self.count, 1, panel)
+
+    def _left_at(self, here: Scope, row: Index, r: Index, k0: Index) -> tuple[Index, X]:
+        """The first row of a tile, and where A begins for it. `r` counts rows of the block."""
+        w, s = self.w, self.s
+        if s.left != "direct":
+            offset: Index = w.mul(r, self.copy_step if s.left == "rows" else 1)
+            if self.window:
+                offset = w.mul(r, self.window.row_step)
+                offset = w.add(offset, self._place_in_window(here, k0))
+            return row, w.at(self.a, offset, self.o.dtype)
+        begin = w.min(row, w.sub(self.height, s.rows))       # the last tile is moved up to end with the rows
+        point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
+        return begin, self._address(here, point)
+
+    def _place_in_window(self, here: Scope, k0: Index) -> Index:
+        """Where in the copied lines the depth from k0 on begins."""
+        w, window = self.w, self.window
+        assert window is not None
+        line: Index = 0
+        for a in window.outer:
+            line = w.add(w.mul(line, extent_of(here, (a,))), here.point[a])
+        offset = w.add(w.mul(line, window.line_step), k0)    # what is flattened with the channels lies as they do
+        for a, step in window.steps.items():
+            if a in self.k_outer:
+                offset = w.add(offset, w.mul(here.point[a], step))
+        return offset
 
     def _address(self, here: Scope, point: dict[str, Index]) -> X:
         load = self.o.left

@@ -6,8 +6,10 @@ lanes are stored as they are, else squares are transposed in registers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+from ...ir import expr
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction
 from ...ir.types import DType
@@ -83,6 +85,58 @@ def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: in
             in_full_or_masked(w, at, bound, LANES, write)
         w.loop(0, own["count"], LANES, piece)
     walk(part.scope, own["k0"], s.k[-s.k_flat:], own["depth"], deep)
+    return part
+
+
+class Window:
+    """A that slides over lines of channels: where its copied lines are read. Positions count channels of one line after the other."""
+
+    def __init__(self, kernel: Kernel, load: Value, s: Contraction):
+        self.load, self.s = load, s
+        self.slid = next(n for n, x in enumerate(load.index) if s.i[-1] in expr.symbols(x))
+        where = load.index[self.slid]
+        self.channels = kernel.axes[s.k[-1]]
+        self.axes = [a for a in (s.i[-1], *s.k[:-1]) if a in expr.symbols(where)]
+        self.outer = tuple(a for a in s.k[:-1] if a not in self.axes)
+        steps = {a: expr.coefficient(where, a) for a in self.axes}
+        self.row_step = steps[s.i[-1]] * self.channels
+        self.steps = {a: c * self.channels for a, c in steps.items() if a != s.i[-1]} | {s.k[-1]: 1}
+        self.start = expr.substitute(where, dict.fromkeys(self.axes, 0))
+        reach = 1 + sum(steps[a] * (kernel.axes[a] - 1) for a in self.axes if a != s.i[-1])
+        self.length = steps[s.i[-1]] * (s.block - 1) + reach                     # places of a line that a block of rows sees
+        self.line_step = -(-self.length * self.channels // LANES) * LANES + LANES
+        self.lines = expr.product(kernel.axes[a] for a in self.outer)
+
+    def at(self, place: str) -> Value:
+        """The load with the sliding index at a place counted from the window's start."""
+        index = list(self.load.index)
+        index[self.slid] = self.start + expr.symbol(place)
+        axes = tuple(a for a in self.load.axes if a not in self.axes)
+        return dataclasses.replace(self.load, index=tuple(index), axes=axes, fill=0 if self.load.fill is None else self.load.fill)
+
+
+def copy_window(module: Module, operand: Operand, s: Contraction, window: Window) -> Part:
+    """to[line][place][channel]: the lines that `count` rows from `first` on see, in lanes along the channels."""
+    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count")}, [*s.g, *s.i[:-1]])
+    w, own, c = part.w, part.named, s.k[-1]
+    seen = Operand(operand.kernel, window.at("place"), operand.dtype)
+    per_row = window.row_step // window.channels
+    length = (own["count"] - 1) * per_row + (window.length - (s.block - 1) * per_row)
+
+    def line(n: Index) -> None:
+        here = part.scope.enter(positions(part.scope, n, window.outer))
+
+        def place(x: X) -> None:
+            at = here.enter({"place": own["first"] * per_row + x})
+            to = w.at(own["to"], n * window.line_step + x * window.channels, operand.dtype)
+
+            def piece(channel: Index) -> None:
+                def write(mask: X | None) -> None:
+                    w.store(seen.lanes(at.enter({c: channel}, lane=c, lanes=LANES, mask=mask)), w.at(to, channel, operand.dtype))
+                in_full_or_masked(w, channel, window.channels, LANES, write)
+            w.loop(0, window.channels, LANES, piece)
+        w.loop(0, length, 1, place)
+    w.loop(0, extent_of(part.scope, window.outer), 1, line)
     return part
 
 
