@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from .coefficients import LOG
-from .elementary_exp import exp, exp_of_reduced, reduce_exp
-from .elementary_log import log, split_any
+from .coefficients import EXPM1_OF_POWER, LOG, LOG_OF_POWER
+from .elementary_exp import exp_of_reduced, reduce_exp
+from .elementary_log import split, split_any
 from .formats import absolute, at_least, at_most, format_of, horner
 from .value import X
 from .writer import Function
@@ -39,8 +39,21 @@ def _with_sign(w: Function, result: X, x: X, y: X) -> X:
 
 
 def _of_float(w: Function, x: X, y: X) -> X:
-    product = log(w, w.convert("fpext", x, "double")) * w.convert("fpext", y, "double")
-    return w.convert("fptrunc", exp(w, product), "float")
+    """In double, where float32 has no subnormals and its products neither overflow nor need more than half of the digits."""
+    x, y = w.convert("fpext", x, "double"), w.convert("fpext", y, "double")
+    exponent, significand = split(w, x)
+    f = significand - 1.0
+    curve = w.fma(horner(w, f, LOG_OF_POWER), f, -0.5)
+    logarithm = w.fma(w.convert("sitofp", exponent, "double"), math.log(2), w.fma(curve, f * f, f))
+    product = _at_ends(w, logarithm, x) * y
+    r, scale = reduce_exp(w, at_least(w, at_most(w, product, 130.0), -150.0))
+    return w.convert("fptrunc", w.fma(r, horner(w, r, EXPM1_OF_POWER), 1.0) * (scale * scale), "float")
+
+
+def _at_ends(w: Function, logarithm: X, x: X) -> X:
+    """The logarithm of x >= 0, right for 0, infinity and NaN too."""
+    logarithm = w.select(w.compare("olt", x, math.inf), logarithm, x)
+    return w.select(w.compare("oeq", x, 0.0), w.constant(-math.inf, x.type), logarithm)
 
 
 def _of_double(w: Function, x: X, y: X) -> X:
@@ -70,11 +83,10 @@ def _log_in_two(w: Function, x: X) -> tuple[X, X]:
     z_error = w.fma(s, s, -z) + 2.0 * s * s_error
     cube = z * s
     cube_error = w.fma(z, s, -cube) + z_error * s + z * s_error
-    third, third_error = 2 / 3, 3.700743415417188e-17                        # 2/3 in two parts
+    third, third_error = LOG["double"][0], 3.700743415417188e-17             # 2/3 in two parts
     term = cube * third
     term_error = w.fma(cube, third, -term) + cube * third_error + cube_error * third
-    coefficients = (LOG["double"][0] - third, *LOG["double"][1:])
-    more = cube * z * horner(w, z, coefficients[1:]) if coefficients[0] == 0 else cube * horner(w, z, coefficients)
+    more = cube * z * horner(w, z, LOG["double"][1:])
     high, low = format_of(x).ln2
     whole, whole_error = e * high, w.fma(e, high, -(e * high)) + e * low
     first, error = _sum(w, s + s, term)
@@ -82,5 +94,4 @@ def _log_in_two(w: Function, x: X) -> tuple[X, X]:
     rest = sum_error + (error + (whole_error + (term_error + (s_error + s_error) + more)))
     upper, lower = _sum(w, total, rest)
     finite = w.compare("olt", x, math.inf)
-    upper = w.select(w.compare("oeq", x, 0.0), w.constant(-math.inf, x.type), w.select(finite, upper, x))
-    return upper, w.select(w.binary("and", finite, w.compare("ogt", x, 0.0)), lower, w.constant(0.0, x.type))
+    return _at_ends(w, upper, x), w.select(w.binary("and", finite, w.compare("ogt", x, 0.0)), lower, w.constant(0.0, x.type))

@@ -19,7 +19,7 @@ class Format:
     bias: int
     smallest: float                      # normal
     ln2: tuple[float, float]
-    pi: tuple[float, float, float]
+    pi: tuple[float, float, float]       # rounded down, all positive: so that -0 - 0 * part stays -0
     exp_range: tuple[float, float]       # beyond, exp is 0 or infinity
     expm1_low: float                     # below, expm1 is -1
     tanh_bound: float                    # above, tanh is 1
@@ -35,10 +35,10 @@ class Format:
 FORMATS = {
     "float": Format(
         "i32", 23, 127, 2.0**-126, (0.6931471824645996, -1.9046542121259336e-09),
-        (3.1415927410125732, -8.742277657347586e-08, -3.4302490200117637e-15), (-104.0, 89.0), -18.0, 9.1, 2.0**17, 0x3F3504F3),
+        (3.141592502593994, 1.5099578831723193e-07, 1.078060505991553e-14), (-104.0, 89.0), -18.0, 9.1, 2.0**17, 0x3F3504F3),
     "double": Format(
         "i64", 52, 1023, 2.0**-1022, (0.6931471805599453, 2.3190468138462996e-17),
-        (3.141592653589793, 1.2246467991473532e-16, -2.9947698097183397e-33), (-746.0, 710.0), -38.0, 19.5, 2.0**24,
+        (3.141592653589793, 1.224646799147353e-16, 2.1657133478438278e-32), (-746.0, 710.0), -38.0, 19.5, 2.0**24,
         0x3FE6A09E667F3BCD),
 }  # fmt: skip
 

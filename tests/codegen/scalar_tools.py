@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-
 from braze.codegen.llvm.scalar import emit
 from braze.codegen.llvm.types import INDEX, POINTER
 from braze.codegen.llvm.writer import Module

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-
 from braze.codegen.llvm.scalar import ROWS
 from braze.ir.scalar import CORE, evaluate
 from braze.ir.types import DTYPES, DType, float64

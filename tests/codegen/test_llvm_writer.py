@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from braze.codegen.llvm.types import INDEX, POINTER, type_of
 from braze.codegen.llvm.writer import Module
 from braze.ir.types import DTYPES, bool_, float32, int64
