@@ -40,6 +40,7 @@ PYTHON_FUNCTIONS = (
     "PyLong_AsLongLong", "PyErr_Occurred", "PyErr_SetString", "PyErr_CheckSignals", "PyEval_SaveThread", "PyEval_RestoreThread",
     "Py_IncRef",
 )  # fmt: skip
-TABLE = (*PYTHON_FUNCTIONS, "none", "type_error", "message", "time")
+TABLE = (*PYTHON_FUNCTIONS, "none", "type_error", "message", "time", "array_type")
+OBJECT_TYPE, ARRAY_DATA = 8, 16                  # where an object has its type, and a NumPy array its data (checked by `native`)
 
 MOST_CHUNKS = 256                # of one region: many enough to balance, few enough that taking one costs nothing

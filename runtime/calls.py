@@ -1,7 +1,7 @@
-"""The ways to call a program on addresses: in the native runner, in it with host steps between, or step by step in Python.
+"""The ways to call a program: in the native runner, in it with host steps between, or step by step in Python.
 
-Each function here makes a `call(*addresses of inputs, *addresses of outputs, *sizes)` for an executable. Memory for temporaries and
-scratch is taken from its pool for the time of the call.
+Each function here makes a `call(*inputs, *outputs, *sizes)` for an executable, memory being given as arrays or addresses.
+Temporaries and scratch memory are taken from their pool for the time of the call.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Call = Callable[..., None]
 _POINTS_OF_A_LONG_CALL = 20_000
 
 
-def address(array: np.ndarray) -> int:
-    """Where the data of an array begins."""
-    return array.__array_interface__["data"][0]
+def address(array: np.ndarray | int) -> int:
+    """Where the data of an array begins; an address is itself."""
+    return array if isinstance(array, int) else array.__array_interface__["data"][0]
 
 
 def native_call(executable: Executable) -> Call:
@@ -111,7 +111,8 @@ def host_call(executable: Executable) -> Call:
     run, time = native.load().run, native.load().time
     code, first = address(lowered.code), abi.HEADER_WORDS
 
-    def call(*words: int) -> None:
+    def call(*given: np.ndarray | int) -> None:
+        words = [*map(address, given)]
         values = words[len(words) - len(program.sizes):]
         layout = executable.layout(*values)
         threads.pool().reserve(layout.scratch_bytes)
@@ -148,7 +149,8 @@ def stepped_call(executable: Executable, kernels: Mapping[Launch, stepped.Kernel
     program = executable.program
     names = (*program.inputs, *executable.output_slots)
 
-    def call(*words: int) -> None:
+    def call(*given: np.ndarray | int) -> None:
+        words = [*map(address, given)]
         values = words[len(names):]
         sizes = dict(zip(program.sizes, values))
         kept = memory.blocks(executable.layout(*values).arena_bytes)

@@ -17,6 +17,10 @@ from .layout import Layout, layout_of
 Emit = Callable[[Kernel, Schedule], Source]
 
 
+_AS_NEEDED = 0x1 | 0x100                 # NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_ALIGNED
+_PLANS_REMEMBERED = 256
+
+
 def load(program: Program, emit: Emit) -> Executable:
     """The program, ready to run. `emit` makes the source of a kernel; those of all kernels are compiled together."""
     launches = [s for s in walk(program.steps) if isinstance(s, Launch)]
@@ -44,10 +48,12 @@ class Executable:
             launch: lowering.Native(s, next(addresses) if s.language == "llvm" else 0) for launch, s in sources.items()}
         self.is_native = bool(compiled)
         self._input_slots = [program.slots[n] for n in program.inputs]
-        self._dtypes = [program.slots[n].dtype.numpy for n in self.output_slots]
+        self._dtypes = [slot.dtype.numpy for slot in self._input_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
         self._takes = [places.get(program.slots[n].takes) for n in self.output_slots]
-        self._size_places = [(places.get(slot, -1), dimension) for slot, dimension in program.sizes.values()]
+        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values()]
+        self._returns_outputs = program.outputs == self.output_slots
+        self._plans: dict[tuple[int, ...], tuple[Layout, list[memory.OutputPool]]] = {}
 
     # ---- on arrays ----
 
@@ -63,49 +69,74 @@ class Executable:
 
     def _called(self, call: Callable[..., None], inputs: Sequence[np.ndarray], sizes: Mapping[str, int] | None,
                 donated: Sequence[bool] | None) -> list[np.ndarray]:
-        if len(inputs) != len(self._input_slots):
-            raise ShapeError(f"{self.program.name} takes {len(self._input_slots)} inputs, not {len(inputs)}")
-        arrays = [_ready(a, slot.name) for a, slot in zip(inputs, self._input_slots)]
-        values = self._sizes_of(arrays, sizes)
-        layout = self.layout(*values)
-        self._check(arrays, layout)
-        made = [self._output(n, inputs, arrays, layout, donated) for n in range(len(self.output_slots))]
-        call(*(calls.address(a) for a in arrays), *(at for _, at in made), *values)
-        results = dict(zip(self.output_slots, (a for a, _ in made)))
+        values = self._sizes_of(inputs, sizes)
+        plan = self._plans.get(values) or self._plan(values)
+        layout, pools = plan
+        arrays = self._ready(inputs, layout)
+        outputs = [pool.take()[0] for pool in pools] if donated is None else self._outputs(inputs, arrays, plan, donated)
+        call(*arrays, *outputs, *values)
+        if self._returns_outputs:
+            return outputs
+        results = dict(zip(self.output_slots, outputs))
         given = dict(zip(self.program.inputs, inputs))
         return [results[n] if n in results else np.array(given[n]) for n in self.program.outputs]
 
-    def _sizes_of(self, arrays: Sequence[np.ndarray], sizes: Mapping[str, int] | None) -> tuple[int, ...]:
+    def _sizes_of(self, inputs: Sequence[np.ndarray], sizes: Mapping[str, int] | None) -> tuple[int, ...]:
+        if len(inputs) != len(self._input_slots):
+            raise ShapeError(f"{self.program.name} takes {len(self._input_slots)} inputs, not {len(inputs)}")
         if sizes is not None:
-            return tuple(int(sizes[name]) for name in self.program.sizes)
+            return tuple([int(sizes[name]) for name in self.program.sizes])
         for n, dimension in self._size_places:
-            if arrays[n].ndim <= dimension:
-                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {arrays[n].shape}")
-        return tuple(arrays[n].shape[dimension] for n, dimension in self._size_places)
+            if np.ndim(inputs[n]) <= dimension:
+                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {np.shape(inputs[n])}")
+        return tuple([inputs[n].shape[dimension] for n, dimension in self._size_places])
 
-    def _check(self, arrays: Sequence[np.ndarray], layout: Layout) -> None:
-        for array, shape, slot in zip(arrays, layout.inputs, self._input_slots):
+    def _plan(self, values: tuple[int, ...]) -> tuple[Layout, list[memory.OutputPool]]:
+        """Shapes for these sizes, and the pools that the outputs come from; remembered for sizes that come again."""
+        layout = self.layout(*values)
+        dtypes = [self.program.slots[n].dtype.numpy for n in self.output_slots]
+        plan = layout, [memory.outputs(shape, d) for shape, d in zip(layout.outputs, dtypes)]
+        if len(self._plans) >= _PLANS_REMEMBERED:
+            self._plans.clear()
+        self._plans[values] = plan
+        return plan
+
+    def _ready(self, inputs: Sequence[np.ndarray], layout: Layout) -> list[np.ndarray]:
+        """The inputs, checked; copies of those that are not contiguous or not aligned."""
+        arrays = list(inputs)
+        for n, (array, shape, dtype) in enumerate(zip(arrays, layout.inputs, self._dtypes)):
+            if type(array) is not np.ndarray:
+                array = arrays[n] = self._plain(array, n)
             if array.shape != shape:
-                raise ShapeError(f"{slot} is given an array of shape {array.shape}, where {shape} is meant")
-            if array.dtype != slot.dtype.numpy:
-                raise DTypeError(f"{slot} is given an array of {array.dtype}; convert it to {slot.dtype.long_name}")
+                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {array.shape}, where {shape} is meant")
+            if array.dtype is not dtype and array.dtype != dtype:
+                raise DTypeError(f"{self._input_slots[n]} is given an array of {array.dtype}; "
+                                 f"convert it to {self._input_slots[n].dtype.long_name}")
+            if array.flags.num & _AS_NEEDED != _AS_NEEDED:
+                arrays[n] = np.array(array, order="C")
+        return arrays
 
-    def _output(self, n: int, inputs: Sequence[np.ndarray], arrays: Sequence[np.ndarray], layout: Layout,
-                donated: Sequence[bool] | None) -> tuple[np.ndarray, int]:
-        giver = self._takes[n]
-        if giver is not None and donated is not None and donated[giver]:
-            array = inputs[giver]
-            fits = array.shape == layout.outputs[n] and array.dtype == self._dtypes[n]
-            if fits and array is arrays[giver] and array.flags.writeable:
-                return array, calls.address(array)
-        return memory.outputs(layout.outputs[n], self._dtypes[n]).take()
+    def _plain(self, array: object, n: int) -> np.ndarray:
+        if not isinstance(array, np.ndarray):
+            raise DTypeError(f"{self._input_slots[n]} is given a {type(array).__name__}, not a NumPy array")
+        return array.view(np.ndarray)
 
-    # ---- on pointers ----
+    def _outputs(self, inputs: Sequence[np.ndarray], arrays: Sequence[np.ndarray],
+                 plan: tuple[Layout, list[memory.OutputPool]], donated: Sequence[bool]) -> list[np.ndarray]:
+        outputs = []
+        for giver, shape, pool in zip(self._takes, plan[0].outputs, plan[1]):
+            array = inputs[giver] if giver is not None and donated[giver] else None
+            fits = array is not None and array is arrays[giver] and array.shape == shape and array.dtype == pool.dtype
+            outputs.append(array if fits and array.flags.writeable else pool.take()[0])
+        return outputs
+
+    # ---- unchecked ----
 
     def bind(self) -> Callable[..., None]:
-        """A function of addresses of the inputs, then of the `output_slots`, then of the program's sizes: integers, by position.
+        """A function of the inputs, then of the `output_slots`, then of the program's sizes, by position.
 
-        Nothing is checked: each address must be that of contiguous memory of its slot's type, aligned to the element.
+        Memory is given as NumPy arrays or as addresses. Nothing is checked: each must be contiguous memory of its slot's type,
+        aligned to the element, and writeable for an output.
         For a program without temporaries and host calls it is a builtin that costs some 30 ns beside the work.
         """
         return self._call
@@ -131,13 +162,3 @@ class Executable:
             if s.language == "numpy" and id(s) not in functions:
                 functions[id(s)] = stepped.numpy_kernel(s)
         return {launch: functions[id(s)] for launch, s in self.sources.items() if s.language == "numpy"}
-
-
-def _ready(array: np.ndarray, name: str) -> np.ndarray:
-    """The array, or a copy of it where it is not contiguous or not aligned."""
-    if not isinstance(array, np.ndarray):
-        raise DTypeError(f"the input {name} is a {type(array).__name__}, not a NumPy array")
-    flags = array.flags
-    if flags.c_contiguous and flags.aligned:
-        return array
-    return np.array(array, order="C")

@@ -148,6 +148,12 @@ def outputs(shape: tuple[int, ...], dtype: np.dtype) -> OutputPool:
     return _output_pools.setdefault((shape, dtype), OutputPool(shape, dtype)) if found is None else found
 
 
+def is_pooled(array: np.ndarray) -> bool:
+    """Does a pool keep this array? It then has one reference more than its users have, and memory of its own though it has a base."""
+    pool = _output_pools.get((array.shape, array.dtype))
+    return pool is not None and any(kept is array for kept, _ in pool._entries)
+
+
 def blocks(size: int) -> BlockPool:
     """The pool of blocks of at least this size."""
     rounded = size_class(size)

@@ -1,6 +1,6 @@
 """The native runner from Python: `run` interprets step records on a frame, `bind` makes a builtin of a program.
 
-The builtin takes integers (pointers and sizes), copies a template frame onto its stack, and runs: two programs, or two calls of
+The builtin takes arrays (or addresses) and sizes, copies a template frame onto its stack, and runs: two programs, or two calls of
 one, may run at once. It keeps the interpreter's lock for short programs and releases it for longer ones.
 """
 
@@ -18,7 +18,7 @@ from . import abi, jit, link, threads
 from .runner_text import runner_text
 
 _METH_FASTCALL = 0x80                    # CPython's stable interface, Include/methodobject.h
-_MESSAGE = b"a bound program takes a pointer per input and output, then its sizes and its memory, as integers"
+_MESSAGE = b"a bound program takes an array or an address for each input and output, then its sizes"
 
 
 class Runner(NamedTuple):
@@ -58,9 +58,18 @@ def load() -> Runner:
         ctypes.PYFUNCTYPE(word, word, word, word, word)(functions["run"]),
         ctypes.CFUNCTYPE(None, word, word, word, word, word, word)(functions["region"]),
         functions["call"],
-        np.array([*python, id(None), id(TypeError), message, time], np.int64),
+        np.array([*python, id(None), id(TypeError), message, time, _array_type()], np.int64),
         time,
     )
+
+
+def _array_type() -> int:
+    """The type whose objects the builtin reads addresses from; none in a Python whose objects are laid out otherwise."""
+    for array in (np.empty(3), np.empty((2, 2), np.int8)[1:]):
+        read = ctypes.c_int64.from_address
+        if read(id(array) + abi.OBJECT_TYPE).value != id(np.ndarray) or read(id(array) + abi.ARRAY_DATA).value != array.ctypes.data:
+            return -1
+    return id(np.ndarray)
 
 
 @once
@@ -69,7 +78,7 @@ def _definition() -> _MethodDefinition:
 
 
 def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, releases_lock: bool) -> Callable[..., None]:
-    """A builtin that puts its integer arguments after the header of a copy of `frame` and runs `code`.
+    """A builtin that puts its arguments as words after the header of a copy of `frame` and runs `code`.
 
     Code and frame are copied into the bytes object that is the builtin's `self`, so that it owns all that it needs.
     """

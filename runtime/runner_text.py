@@ -293,14 +293,24 @@ convert:
   %n = phi i64 [0, %begin], [%n1, %converted]
   %object.at = getelementptr ptr, ptr %arguments, i64 %n
   %object = load ptr, ptr %object.at
-  %word = call i64 %PyLong_AsLongLong(ptr %object)
-  %odd = icmp eq i64 %word, -1
+  %type.at = getelementptr i8, ptr %object, i64 {abi.OBJECT_TYPE}
+  %type = load ptr, ptr %type.at
+  %is.array = icmp eq ptr %type, %array_type
+  br i1 %is.array, label %array, label %number
+array:
+  %data.at = getelementptr i8, ptr %object, i64 {abi.ARRAY_DATA}
+  %data = load i64, ptr %data.at
+  br label %converted
+number:
+  %integer = call i64 %PyLong_AsLongLong(ptr %object)
+  %odd = icmp eq i64 %integer, -1
   br i1 %odd, label %doubtful, label %converted
 doubtful:
   %error = call ptr %PyErr_Occurred()
   %failed = icmp ne ptr %error, null
   br i1 %failed, label %fail, label %converted
 converted:
+  %word = phi i64 [%data, %array], [%integer, %number], [%integer, %doubtful]
   %place = add i64 %n, {abi.HEADER_WORDS}
   %to = getelementptr i64, ptr %frame, i64 %place
   store i64 %word, ptr %to

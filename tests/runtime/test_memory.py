@@ -76,6 +76,14 @@ def test_dtypes_and_shapes_have_pools_of_their_own():
     assert a.tolist() == [[1.5] * 3] * 2
 
 
+def test_pooled_arrays_are_known():
+    a, _ = memory.outputs((5,), F32).take()
+    assert memory.is_pooled(a)
+    assert not memory.is_pooled(a[:]) and not memory.is_pooled(np.empty(5, F32))
+    memory.release()
+    assert not memory.is_pooled(a)
+
+
 def test_what_is_kept_stays_under_the_cap(monkeypatch):
     monkeypatch.setattr(configuration, "pool_bytes", 10_000_000)
     held = []

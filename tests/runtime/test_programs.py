@@ -252,7 +252,7 @@ WRONG = (
     ([ramp(), ramp(), ramp()], ShapeError, "takes 2 inputs, not 3"),
     ([ramp(), ramp(N + 1)], ShapeError, r"\(41,\), where \(40,\) is meant"),
     ([ramp(), ramp().astype(np.float64)], DTypeError, "float64; convert it to float32"),
-    ([ramp(), [1.0] * N], DTypeError, "is a list"),
+    ([ramp(), [1.0] * N], DTypeError, "is given a list"),
 )
 
 
@@ -270,13 +270,15 @@ def test_a_size_that_no_input_has_is_an_error_when_loading():
         executable.load(p, emit)
 
 
-def test_bound_programs_take_addresses():
+def test_bound_programs_take_arrays_and_addresses():
     p = program("x: input n, y: input n, t: temporary n at 0, out: output n",
                 [launch(add(N), x="x", y="y", out="t"), launch(add(N), x="t", y="y", out="out")], "xy", ["out"], arena=192,
                 shapes={"n": (N,)})
     x, y, out = ramp(), ramp(), np.zeros(N, np.float32)
     call = executable.load(p, emit).bind()
     call(x.ctypes.data, y.ctypes.data, out.ctypes.data)
+    np.testing.assert_array_equal(out, 3 * ramp())
+    call(x, y.ctypes.data, out)                  # arrays do as well
     np.testing.assert_array_equal(out, 3 * ramp())
     with pytest.raises(TypeError):
         call(x.ctypes.data)
