@@ -98,6 +98,20 @@ def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _fused(x, y, z):
+    """x * y + z as if rounded once: float32 in float64, float64 with the rounding errors of product and sum (Dekker, Knuth)."""
+    if x.dtype == np.float32:
+        return (x.astype(np.float64) * y + z).astype(x.dtype)
+    product, total = x * y, x * y + z
+    split = 2.0**27 + 1
+    xh, yh = x * split - (x * split - x), y * split - (y * split - y)
+    product_error = (x - xh) * (y - yh) - (product - xh * yh - (x - xh) * yh - xh * (y - yh))
+    back = total - product
+    sum_error = (product - (total - back)) + (z - back)
+    better = total + (sum_error + product_error)
+    return np.where(np.isfinite(better), better, total)
+
+
 def _erf(x):
     try:
         from scipy.special import erf
@@ -125,8 +139,7 @@ CORE: dict[str, Scalar] = {
         Scalar("abs", 1, "uif", np.abs),
         Scalar("max", 2, _ALL, np.maximum, note="NaN wins"),
         Scalar("min", 2, _ALL, np.minimum, note="NaN wins"),
-        Scalar("fma", 3, "f", _wide(lambda x, y, z: (x.astype(np.float64) * y + z).astype(x.dtype)
-               if x.dtype == np.float32 else x * y + z), note="x * y + z, fused where the target can"),
+        Scalar("fma", 3, "f", _wide(_fused), note="x * y + z, rounded once"),
         Scalar("eq", 2, _ALL, np.equal, "bool"),
         Scalar("ne", 2, _ALL, np.not_equal, "bool", note="NaN != NaN"),
         Scalar("lt", 2, _ALL, np.less, "bool"),

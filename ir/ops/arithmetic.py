@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import scalar as core
 from ..types import COMPLEX, DTYPES, TensorType, bool_, complex64, float32, float64
-from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, broadcast_shapes, conjugate, pointwise
+from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, broadcast_shapes, conjugate, pointwise, widened
 from .namespace import F
 
 NO_GRADIENT = (None, None)
@@ -37,7 +37,7 @@ def _infer_real_part(types, attrs):
 
 def _sign(xp, x):
     if x.dtype.kind != "c":
-        return xp.sign(x)
+        return xp.sign(x) if x.dtype.itemsize > 2 else xp.sign(x.astype(xp.float32)).astype(x.dtype)
     size = xp.abs(x)
     return xp.where(size == 0, 0, x / xp.where(size == 0, 1, size)).astype(x.dtype)
 
@@ -75,47 +75,51 @@ conj = pointwise("conj", lambda xp, x: xp.conj(x) if x.dtype.kind == "c" else x,
 # ---- division with remainder --------------------------------------------------------------------------------------------
 
 
-def _exact_remainder(s, x, y):
-    """What is left of x after taking y away a whole number of times, at most |y| / 2 (a bit more) in size; no rounding.
+def _divided(s, x, y):
+    """A whole quotient and what is left of x, at most |y| / 2 (a bit more) in size.
 
     Each step is exact (correctly rounded quotient, fused multiply-add) and takes off as many bits as the dtype has, so that
-    quotients below 2^44 (2^100 in float64) are right. Beyond, where neighbours of x are further apart than y, it is 0.
+    quotients below 2^44 (2^100 in float64) are right. Beyond, where neighbours of x are further apart than y, 0 is left.
     """
-    r = x
-    for _ in range(2):
-        r = s.fma(s.neg(s.rint(s.div(r, y))), y, r)
-    lost = s.and_(s.and_(s.not_(s.le(s.abs(r), s.abs(y))), s.lt(s.abs(x), float("inf"))), s.and_(s.ne(y, 0.0), s.eq(y, y)))
+    first = s.rint(s.div(x, y))
+    r = s.fma(s.neg(first), y, x)
+    second = s.rint(s.div(r, y))
+    r = s.fma(s.neg(second), y, r)
+    endless = s.and_(s.eq(s.abs(y), float("inf")), s.lt(s.abs(x), float("inf")))
+    finite = s.and_(s.lt(s.abs(x), float("inf")), s.and_(s.ne(y, 0.0), s.eq(y, y)))
+    lost = s.and_(s.not_(s.le(s.abs(r), s.abs(y))), finite)
     r = s.select(lost, s.constant(0.0, s.dtype_of(x)), r)
-    return s.select(s.and_(s.eq(s.abs(y), float("inf")), s.lt(s.abs(x), float("inf"))), x, r)
+    q = s.select(s.or_(endless, lost), first, s.add(first, second))
+    return q, s.select(endless, x, r)
 
 
 def _floored(s, x, y):
-    """The remainder with the divisor's sign, and x minus it, which is a multiple of y."""
-    r = _exact_remainder(s, x, y)
+    """The quotient rounded down and the remainder with the divisor's sign."""
+    q, r = _divided(s, x, y)
     other_side = s.and_(s.ne(r, 0.0), s.ne(s.lt(r, 0.0), s.lt(y, 0.0)))
-    moved = s.select(other_side, s.add(r, y), r)
-    return s.copysign(moved, s.select(s.eq(moved, 0.0), y, moved)), s.div(s.sub(x, r), y), other_side
+    r = s.select(other_side, s.add(r, y), r)
+    return s.select(other_side, s.sub(q, 1.0), q), s.copysign(r, s.select(s.eq(r, 0.0), y, r))
 
 
 def _remainder_scalar(s, x, y):
-    return s.mod(x, y) if s.dtype_of(x).is_integer else _floored(s, x, y)[0]
+    return s.mod(x, y) if s.dtype_of(x).is_integer else _floored(s, x, y)[1]
 
 
 def _floor_divide_scalar(s, x, y):
     if s.dtype_of(x).is_integer:
         return s.floordiv(x, y)
-    _, whole, other_side = _floored(s, x, y)
-    q = s.rint(whole)
-    q = s.select(other_side, s.sub(q, 1.0), q)
-    q = s.select(s.eq(q, 0.0), s.copysign(s.constant(0.0, s.dtype_of(x)), s.div(x, y)), q)
-    return s.select(s.eq(y, 0.0), s.div(x, y), q)
+    q, _ = _floored(s, x, y)
+    exact = s.div(x, y)
+    q = s.select(s.eq(q, 0.0), s.copysign(s.constant(0.0, s.dtype_of(x)), exact), q)
+    return s.select(s.eq(y, 0.0), exact, q)
 
 
 def _fmod_scalar(s, x, y):
     if s.dtype_of(x).is_integer:
         r = s.mod(x, y)
         return s.select(s.and_(s.ne(r, 0), s.ne(s.lt(r, 0), s.lt(x, 0))), s.sub(r, y), r)
-    r, size = _exact_remainder(s, s.abs(x), s.abs(y)), s.abs(y)
+    size = s.abs(y)
+    _, r = _divided(s, s.abs(x), size)
     return s.copysign(s.select(s.lt(r, 0.0), s.add(r, size), r), x)
 
 
@@ -128,14 +132,14 @@ def _fmod(xp, x, y):
 
 floor_divide = pointwise(
     "floor_divide", lambda xp, x, y: core.evaluate("floordiv", (x, y)) if x.dtype.kind in "iu" else xp.floor_divide(x, y),
-    dtypes=REAL, vjp=lambda g, z, x, y: NO_GRADIENT, scalar=_floor_divide_scalar,
+    dtypes=REAL, vjp=lambda g, z, x, y: NO_GRADIENT, scalar=widened(_floor_divide_scalar),
     doc="floor(x / y); an integer divided by zero is 0.")
 remainder = pointwise(
     "remainder", lambda xp, x, y: core.evaluate("mod", (x, y)) if x.dtype.kind in "iu" else xp.remainder(x, y),
-    dtypes=REAL, vjp=lambda g, z, x, y: (g, -g * F.floor_divide(x, y)), scalar=_remainder_scalar,
+    dtypes=REAL, vjp=lambda g, z, x, y: (g, -g * F.floor_divide(x, y)), scalar=widened(_remainder_scalar),
     doc="x - y * floor(x / y), with the divisor's sign; an integer modulo zero is 0.")
 fmod = pointwise(
-    "fmod", _fmod, dtypes=REAL, vjp=lambda g, z, x, y: (g, -g * F.trunc(x / y)), scalar=_fmod_scalar,
+    "fmod", _fmod, dtypes=REAL, vjp=lambda g, z, x, y: (g, -g * F.trunc(x / y)), scalar=widened(_fmod_scalar),
     doc="x - y * trunc(x / y), with the dividend's sign (C's fmod); an integer modulo zero is 0.")
 
 

@@ -207,6 +207,18 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         source=source, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
+def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
+    """An expansion of several steps, for 16-bit floats carried out in float32 and rounded once."""
+
+    def expand(s: Any, *xs: Any) -> Any:
+        d = s.dtype_of(xs[0])
+        if not d.is_float or d.bits > 16:
+            return expansion(s, *xs)
+        return s.cast(expansion(s, *(s.cast(x, float32) for x in xs)), d)
+
+    return expand
+
+
 def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
               lower: Callable[..., Any] | None = None, result: Callable[[DType], DType] | None = None,
               traits: Sequence[str] = (), source: str = "", doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:

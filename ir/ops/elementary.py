@@ -6,13 +6,13 @@ import math
 
 from .. import scalar as core
 from ..types import dtype
-from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, conjugate, general, pointwise
+from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, conjugate, general, pointwise, widened
 from .namespace import F
 
 REAL_LINE, POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
 
 
-def _wide(f):
+def in_float32(f):
     """ml_dtypes' bfloat16 lacks some functions, and float16 overflows inside of others: compute in float32."""
 
     def run(xp, *xs):
@@ -24,7 +24,8 @@ def _wide(f):
 
 def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", doc="", dtypes=INEXACT):
     """A smooth function of one variable; domain: where it is real."""
-    return pointwise(name, _wide(evaluate), dtypes=dtypes, vjp=vjp, scalar=scalar, domain=domain, source=source, doc=doc)
+    return pointwise(name, in_float32(evaluate), dtypes=dtypes, vjp=vjp, domain=domain, source=source, doc=doc,
+                     scalar=scalar and widened(scalar))
 
 
 # ---- exponentials and logarithms ------------------------------------------------------------------------------------------
@@ -57,11 +58,13 @@ log1p = function("log1p", lambda xp, x: xp.log1p(x), lambda g, y, x: (g / conjug
 
 def _cbrt_scalar(s, x):
     """One step of Newton's method mends what rounding 1/3 costs; where it can't (0, infinities) the start is exact."""
-    a = s.abs(x)
+    tiny = s.lt(s.abs(x), 1e-30)                               # away from subnormal numbers
+    a = s.select(tiny, s.mul(s.abs(x), 2.0**72), s.abs(x))
     y = s.pow(a, s.constant(1 / 3, s.dtype_of(x)))
     square = s.mul(y, y)
     better = s.sub(y, s.div(s.fma(square, y, s.neg(a)), s.mul(3.0, square)))
-    return s.copysign(s.select(s.and_(s.gt(square, 0.0), s.lt(a, float("inf"))), better, y), x)
+    y = s.select(s.and_(s.gt(square, 0.0), s.lt(a, float("inf"))), better, y)
+    return s.copysign(s.select(tiny, s.mul(y, 2.0**-24), y), x)
 
 
 sqrt = function("sqrt", lambda xp, x: xp.sqrt(x), lambda g, y, x: (g / (2 * conjugate(y)),), domain=POSITIVE,
@@ -124,7 +127,8 @@ def _asinh_scalar(s, x):
 def _acosh_scalar(s, x):
     t = s.sub(x, 1.0)
     small = s.log1p(s.add(t, s.sqrt(s.add(s.mul(2.0, t), s.mul(t, t)))))
-    return s.select(s.gt(x, 1e8), s.add(s.log(x), math.log(2)), small)
+    y = s.select(s.gt(x, 1e8), s.add(s.log(x), math.log(2)), small)
+    return s.select(s.lt(x, 1.0), s.constant(math.nan, s.dtype_of(x)), y)
 
 
 def _atanh_scalar(s, x):

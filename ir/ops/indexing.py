@@ -141,7 +141,7 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
 
 scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
                       lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)),
-                      parameters=("axes",), vjp=_scatter_set_vjp,
+                      parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear",),
                       infer=lambda types, axes: types[0], samples=_SETS,
                       doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 

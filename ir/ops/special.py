@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import scalar as core
 from ..types import inexact
-from .declare import FLOATS, REAL, composite, conjugate, general, pointwise
-from .elementary import REAL_LINE
+from .declare import FLOATS, REAL, composite, conjugate, general, pointwise, widened
+from .elementary import REAL_LINE, in_float32
 from .namespace import F
 
 # ---- two arguments -----------------------------------------------------------------------------------------------------
@@ -34,10 +34,10 @@ def _hypot_part(g, z, x):
     return F.where(F.equal(z, 0), F.zeros_like(z), g * x / z)
 
 
-hypot = pointwise("hypot", lambda xp, x, y: xp.hypot(x, y), dtypes=FLOATS, scalar=_hypot_scalar, traits=("commutative",),
+hypot = pointwise("hypot", lambda xp, x, y: xp.hypot(x, y), dtypes=FLOATS, scalar=widened(_hypot_scalar), traits=("commutative",),
                   vjp=lambda g, z, x, y: (_hypot_part(g, z, x), _hypot_part(g, z, y)),
                   doc="sqrt(x^2 + y^2), without overflow on the way; infinite where one of them is.")
-logaddexp = pointwise("logaddexp", lambda xp, x, y: xp.logaddexp(x, y), dtypes=FLOATS, scalar=_logaddexp_scalar,
+logaddexp = pointwise("logaddexp", in_float32(lambda xp, x, y: xp.logaddexp(x, y)), arity=2, dtypes=FLOATS, scalar=widened(_logaddexp_scalar),
                       vjp=lambda g, z, x, y: (g * F.sigmoid(x - y), g * F.sigmoid(y - x)), traits=("commutative",),
                       doc="log(exp(x) + exp(y)), without overflow.")
 

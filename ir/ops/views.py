@@ -201,6 +201,7 @@ def _pull_pad(read, index, types, low, high, value):
 
 
 pad = view("pad", _evaluate_pad, infer=_infer_pad, pull=_pull_pad, parameters=("low", "high", "value"), traits=(),
+           jvp=lambda tangents, y, x, low, high, value: F.pad(tangents[0], low=low, high=high, value=0),
            vjp=lambda g, y, x, low, high, value: (_unpad(g, low, high, x.shape),),
            samples=_PADS,
            doc="`low` and `high` elements of `value` more at the ends of each dimension; negative ones cut away.")
