@@ -10,8 +10,12 @@ from typing import Any
 
 from ..ir.errors import BrazeError, CompileError
 from ..ir.interpreter import _current
+from . import dispatch
 from .signature import Call, describe, show
 from .specialise import CompilationRecord, Specialisation
+
+
+MOST_MISSES = 20                   # after which a signature that keeps changing stays on the general path
 
 
 class CompiledFunction:
@@ -28,15 +32,27 @@ class CompiledFunction:
         self.frozen = False
         self._by_key: dict[Any, list[Specialisation]] = {}
         self._lock = threading.RLock()
+        self._fast: Any = self._general
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._fast(*args, **kwargs)
+
+    def _general(self, *args: Any, **kwargs: Any) -> Any:
+        """Any call: describe the arguments, find a specialisation or make one, and prepare the fast path for the next call."""
         if _current.get() is not None:
             return self.function(*args, **kwargs)         # nested: part of the outer trace
         call = describe(args, kwargs, self.static, self.parameters)
-        for spec in self._by_key.get(call.key, ()):
-            if spec.accepts(call):
-                return spec(call)
-        return self._specialise(call)(call)
+        spec = next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None) or self._specialise(call)
+        result = spec(call)
+        self._prepare(spec, call)
+        return result
+
+    def _prepare(self, spec: Specialisation, call: Call) -> None:
+        """Make (or renew) the printed function for calls like this one."""
+        if spec.misses >= MOST_MISSES:
+            return
+        spec.misses += 1
+        self._fast = dispatch.build(spec, call, self._general) or self._general
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

@@ -161,6 +161,7 @@ class Specialisation:
         self.had_grad = list(trace.had_grad.values())
         self.hints = trace.hints
         self._connect()
+        self.misses = 0
         self.seconds = time.perf_counter() - begin
         self.when = time.time()
 

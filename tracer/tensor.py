@@ -228,6 +228,7 @@ class Tensor(Operators):
         if self._node is not None and not wanted:
             raise GradientError("only a leaf can stop requiring gradients; use detach()")
         self._requires_grad = bool(wanted)
+        self._meta = None
         return self
 
     @property
@@ -298,7 +299,7 @@ class Tensor(Operators):
     def _assign_traced(self, new: Tensor) -> None:
         """Take over a result that a compiled program has written for this tensor."""
         self._array, self._node, self._slot = new._array, None, 0
-        self._pointer, self._base = 0, None
+        self._meta, self._pointer, self._base = None, 0, None
 
     def copy_(self, source: Any) -> Tensor:
         """Take over the values of another tensor or array, broadcast to this shape; returns self."""
