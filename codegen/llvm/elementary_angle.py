@@ -11,7 +11,7 @@ import math
 
 from ...ir.types import float64, int64
 from .coefficients import SIN, TAN, TWO_OVER_PI
-from .formats import absolute, format_of, odd
+from .formats import absolute, format_of, odd, with_sign_of
 from .types import INDEX, POINTER, type_of, vector
 from .value import X
 from .writer import Function
@@ -30,10 +30,9 @@ def cosine(w: Function, x: X) -> X:
 
 
 def _signed_sine(w: Function, r: X, turns: X) -> X:
-    """sin(r), negated for an odd number of half turns."""
-    value = odd(w, r, r * r, SIN[r.type.element])
-    flip = turns << (r.type.bits - 1)
-    return w.convert("bitcast", w.bits_of(value) ^ flip, r.type.element)
+    """sin(r), which has the sign of r, even of -0, negated for an odd number of half turns."""
+    sign = w.convert("bitcast", w.bits_of(r) ^ (turns << (r.type.bits - 1)), r.type.element)
+    return with_sign_of(w, odd(w, r, r * r, SIN[r.type.element]), sign)
 
 
 def tangent(w: Function, x: X) -> X:
