@@ -125,9 +125,12 @@ class Executable:
                  plan: tuple[Layout, list[memory.OutputPool]], donated: Sequence[bool]) -> list[np.ndarray]:
         outputs = []
         for giver, shape, pool in zip(self._takes, plan[0].outputs, plan[1]):
-            array = inputs[giver] if giver is not None and donated[giver] else None
-            fits = array is not None and array is arrays[giver] and array.shape == shape and array.dtype == pool.dtype
-            outputs.append(array if fits and array.flags.writeable else pool.take()[0])
+            if giver is not None and donated[giver] and inputs[giver] is arrays[giver]:
+                array = arrays[giver]
+                if array.shape == shape and array.dtype == pool.dtype and array.flags.writeable:
+                    outputs.append(array)
+                    continue
+            outputs.append(pool.take()[0])
         return outputs
 
     # ---- unchecked ----

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim
-from ..ir.program import Loop, Program, Step
+from ..ir.program import Branch, Loop, Program, Step
 from ..ir.schedule import Source
 
 _REMEMBERED = 256
@@ -63,7 +63,7 @@ def _limits(steps: Sequence[Step]) -> dict[str, Dim | None]:
         if isinstance(step, Loop):
             found[step.counter] = None if step.trips is None or isinstance(step.trips, str) else step.trips - 1
             found |= _limits((*step.test, *step.steps))
-        elif hasattr(step, "then"):
+        elif isinstance(step, Branch):
             found |= _limits((*step.then, *step.otherwise))
     return found
 

@@ -67,13 +67,14 @@ define dso_local ptr @worker(ptr %pool) {{                             ; the lif
 {_load("lock", "pool", _function("pthread_mutex_lock"), "ptr")}
 {_load("unlock", "pool", _function("pthread_mutex_unlock"), "ptr")}
 {_load("wait", "pool", _function("pthread_cond_wait"), "ptr")}
+{_load("give", "pool", _function("sched_yield"), "ptr")}
   %mutex = getelementptr i8, ptr %pool, i64 {abi.MUTEX}
   %condition = getelementptr i8, ptr %pool, i64 {abi.CONDITION}
   %sleepers = getelementptr i8, ptr %pool, i64 {abi.SLEEPERS}
   br label %look
 look:
-  %seen = phi i64 [0, %0], [%seen, %idle], [%seen, %enter], [%generation, %leave], [%generation, %missed], [%seen, %woken]
-  %count = phi i64 [0, %0], [%count1, %idle], [0, %enter], [0, %leave], [%count, %missed], [0, %woken]
+  %seen = phi i64 [0, %0], [%seen, %idle], [%seen, %yield], [%seen, %enter], [%generation, %leave], [%generation, %missed], [%seen, %woken]
+  %count = phi i64 [0, %0], [%count1, %idle], [%count1, %yield], [0, %enter], [0, %leave], [%count, %missed], [0, %woken]
   %state = load atomic i64, ptr %pool acquire, align 8
   %generation = lshr i64 %state, 32
   %old = icmp eq i64 %generation, %seen
@@ -108,6 +109,11 @@ idle.test:
   br i1 %tired, label %sleep, label %idle
 idle:
   {pause}
+  %turn = and i64 %count1, 127
+  %polite = icmp eq i64 %turn, 0                             ; the caller may be waiting for this processor
+  br i1 %polite, label %yield, label %look
+yield:
+  %y = call i32 %give()
   br label %look
 sleep:
   %r0 = call i32 %lock(ptr %mutex)

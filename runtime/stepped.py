@@ -79,11 +79,11 @@ def call_host(step: HostCall, inputs: Sequence[np.ndarray], outputs: Sequence[np
     results = step.function(*read_only)
     if not isinstance(results, (tuple, list)) or len(results) != len(outputs):
         raise BrazeError(f"the host call {step.name} must return {len(outputs)} arrays in a tuple, not {type(results).__name__}")
-    results = [np.asarray(r) for r in results]
-    for result, output in zip(results, outputs):                 # all are checked before one is written
+    made = [np.asarray(r) for r in results]
+    for result, output in zip(made, outputs):                    # all are checked before one is written
         if result.shape != output.shape:
             raise BrazeError(f"the host call {step.name} returned shape {result.shape} where {output.shape} is declared")
-    for result, output in zip(results, outputs):
+    for result, output in zip(made, outputs):
         output[...] = result
 
 
@@ -106,4 +106,5 @@ def array_at(address: int, slot: Slot, sizes: Mapping[str, int]) -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64)) * slot.dtype.itemsize
     if size == 0:
         return np.empty(shape, slot.dtype.numpy)
-    return np.ndarray(shape, slot.dtype.numpy, buffer=(ctypes.c_char * size).from_address(address))
+    memory: Any = (ctypes.c_char * size).from_address(address)
+    return np.ndarray(shape, slot.dtype.numpy, buffer=memory)
