@@ -6,6 +6,7 @@ What the printed function does not know (other signatures, trees, gradients to b
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class _Printer:
     def __init__(self, spec: Specialisation, call: Call):
         self.spec, self.call = spec, call
         self.space: dict[str, Any] = {"Tensor": Tensor, "prepare": prepare, "current": _current.get, "grad": _grad_enabled.get,
-                                      "count": sys.getrefcount, "W": world.WORLD, "new": Tensor.__new__, "float64": np.float64}
+                                      "count": sys.getrefcount, "W": world.WORLD, "new": Tensor.__new__, "ndarray": np.ndarray}
         self.tests: list[str] = []
         self.before: list[str] = []
         self.after: list[str] = []
@@ -144,9 +145,12 @@ class _Printer:
             self.space[f"take{n}"] = pool.take
             giver = position.get(executable.program.slots[slot].takes)
             if giver is not None and n in writes and self.spec.inputs[giver][1] is writes[n]:
-                # the only owner of its memory is written in place; 2 references: the slot and the argument of count
-                self.before.append(f"m{n} = count(C{giver}._array) == 2 and C{giver}._array.base is None and C{giver}._array.flags.writeable")
-                self.before.append(f"o{n}, p{n} = (None, C{giver}._pointer) if m{n} else take{n}()")
+                # memory with one holder is written in place (2 references: the attribute and the argument of count); what is not
+                # gets memory outside the pool, which a later call can write in place
+                self.space[f"take{n}"] = functools.partial(memory.empty, shape, dtype.numpy)
+                self.before.append(f"x = C{giver}._array")
+                self.before.append(f"o{n}, p{n} = (None, C{giver}._pointer) if count(x) == 3 and type(x.base) is not ndarray and "
+                                   f"x.flags.writeable else take{n}()")
             else:
                 self.before.append(f"o{n}, p{n} = take{n}()")
             self.pointers.append(f"p{n}")

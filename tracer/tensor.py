@@ -421,5 +421,5 @@ def mark_view(result: Tensor, base: Tensor) -> Tensor:
 
 
 def is_sole_owner(array: Any, known: int) -> bool:
-    """Does nobody but `known` references hold this array and its memory?"""
-    return array.base is None and sys.getrefcount(array) <= known + 1
+    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and is never alone."""
+    return not isinstance(array.base, np.ndarray) and sys.getrefcount(array) <= known + 1
