@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..ir import expr
-from ..ir.expr import Dim, Expr, coefficient, product
-from ..ir.kernel import Buffer, Kernel, Store, Value
+from ..ir.expr import Dim, coefficient, product
+from ..ir.kernel import Kernel, Value
 from ..ir.scalar import CORE
 from ..ir.schedule import Contraction
 from ..ir.target import Target
 from ..ir.types import DType, bfloat16, float16, float32
+from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
-USUAL_SIZE = 512                      # what a symbolic size is taken for where a choice depends on it
-FEW_ROWS = 12, 8                      # up to so many, a contraction is bound by reading B: in lanes along J, along K
-CHEAP = 3.0                           # additions an element: dearer prologues are not evaluated again and again
-PAGE = 4096                           # rows this far apart share their places in the first cache
-STREAM_DEPTH = 16                     # rows of B that are read side by side
-CHUNK_WORK = 1 << 19                  # multiply-adds that a thread should take at once, at least
-CHUNK_ROWS = 384                      # rows that pay for packing B
-MIN_RUN = 16                          # a stretch of K shorter than this does not pay for a pass over the accumulators
+FEW_ROWS_STREAM = 12  # up to so many rows, a contraction is bound by reading B, be it in lanes along J
+FEW_ROWS_DOTS = 8  # or in lanes along K
+CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
+PAGE = 4096  # rows this far apart share their places in the first cache
+STREAM_DEPTH = 16  # rows of B that are read side by side
+CHUNK_WORK = 1 << 19  # multiply-adds that a thread should take at once, at least
+CHUNK_ROWS = 384  # rows that pay for packing B
+MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +57,16 @@ def match(kernel: Kernel) -> Match | None:
         return None
     left, right = set(a.axes) - k, set(b.axes) - k
     if left == right:
-        return None                                   # a sum of products of rows: nothing is used twice
-    found = Match(total, a, b, _in_order(kernel, left & right), _in_order(kernel, left - right),
-                  _in_order(kernel, right - left), total.over)
+        return None  # a sum of products of rows: nothing is used twice
+    found = Match(
+        total,
+        a,
+        b,
+        _in_order(kernel, left & right),
+        _in_order(kernel, left - right),
+        _in_order(kernel, right - left),
+        total.over,
+    )
     if not _only_prologue_and_epilogue(kernel, found) or _contiguous_in_batch(kernel, found):
         return None
     return _oriented(kernel, found)
@@ -70,7 +78,7 @@ def _in_order(kernel: Kernel, axes: set[str]) -> tuple[str, ...]:
 
 def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
     """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of these?"""
-    inner = _made_of(m.left) | _made_of(m.right) | {m.total.args[0]}
+    inner = made_of(m.left) | made_of(m.right) | {m.total.args[0]}
     result = {*m.g, *m.i, *m.j}
     if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
         return False
@@ -80,17 +88,6 @@ def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
     return all(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) <= result for s in kernel.stores)
 
 
-def _made_of(v: Value) -> set[Value]:
-    found: set[Value] = set()
-    todo = [v]
-    while todo:
-        x = todo.pop()
-        if x not in found:
-            found.add(x)
-            todo += x.inputs
-    return found
-
-
 def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
     """Do both operands run along memory in a batch axis (a depthwise convolution)? Rows do that better."""
     return all(contiguous_axis(kernel, v) in m.g and v.axes for v in (m.left, m.right))
@@ -98,58 +95,9 @@ def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
 
 def _oriented(kernel: Kernel, m: Match) -> Match:
     """The same contraction with its operands in the order that makes stores contiguous along J."""
-    last = {_contiguous(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
+    last = {walked_axis(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
     swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
     return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
-
-
-# ---- how memory is walked -------------------------------------------------------------------------------------------
-
-
-def address(buffer: Buffer, index: tuple) -> Dim | None:
-    """The element's place in a buffer as one expression; None when a value takes part."""
-    if any(isinstance(i, Value) for i in index):
-        return None
-    total: Dim = 0
-    for i, stride in zip(index, buffer.strides):
-        total = i * stride + total
-    return total
-
-
-def _contiguous(kernel: Kernel, buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:
-    """The axis along which an access walks memory one by one; the longest where several do (a window and its image), "" for none."""
-    place = address(buffer, index)
-    walks = [a for a in axes if place is not None and coefficient(place, a) == 1]
-    return max(walks, key=lambda a: usual(kernel.axes[a]), default="")
-
-
-def main_load(v: Value) -> Value | None:
-    """The load under v that varies over most axes."""
-    loads = [x for x in _made_of(v) if x.op == "load"]
-    return max(loads, key=lambda x: (len(x.axes), x.dtype.bits), default=None)
-
-
-def contiguous_axis(kernel: Kernel, v: Value) -> str:
-    """The axis along which v's main load walks memory one by one, "" for none."""
-    load = main_load(v)
-    return "" if load is None else _contiguous(kernel, kernel.buffers[load.buffer], load.index, load.axes)
-
-
-def strides(kernel: Kernel, load: Value) -> Mapping[str, Dim] | None:
-    """Elements between neighbours of a load along each of its axes; None when it is not affine, or may leave its buffer."""
-    place = address(kernel.buffers[load.buffer], load.index) if load.op == "load" and load.fill is None else None
-    if place is None:
-        return None
-    steps = {a: coefficient(place, a) for a in load.axes}
-    return None if None in steps.values() else steps            # type: ignore[return-value]
-
-
-def linear_tail(axes: tuple[str, ...], steps: Mapping[str, Dim], extents: Mapping[str, Dim]) -> int:
-    """How many of the last axes are, flattened, one axis with one stride."""
-    n = 1
-    while n < len(axes) and steps.get(axes[-n - 1], 0) == steps.get(axes[-n], 0) * extents[axes[-n]]:
-        n += 1
-    return min(n, len(axes))
 
 
 # ---- how it runs ----------------------------------------------------------------------------------------------------
@@ -160,22 +108,17 @@ def compute_dtype(d: DType) -> DType:
     return float32 if d in (float16, bfloat16) else d
 
 
-def usual(x: Dim) -> int:
-    """A size, or what a symbolic one usually is."""
-    return x if isinstance(x, int) else int(expr.evaluate(x, {s: USUAL_SIZE for s in expr.symbols(x)}))
-
-
 def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """How a contraction runs on a target: which variant, tile, blocks and units."""
     rows = product(kernel.axes[a] for a in m.i)
-    few = FEW_ROWS[contiguous_axis(kernel, m.right) in m.k]
+    few = FEW_ROWS_DOTS if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_STREAM
     if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP:
         return _few_rows(kernel, m, target)
     return _tiled(kernel, m, target)
 
 
 def _cost(v: Value) -> float:
-    return sum(CORE[x.op].cost for x in _made_of(v) if x.op in CORE)
+    return sum(CORE[x.op].cost for x in made_of(v) if x.op in CORE)
 
 
 def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
@@ -186,18 +129,36 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     along_k = walk in m.k
     j = _with_last(m.j, walk if walk in m.j else m.j[-1])
     vectors = max(1, min(8, (target.registers - 4) // (rows + 1)))
-    vectors, panels, columns = (min(4, vectors), 1, 1) if along_k else (vectors, _stream_panels(extents, m, j, rows, vectors, target), 16)
-    blocks = _blocks(extents[j[-1]], vectors * panels * columns)
-    units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks, min(1, usual(product(extents[a] for a in m.i)))])
-    work = rows * usual(product(extents[a] for a in m.k)) * vectors * panels * columns
-    return Contraction(units=units, grain=max(1, CHUNK_WORK // 4 // max(1, work)), g=m.g, i=m.i, j=j, k=_with_last(m.k, walk) if along_k else m.k,
-                       rows=rows, vectors=vectors, panels=panels, depth=STREAM_DEPTH, block=rows, variant="dots" if along_k else "stream")
+    vectors = min(4, vectors) if along_k else vectors
+    panels = 1 if along_k else _stream_panels(extents, m, j, rows, vectors, target)
+    columns = vectors * panels * (1 if along_k else 16)
+    any_rows = min(1, usual(product(extents[a] for a in m.i)))
+    units = product([*(extents[a] for a in (*m.g, *j[:-1])), _blocks(extents[j[-1]], columns), any_rows])
+    work = rows * usual(product(extents[a] for a in m.k)) * columns
+    k = _with_last(m.k, walk) if along_k else m.k
+    return Contraction(
+        units=units,
+        grain=max(1, CHUNK_WORK // 4 // max(1, work)),
+        g=m.g,
+        i=m.i,
+        j=j,
+        k=k,
+        rows=rows,
+        vectors=vectors,
+        panels=panels,
+        depth=STREAM_DEPTH,
+        block=rows,
+        variant="dots" if along_k else "stream",
+    )
 
 
-def _stream_panels(extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target) -> int:
+def _stream_panels(
+    extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target
+) -> int:
     """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have work."""
-    others = usual(product(extents[a] for a in (*m.g, *j[:-1])))
-    share = usual(extents[j[-1]]) * others // (2 * target.threads) if others < 2 * target.threads else usual(extents[j[-1]])
+    others, share = usual(product(extents[a] for a in (*m.g, *j[:-1]))), usual(extents[j[-1]])
+    if others < 2 * target.threads:
+        share = share * others // (2 * target.threads)
     return max(1, min(share, 2048, target.l1_bytes // (8 * rows)) // (16 * vectors))
 
 
@@ -210,11 +171,13 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     size = compute_dtype(m.total.dtype).itemsize
     lanes = max(1, target.vector_bytes // size)
     k = _k_order(kernel, m)
-    j = _with_last(m.j, _lane_axis(kernel, m.right, m.j))
+    j = _with_last(m.j, _column_axis(kernel, m))
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
-    left, i, i_flat, k_flat, (rows, vectors) = next(_readings(kernel, m, k, lambda height: tile_shape(height, extents[j[-1]], lanes, target)))
+    left, i, i_flat, k_flat, (rows, vectors) = next(
+        _readings(kernel, m, k, lambda height: tile_shape(height, extents[j[-1]], lanes, target))
+    )
     k_flat = 1 if right == "rows" else k_flat
-    height = product(extents[a] for a in i[len(i) - i_flat:])
+    height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
     depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * size) // 32 * 32)
     run = usual(product(extents[a] for a in k[-k_flat:]))
@@ -226,12 +189,30 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     blocks, block = _row_blocks(height, rows, target.l2_bytes // 5 // (depth * size), target.threads if alone else 1)
     row_blocks = lines * blocks
     whole = product(extents[a] for a in k)
-    width, keeps = _panels(panels, whole, columns * size, target, usual(batches) * usual(row_blocks))
+    bytes_each = whole * columns * size if isinstance(whole, int) else 0
+    others = usual(batches) * usual(row_blocks)
+    width, keeps = _panels(panels, bytes_each, depth * columns * size, target, others)
     units = product([batches, _blocks(panels, width), row_blocks])
     work = block * usual(whole) * width * columns
-    return Contraction(units=units, grain=_grain(units, row_blocks, block, work, target), g=m.g, i=i, j=j, k=k, rows=rows, vectors=vectors,
-                       lanes=lanes, depth=depth, block=block, panels=width, left=left, right=right, i_flat=i_flat, k_flat=k_flat,
-                       keeps=keeps)
+    return Contraction(
+        units=units,
+        grain=_grain(units, row_blocks, block, work, target),
+        g=m.g,
+        i=i,
+        j=j,
+        k=k,
+        rows=rows,
+        vectors=vectors,
+        lanes=lanes,
+        depth=depth,
+        block=block,
+        panels=width,
+        left=left,
+        right=right,
+        i_flat=i_flat,
+        k_flat=k_flat,
+        keeps=keeps,
+    )
 
 
 def _blocks(n: Dim, size: int) -> Dim:
@@ -244,6 +225,14 @@ def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
     if walk in axes:
         return walk
     return max(reversed(axes), key=lambda a: min(16, usual(kernel.axes[a])))
+
+
+def _column_axis(kernel: Kernel, m: Match) -> str:
+    """The axis of J that runs in lanes: B's contiguous one, else that of a store."""
+    walks = [contiguous_axis(kernel, m.right)]
+    walks += [walked_axis(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores]
+    long = [a for a in walks if a in m.j and usual(kernel.axes[a]) >= MIN_RUN // 2]
+    return long[0] if long else _lane_axis(kernel, m.right, m.j)
 
 
 def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
@@ -264,7 +253,7 @@ def _readings(kernel: Kernel, m: Match, k: tuple[str, ...], shape: Callable[[Dim
     extents = kernel.axes
     flat = _in_place(kernel, m, k)
     if flat is not None:
-        height = product(extents[a] for a in m.i[-flat[0]:])
+        height = product(extents[a] for a in m.i[-flat[0] :])
         if isinstance(height, int) and height >= shape(height)[0]:
             yield "direct", m.i, *flat, shape(height)
     flat_k = _in_window(kernel, m, k)
@@ -301,16 +290,19 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
     sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
     if len(slid) != 1 or slid[0] is v.index[-1] or v.index[-1] != kernel.axis(k[-1]) or not sliding:
         return 0
-    if any(set(sliding) & expr.symbols(x) for x in v.index if x is not slid[0]) or tuple(sliding) != k[-1 - len(sliding):-1]:
+    if (
+        any(set(sliding) & expr.symbols(x) for x in v.index if x is not slid[0])
+        or tuple(sliding) != k[-1 - len(sliding) : -1]
+    ):
         return 0
     channels, row = extents[k[-1]], coefficient(slid[0], m.i[-1])
     steps = [coefficient(slid[0], a) for a in sliding]
-    if not all(isinstance(x, int) and x > 0 for x in (channels, row, *steps, *(extents[a] for a in sliding))):
+    if not all(isinstance(x, int) for x in (channels, row, *steps, *(extents[a] for a in sliding))) or row < 1:  # type: ignore[operator]
         return 0
-    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:        # type: ignore[operator]
+    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:  # type: ignore[operator]
         return 0
-    strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, steps)}}                             # type: ignore[operator]
-    return linear_tail(k[-1 - len(sliding):], strides_, extents)
+    strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, steps)}}  # type: ignore[operator]
+    return linear_tail(k[-1 - len(sliding) :], strides_, extents)
 
 
 def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
@@ -341,15 +333,16 @@ def _row_blocks(height: Dim, rows: int, most: int, parts: int) -> tuple[Dim, int
     return _blocks(height, block), block
 
 
-def _panels(panels: Dim, whole: Dim, bytes_each: int, target: Target, others: int) -> tuple[int, bool]:
-    """(panels of B that a unit works through, are they kept packed from unit to unit)."""
+def _panels(panels: Dim, bytes_each: int, bytes_a_step: int, target: Target, others: int) -> tuple[int, bool]:
+    """(panels of B that a unit works through, are they kept packed from unit to unit). `bytes_each` is 0 where it has no bound."""
     all_of_them = max(1, usual(panels))
-    fitting = 2 * target.l2_bytes // max(1, usual(whole) * bytes_each)
-    keeps = isinstance(whole, int) and fitting >= 4
-    width = min(fitting if keeps else 16, all_of_them)
+    keeps = 0 < bytes_each <= target.l2_bytes // 2
+    fitting = 2 * target.l2_bytes // bytes_each if keeps else max(1, target.l2_bytes * 3 // 4 // bytes_a_step)
+    width = min(fitting, all_of_them)
     if others < 2 * target.threads:
         width = min(width, max(1, -(-all_of_them // target.threads)))
-    width = -(-all_of_them // -(-all_of_them // width)) if isinstance(panels, int) else min(width, 16)
+    if isinstance(panels, int):
+        width = -(-all_of_them // -(-all_of_them // width))
     return max(1, width), keeps
 
 
@@ -363,6 +356,3 @@ def _grain(units: Dim, row_blocks: Dim, block: int, work: int, target: Target) -
         if grain >= least and (grain * block >= CHUNK_ROWS or grain % usual(row_blocks) == 0):
             return grain
     return max(1, least, -(-units // target.threads))
-
-
-__all__ = ["Match", "match", "schedule", "tile_shape", "address", "contiguous_axis", "Buffer", "Expr", "Store"]

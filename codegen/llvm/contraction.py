@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...ir import expr
 from ...ir.expr import Dim, coefficient, product
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
@@ -20,8 +19,8 @@ from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
 from .parts import Part, extent_of, positions, unsigned, with_extents
 from .tile import Tile, emit_tile
-from .types import INDEX, POINTER
-from .writer import Function, Index, Module, X
+from .types import BOOL, INDEX, POINTER
+from .writer import Index, Module, X
 
 LANES = 16
 PAGE = 4096
@@ -67,9 +66,9 @@ class Tiled:
     def __init__(self, kernel: Kernel, s: Contraction):
         self.kernel, self.s, self.o = kernel, s, operands(kernel, s)
         self.size = self.o.dtype.itemsize
-        self.width = s.vectors * s.lanes                             # columns of a panel
-        self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat:]
-        self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat:]
+        self.width = s.vectors * s.lanes  # columns of a panel
+        self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat :]
+        self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat :]
         self.one_step = self._is_one_step()
         self.copy_step = self._copy_step()
         self.module = Module()
@@ -100,7 +99,7 @@ class Tiled:
             a = self.window.lines * self.window.line_step + LANES
         tiles = 1 if self.one_step else s.block // s.rows * s.panels
         c = tiles * s.rows * self.width + LANES
-        return tuple((n * self.size + 63) // 64 * 64 for n in (b, a, c))        # type: ignore[return-value]
+        return tuple((n * self.size + 63) // 64 * 64 for n in (b, a, c))  # type: ignore[return-value]
 
     # ---- the functions --------------------------------------------------------------------------------------------
 
@@ -126,7 +125,9 @@ class Tiled:
 
     def _tile(self) -> Tile:
         s = self.s
-        copied = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step), "window": (self.window and self.window.row_step, 1)}
+        copied = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step)}
+        if self.window:
+            copied["window"] = (self.window.row_step, 1)
         row, deep = copied.get(s.left) or self._strides()
         return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width, self.width)
 
@@ -148,7 +149,7 @@ class Tiled:
             j = self.s.j[-1]
             here = part.scope.enter({j: p["j0"] + c}, lane=j, lanes=lanes, mask=mask)
             if self.i_inner:
-                here.known[self.o.total] = p["c"]                    # it is not ready here, nor is what it is made of wanted
+                here.known[self.o.total] = p["c"]  # it is not ready here, nor is what it is made of wanted
                 here.prepare(self.kernel.stores)
 
             def row(r: X) -> None:
@@ -157,11 +158,13 @@ class Tiled:
                 seed_total(place, self.o, w.load(self.o.dtype, at, lanes))
                 for store in self.kernel.stores:
                     place.store(store)
+
             w.loop(0, p["rows"], 1, row)
 
         def strips(masked: bool) -> None:
             for c in range(0, self.width, lanes):
                 strip(c, w.mask_below(c, p["columns"], lanes) if masked else None)
+
         w.when(w.less_equal(self.width, p["columns"]), lambda: strips(False), lambda: strips(True))
         return part
 
@@ -190,8 +193,11 @@ class Tiled:
                 fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(n, 0))) if isinstance(n, X) else True
                 w.when(fresh, lambda: self._steps(here, lambda *step: self._pack(*step)))
             if self.copy_lines:
-                self.copy_lines.call(w, self.args, {"to": self.a, "first": self.first_row, "count": self.rows}, here.point)
+                self.copy_lines.call(
+                    w, self.args, {"to": self.a, "first": self.first_row, "count": self.rows}, here.point
+                )
             self._steps(here, self._step)
+
         w.loop(start, stop, 1, unit)
 
     def _steps(self, here: Scope, body: Any) -> None:
@@ -212,7 +218,9 @@ class Tiled:
                 first = w.both(w.equal(t, 0), w.equal(n, 0))
                 last = w.both(w.equal(t, w.sub(turns, 1)), w.equal(n, w.sub(blocks, 1)))
                 body(place, w.add(w.mul(t, run), k0), k0, depth, first, last)
+
             w.loop(0, blocks, 1, inner)
+
         w.loop(0, turns, 1, outer)
 
     def _panel_at(self, base: Index, p: Index, depth: Index) -> X:
@@ -232,7 +240,13 @@ class Tiled:
     def _pack(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
-            self.pack.call(self.w, self.args, {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth}, place.point)
+            self.pack.call(
+                self.w,
+                self.args,
+                {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth},
+                place.point,
+            )
+
         self.w.loop(0, self.count, 1, panel)
 
     def _step(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
@@ -242,7 +256,9 @@ class Tiled:
         if self.copy is not None:
             own = {"to": self.a, "first": self.first_row, "count": self.rows, "k0": k0, "depth": depth}
             self.copy.call(w, self.args, own, here.point)
-        more = w.lift(w.select(first, False, True) if isinstance(first, bool) else w.binary("xor", first, True), like=_BOOL)
+        more = w.lift(
+            w.select(first, False, True) if isinstance(first, bool) else w.binary("xor", first, True), like=BOOL
+        )
 
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
@@ -256,10 +272,17 @@ class Tiled:
                 c = w.at(self.c, w.mul(number, s.rows * self.width), d)
                 w.call("tile", None, a, b, c, depth, more)
                 skipped = w.sub(at, begin)
-                own = {"c": w.at(c, w.mul(skipped, self.width), d), "i0": at, "rows": w.min(w.sub(self.rows, r), s.rows),
-                       "j0": j0, "columns": columns}
+                own = {
+                    "c": w.at(c, w.mul(skipped, self.width), d),
+                    "i0": at,
+                    "rows": w.min(w.sub(self.rows, r), s.rows),
+                    "j0": j0,
+                    "columns": columns,
+                }
                 w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
+
             w.loop(0, self.rows, s.rows, tile)
+
         w.loop(0, self.count, 1, panel)
 
     def _left_at(self, here: Scope, row: Index, r: Index, k0: Index) -> tuple[Index, X]:
@@ -271,7 +294,7 @@ class Tiled:
                 offset = w.mul(r, self.window.row_step)
                 offset = w.add(offset, self._place_in_window(here, k0))
             return row, w.at(self.a, offset, self.o.dtype)
-        begin = w.min(row, w.sub(self.height, s.rows))       # the last tile is moved up to end with the rows
+        begin = w.min(row, w.sub(self.height, s.rows))  # the last tile is moved up to end with the rows
         point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
         return begin, self._address(here, point)
 
@@ -282,7 +305,9 @@ class Tiled:
         line: Index = 0
         for a in window.outer:
             line = w.add(w.mul(line, extent_of(here, (a,))), here.point[a])
-        offset = w.add(w.mul(line, window.line_step), k0)    # what is flattened with the channels lies as they do
+        offset = w.add(
+            w.add(w.mul(line, window.line_step), window.skipped), k0
+        )  # what is flattened with the channels lies as they do
         for a, step in window.steps.items():
             if a in self.k_outer:
                 offset = w.add(offset, w.mul(here.point[a], step))
@@ -292,9 +317,3 @@ class Tiled:
         load = self.o.left
         flat = here.enter(point).place(self.kernel.buffers[load.buffer], load.index).start
         return self.w.at(here.pointers[load.buffer], flat, load.dtype)
-
-
-_BOOL = INDEX.of("i1")
-
-
-__all__ = ["Operands", "Tiled", "emit_contraction", "expr", "operands", "seed_total", "Function"]

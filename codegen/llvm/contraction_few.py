@@ -40,6 +40,7 @@ def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
         here = scope.enter({**positions(scope, batch, s.g), **outer})
         first = w.mul(block, columns)
         (few.stream if s.variant == "stream" else few.dots)(here, first)
+
     w.loop(start, stop, 1, unit)
     scratch_bytes = s.rows * columns * few.o.dtype.itemsize if s.variant == "stream" else 0
     return Source(str(module), "entry", "llvm", s.units, s.grain, scratch_bytes)
@@ -60,13 +61,16 @@ class _Few:
     def _value(self, scope: Scope, v: Value) -> X:
         return self._wide(scope.value(v), v.dtype)
 
-    def _loops(self, scope: Scope, axes: Sequence[str], body: Callable[..., Sequence[X]], carried: Sequence[X]) -> tuple[X, ...]:
+    def _loops(
+        self, scope: Scope, axes: Sequence[str], body: Callable[..., Sequence[X]], carried: Sequence[X]
+    ) -> tuple[X, ...]:
         """Nested loops over axes, around body(scope, *carried)."""
         if not axes:
             return tuple(body(scope, *carried))
 
         def turn(n: Index, *state: X) -> tuple[X, ...]:
             return self._loops(scope.enter({axes[0]: n}), axes[1:], body, state)
+
         return self.w.loop(0, extent_of(scope, axes[:1]), 1, turn, *carried)
 
     # ---- lanes along J --------------------------------------------------------------------------------------------
@@ -85,15 +89,23 @@ class _Few:
             whole: X | bool = w.less_equal(w.add(place, columns), self.width)
             if isinstance(self.width, int) and self.width % columns == 0:
                 whole = True
-            w.when(whole, lambda: body(starts, [None] * s.vectors, kept),
-                   lambda: body(starts, [w.mask_below(x, self.width, LANES) for x in starts], kept))
+            w.when(
+                whole,
+                lambda: body(starts, [None] * s.vectors, kept),
+                lambda: body(starts, [w.mask_below(x, self.width, LANES) for x in starts], kept),
+            )
 
         def chunk(k0: Index) -> None:
             depth = w.min(w.sub(run, k0), s.depth)
             w.loop(0, count, 1, lambda p: group(p, lambda *x: self._accumulate(here, k0, depth, *x)))
 
         zero = w.number(0, self.o.dtype, LANES)
-        w.loop(0, w.mul(count, s.rows * s.vectors), 1, lambda n: w.store(zero, w.at(self.scratch, w.mul(n, LANES), self.o.dtype)))
+        w.loop(
+            0,
+            w.mul(count, s.rows * s.vectors),
+            1,
+            lambda n: w.store(zero, w.at(self.scratch, w.mul(n, LANES), self.o.dtype)),
+        )
         w.loop(0, run, s.depth, chunk)
         w.loop(0, count, 1, lambda p: group(p, lambda *x: self._finish_strips(here, *x)))
 
@@ -101,7 +113,9 @@ class _Few:
         j = self.s.j[-1]
         return scope.enter({j: start, **(point or {})}, lane=j, lanes=LANES, mask=mask)
 
-    def _accumulate(self, here: Scope, k0: Index, depth: Index, starts: list[Index], masks: Sequence[X | None], kept: X) -> None:
+    def _accumulate(
+        self, here: Scope, k0: Index, depth: Index, starts: list[Index], masks: Sequence[X | None], kept: X
+    ) -> None:
         w, s, d = self.w, self.s, self.o.dtype
         rows = self._rows(here)
 
@@ -146,7 +160,9 @@ class _Few:
             if isinstance(extent, int) and extent % LANES == 0:
                 return sums
             mask = w.mask_below(whole, extent, LANES)
-            return w.when(w.less(whole, extent), lambda: self._products(at, whole, rows, columns, sums, mask), lambda: sums)
+            return w.when(
+                w.less(whole, extent), lambda: self._products(at, whole, rows, columns, sums, mask), lambda: sums
+            )
 
         sums = self._loops(here, s.k[:-1], line, [zero] * (s.rows * s.vectors))
         totals = [w.reduce_lanes(lambda a, b: w.add(a, b), x) for x in sums]
@@ -163,7 +179,9 @@ class _Few:
             for r, x in enumerate(left):
                 spot = r * s.vectors + n
                 sum_ = multiply_add(w, o.dtype, x, right, out[spot])
-                out[spot] = sum_ if mask is None else w.let(type_of(o.dtype, LANES), f"select {mask}, {sum_}, {out[spot]}")
+                out[spot] = (
+                    sum_ if mask is None else w.let(type_of(o.dtype, LANES), f"select {mask}, {sum_}, {out[spot]}")
+                )
         return out
 
     def _finish(self, here: Scope, rows, n: int, at: Index, totals: Sequence[X]) -> None:

@@ -43,13 +43,18 @@ def in_full_or_masked(w: Function, position: Index, bound: Index, lanes: int, bo
 
 def copy_rows(module: Module, operand: Operand, s: Contraction, row_step: int) -> Part:
     """to[r][kk] = A at (first + r, k0 + kk), in lanes along K. Lanes past the end of K are written and never read."""
-    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
-                [*s.g, *s.i[:-s.i_flat], *s.k[:-1]])
+    part = Part(
+        module,
+        operand.kernel,
+        "copy_a",
+        {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
+        [*s.g, *s.i[: -s.i_flat], *s.k[:-1]],
+    )
     w, own, k = part.w, part.named, s.k[-1]
     stop = own["k0"] + own["depth"]
 
     def row(r: X) -> None:
-        here = part.scope.enter(positions(part.scope, own["first"] + r, s.i[-s.i_flat:]))
+        here = part.scope.enter(positions(part.scope, own["first"] + r, s.i[-s.i_flat :]))
         here.prepare([operand.value])
         line = w.at(own["to"], r * row_step, operand.dtype)
 
@@ -57,17 +62,27 @@ def copy_rows(module: Module, operand: Operand, s: Contraction, row_step: int) -
             at = own["k0"] + kk
 
             def write(mask: X | None) -> None:
-                w.store(operand.lanes(here.enter({k: at}, lane=k, lanes=LANES, mask=mask)), w.at(line, kk, operand.dtype))
+                w.store(
+                    operand.lanes(here.enter({k: at}, lane=k, lanes=LANES, mask=mask)), w.at(line, kk, operand.dtype)
+                )
+
             in_full_or_masked(w, at, stop, LANES, write)
+
         w.loop(0, own["depth"], LANES, piece)
+
     w.loop(0, own["count"], 1, row)
     return part
 
 
 def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: int) -> Part:
     """to[kk][r] = A at (first + r, k0 + kk), in lanes along I."""
-    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
-                [*s.g, *s.i[:-1], *s.k[:-s.k_flat]])
+    part = Part(
+        module,
+        operand.kernel,
+        "copy_a",
+        {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
+        [*s.g, *s.i[:-1], *s.k[: -s.k_flat]],
+    )
     w, own = part.w, part.named
     lane = s.i[-1] if s.i else ""
     bound = extent_of(part.scope, s.i[-1:])
@@ -81,10 +96,16 @@ def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: in
             at = own["first"] + r
 
             def write(mask: X | None) -> None:
-                w.store(operand.lanes(here.enter({lane: at}, lane=lane, lanes=LANES, mask=mask)), w.at(line, r, operand.dtype))
+                w.store(
+                    operand.lanes(here.enter({lane: at}, lane=lane, lanes=LANES, mask=mask)),
+                    w.at(line, r, operand.dtype),
+                )
+
             in_full_or_masked(w, at, bound, LANES, write)
+
         w.loop(0, own["count"], LANES, piece)
-    walk(part.scope, own["k0"], s.k[-s.k_flat:], own["depth"], deep)
+
+    walk(part.scope, own["k0"], s.k[-s.k_flat :], own["depth"], deep)
     return part
 
 
@@ -99,11 +120,14 @@ class Window:
         self.axes = [a for a in (s.i[-1], *s.k[:-1]) if a in expr.symbols(where)]
         self.outer = tuple(a for a in s.k[:-1] if a not in self.axes)
         steps = {a: expr.coefficient(where, a) for a in self.axes}
+        far = {a: c * (kernel.axes[a] - 1) for a, c in steps.items() if a != s.i[-1]}
+        before = sum(min(0, c) for c in far.values())  # a window may slide backwards along an axis of K
         self.row_step = steps[s.i[-1]] * self.channels
         self.steps = {a: c * self.channels for a, c in steps.items() if a != s.i[-1]} | {s.k[-1]: 1}
-        self.start = expr.substitute(where, dict.fromkeys(self.axes, 0))
-        reach = 1 + sum(steps[a] * (kernel.axes[a] - 1) for a in self.axes if a != s.i[-1])
-        self.length = steps[s.i[-1]] * (s.block - 1) + reach                     # places of a line that a block of rows sees
+        self.skipped = -before * self.channels
+        self.start = expr.substitute(where, dict.fromkeys(self.axes, 0)) + before
+        reach = 1 + sum(map(abs, far.values()))
+        self.length = steps[s.i[-1]] * (s.block - 1) + reach  # places of a line that a block of rows sees
         self.line_step = -(-self.length * self.channels // LANES) * LANES + LANES
         self.lines = expr.product(kernel.axes[a] for a in self.outer)
 
@@ -112,12 +136,20 @@ class Window:
         index = list(self.load.index)
         index[self.slid] = self.start + expr.symbol(place)
         axes = tuple(a for a in self.load.axes if a not in self.axes)
-        return dataclasses.replace(self.load, index=tuple(index), axes=axes, fill=0 if self.load.fill is None else self.load.fill)
+        return dataclasses.replace(
+            self.load, index=tuple(index), axes=axes, fill=0 if self.load.fill is None else self.load.fill
+        )
 
 
 def copy_window(module: Module, operand: Operand, s: Contraction, window: Window) -> Part:
     """to[line][place][channel]: the lines that `count` rows from `first` on see, in lanes along the channels."""
-    part = Part(module, operand.kernel, "copy_a", {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count")}, [*s.g, *s.i[:-1]])
+    part = Part(
+        module,
+        operand.kernel,
+        "copy_a",
+        {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count")},
+        [*s.g, *s.i[:-1]],
+    )
     w, own, c = part.w, part.named, s.k[-1]
     seen = Operand(operand.kernel, window.at("place"), operand.dtype)
     per_row = window.row_step // window.channels
@@ -132,10 +164,17 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
 
             def piece(channel: Index) -> None:
                 def write(mask: X | None) -> None:
-                    w.store(seen.lanes(at.enter({c: channel}, lane=c, lanes=LANES, mask=mask)), w.at(to, channel, operand.dtype))
+                    w.store(
+                        seen.lanes(at.enter({c: channel}, lane=c, lanes=LANES, mask=mask)),
+                        w.at(to, channel, operand.dtype),
+                    )
+
                 in_full_or_masked(w, channel, window.channels, LANES, write)
+
             w.loop(0, window.channels, LANES, piece)
+
         w.loop(0, length, 1, place)
+
     w.loop(0, extent_of(part.scope, window.outer), 1, line)
     return part
 
@@ -148,8 +187,10 @@ def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
     bound = extent_of(part.scope, s.j[-1:])
 
     def panel(masks: list[X | None]) -> None:
-        wholes = [part.scope.enter({s.j[-1]: own["first"] + n * lanes}, lane=s.j[-1], lanes=lanes, mask=mask)
-                  for n, mask in enumerate(masks)]
+        wholes = [
+            part.scope.enter({s.j[-1]: own["first"] + n * lanes}, lane=s.j[-1], lanes=lanes, mask=mask)
+            for n, mask in enumerate(masks)
+        ]
         for here in wholes:
             here.prepare([operand.value])
 
@@ -157,7 +198,8 @@ def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
             line = w.at(own["to"], kk * width, operand.dtype)
             for n, here in enumerate(wholes):
                 w.store(operand.lanes(here.enter(point)), w.at(line, n * lanes, operand.dtype))
-        walk(part.scope, own["k0"], s.k[-s.k_flat:], own["depth"], deep)
+
+        walk(part.scope, own["k0"], s.k[-s.k_flat :], own["depth"], deep)
 
     firsts = [own["first"] + n * lanes for n in range(width // lanes)]
     whole = w.less_equal(own["first"] + width, bound)
@@ -185,19 +227,23 @@ def pack_rows(module: Module, operand: Operand, s: Contraction) -> Part:
                     point = {s.j[-1]: w.min(own["first"] + c + r, last), k: at}
                     here = part.scope.enter(point, lane=k, lanes=lanes, mask=mask)
                     w.store(operand.lanes(here), w.at(square, r * lanes, d))
+
                 w.loop(0, lanes, 1, row)
+
             in_full_or_masked(w, at, stop, lanes, fill)
             columns = transpose(w, [w.load(d, w.at(square, r * lanes, d), lanes) for r in range(lanes)])
             for n, x in enumerate(columns):
                 w.store(x, w.at(own["to"], (kk + n) * width + c, d))
+
         w.loop(0, own["depth"], lanes, block)
+
     w.loop(0, width, lanes, strip)
     return part
 
 
 def _panel_part(module: Module, operand: Operand, s: Contraction) -> Part:
     own = {n: INDEX if n != "to" else POINTER for n in ("to", "first", "k0", "depth")}
-    return Part(module, operand.kernel, "pack_b", own, [*s.g, *s.j[:-1], *s.k[:-s.k_flat]])
+    return Part(module, operand.kernel, "pack_b", own, [*s.g, *s.j[:-1], *s.k[: -s.k_flat]])
 
 
 def transpose(w: Function, rows: list[X]) -> list[X]:

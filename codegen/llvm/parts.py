@@ -22,7 +22,7 @@ class Part:
         self.w = w = module.function(name, {"args": POINTER, **parameters, **positions}, attributes="noinline nounwind")
         args, *rest = w.parameters
         self.named = dict(zip(parameters, rest))
-        self.scope = scope_of(w, kernel, args, dict(zip(axes, rest[len(parameters):])))
+        self.scope = scope_of(w, kernel, args, dict(zip(axes, rest[len(parameters) :])))
 
     def call(self, w: Function, args: X, own: Mapping[str, Index], point: Mapping[str, Index]) -> None:
         """Write a call of it, at positions of its axes."""
@@ -58,7 +58,9 @@ def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index
     return point
 
 
-def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X) -> tuple[X, ...]:
+def walk(
+    scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X
+) -> tuple[X, ...]:
     """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on; positions are counted on,
     not divided out."""
     w, deep = scope.w, len(axes)
@@ -77,6 +79,7 @@ def walk(scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Cal
                 position = w.select(wraps, 0, position)
             following.append(position)
         return [*following[::-1], *after]
+
     return w.loop(0, count, 1, turn, *(start[a] for a in axes), *carried)[deep:]
 
 

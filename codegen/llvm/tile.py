@@ -40,8 +40,12 @@ def multiply_add(w: Function, d: DType, a: X, b: X, c: X) -> X:
 def emit_tile(module: Module, name: str, tile: Tile) -> None:
     """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before."""
     pointers = ("a", "b", "c")
-    w = module.function(name, {**dict.fromkeys(pointers, POINTER), "depth": INDEX, "more": BOOL}, noalias=pointers,
-                        attributes="noinline nounwind")
+    w = module.function(
+        name,
+        {**dict.fromkeys(pointers, POINTER), "depth": INDEX, "more": BOOL},
+        noalias=pointers,
+        attributes="noinline nounwind",
+    )
     a, b, c, depth, more = w.parameters
     d, t = tile.dtype, type_of(tile.dtype, tile.lanes)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from kernel_zoo import Zoo
-
 from braze.ir.kernel import Kernel
 from braze.ir.types import dtype, float32
+from kernel_zoo import Zoo
 
 
 def matmul(m, n, p, d="f32", a="ik", b="kj", y="ij", epilogue=None) -> Kernel:
@@ -113,4 +112,13 @@ def weight_gradient(n, c, o, h, w, layout="nhwc") -> Kernel:
         image = k.load("x", (n, c, h, w), "f32", (at["n"], at["c"], y, x), fill=0.0)
     g = k.read("dy", "nhwo" if layout == "nhwc" else "nohw")
     k.write("df", "ocrs", k.reduce("sum", k.mul(image, g), "nhw"))
+    return k.build()
+
+
+def image_gradient(n, c, o, h, w) -> Kernel:
+    """The gradient of a 3x3 convolution with respect to its image: the window slides backwards."""
+    k = Zoo("image_gradient", {"n": n, "h": h, "w": w, "c": c, "r": 3, "s": 3, "o": o})
+    at = {a: k.axis(a) for a in k.axes}
+    g = k.load("dy", (n, h, w, o), "f32", (at["n"], at["h"] - at["r"] + 1, at["w"] - at["s"] + 1, at["o"]), fill=0.0)
+    k.write("dx", "nhwc", k.reduce("sum", k.mul(g, k.read("f", "orsc")), "rso"))
     return k.build()

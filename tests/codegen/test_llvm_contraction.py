@@ -6,13 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from kernel_zoo import MAYBE_NONE, ZOO, assert_close, inputs, reference, sizes_of
-from zoo_tools import outputs
-
 from braze.ir.expr import symbol
 from braze.ir.kernel import Kernel
 from braze.ir.target import Target
 from braze.passes import contraction
+from kernel_zoo import MAYBE_NONE, ZOO, assert_close, inputs, reference, sizes_of
+from zoo_tools import outputs
 
 from . import contractions as make
 from .kernel_runner import Runner, host
@@ -43,17 +42,40 @@ def test_zoo(name):
     run_like_definition(ZOO[name])
 
 
-@pytest.mark.parametrize("m,n,k", [
-    (1, 1, 1), (1, 40, 7), (40, 1, 7), (3, 5, 2), (4, 130, 33), (5, 16, 100), (13, 17, 19), (14, 32, 16), (15, 33, 17), (29, 31, 300),
-    (64, 64, 64), (100, 100, 1), (200, 7, 60), (7, 200, 60), (170, 150, 290), (16, 16, 1024), (0, 5, 3), (5, 0, 3), (5, 6, 0), (1, 9, 0),
-])
+@pytest.mark.parametrize(
+    "m,n,k",
+    [
+        (1, 1, 1),
+        (1, 40, 7),
+        (40, 1, 7),
+        (3, 5, 2),
+        (4, 130, 33),
+        (5, 16, 100),
+        (13, 17, 19),
+        (14, 32, 16),
+        (15, 33, 17),
+        (29, 31, 300),
+        (64, 64, 64),
+        (100, 100, 1),
+        (200, 7, 60),
+        (7, 200, 60),
+        (170, 150, 290),
+        (16, 16, 1024),
+        (0, 5, 3),
+        (5, 0, 3),
+        (5, 6, 0),
+        (1, 9, 0),
+    ],
+)
 @pytest.mark.parametrize("a,b", [("ik", "kj"), ("ik", "jk"), ("ki", "kj"), ("ki", "jk")])
 def test_sizes_and_layouts(m, n, k, a, b):
     run_like_definition(make.matmul(m, n, k, a=a, b=b))
 
 
-SYMBOLIC = [dict(M=m, N=n, K=k) for m, n, k in [(0, 3, 2), (3, 0, 2), (3, 5, 0), (1, 1, 1), (2, 40, 30), (40, 2, 300), (17, 33, 65),
-                                                (150, 170, 20)]]
+SYMBOLIC = [
+    dict(M=m, N=n, K=k)
+    for m, n, k in [(0, 3, 2), (3, 0, 2), (3, 5, 0), (1, 1, 1), (2, 40, 30), (40, 2, 300), (17, 33, 65), (150, 170, 20)]
+]
 
 
 @pytest.mark.parametrize("a,b", [("ik", "kj"), ("ki", "jk")])
@@ -93,19 +115,41 @@ def test_narrow_sums_are_rounded_once():
     np.testing.assert_allclose(got.astype(np.float64), exact, rtol=2.0**-8, atol=1e-3)
 
 
-@pytest.mark.parametrize("kernel", [
-    make.several_stores(20, 37, 30), make.several_stores(M, N, K), make.prologues(20, 37, 30), make.prologues(3, 40, 33),
-    make.matmul(30, 40, 50, y="ji", epilogue=make.biased_relu), make.matmul(33, 47, 600, epilogue=make.biased_relu),
-    make.heads(2, 9, 3, 24, 8), make.heads(2, 20, 2, 33, 40), make.scores(2, 3, 17, 19, 16), make.tensor_product(17, 35, 4, 9),
-    make.tensor_product(15, 33, 40, 20),
-], ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        make.several_stores(20, 37, 30),
+        make.several_stores(M, N, K),
+        make.prologues(20, 37, 30),
+        make.prologues(3, 40, 33),
+        make.matmul(30, 40, 50, y="ji", epilogue=make.biased_relu),
+        make.matmul(33, 47, 600, epilogue=make.biased_relu),
+        make.heads(2, 9, 3, 24, 8),
+        make.heads(2, 20, 2, 33, 40),
+        make.scores(2, 3, 17, 19, 16),
+        make.tensor_product(17, 35, 4, 9),
+        make.tensor_product(15, 33, 40, 20),
+    ],
+    ids=lambda k: k.name,
+)
 def test_prologues_and_epilogues(kernel):
     trials = SYMBOLIC if kernel.sizes else None
     run_like_definition(kernel, trials)
 
 
-@pytest.mark.parametrize("left,right,y", [("bik", "bkj", "bij"), ("ibk", "bjk", "bij"), ("bki", "kj", "bij"), ("ik", "bkj", "bij"),
-                                          ("bik", "bkj", "ibj"), ("bik", "bjk", "bji"), ("kbi", "kbj", "bij"), ("bk", "bkj", "bj")])
+@pytest.mark.parametrize(
+    "left,right,y",
+    [
+        ("bik", "bkj", "bij"),
+        ("ibk", "bjk", "bij"),
+        ("bki", "kj", "bij"),
+        ("ik", "bkj", "bij"),
+        ("bik", "bkj", "ibj"),
+        ("bik", "bjk", "bji"),
+        ("kbi", "kbj", "bij"),
+        ("bk", "bkj", "bj"),
+    ],
+)
 def test_batches(left, right, y):
     run_like_definition(make.batched(3, 18, 35, 20, left, right, y))
 
@@ -117,29 +161,67 @@ def test_rows_a_page_apart_are_copied():
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
-@pytest.mark.parametrize("sizes", [
-    dict(n=2, c=3, o=5, h=9, w=7), dict(n=1, c=16, o=33, h=6, w=20), dict(n=2, c=18, o=16, h=15, w=15, step=2),
-    dict(n=1, c=4, o=8, h=12, w=11, dilation=2), dict(n=2, c=5, o=4, h=6, w=6, groups=3), dict(n=1, c=20, o=40, h=3, w=30, r=1, s=5),
-    dict(n=1, c=1, o=1, h=5, w=5), dict(n=2, c=32, o=32, h=14, w=14),
-], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        dict(n=2, c=3, o=5, h=9, w=7),
+        dict(n=1, c=16, o=33, h=6, w=20),
+        dict(n=2, c=18, o=16, h=15, w=15, step=2),
+        dict(n=1, c=4, o=8, h=12, w=11, dilation=2),
+        dict(n=2, c=5, o=4, h=6, w=6, groups=3),
+        dict(n=1, c=20, o=40, h=3, w=30, r=1, s=5),
+        dict(n=1, c=1, o=1, h=5, w=5),
+        dict(n=2, c=32, o=32, h=14, w=14),
+    ],
+    ids=str,
+)
 def test_convolutions(layout, sizes):
     run_like_definition(make.window(layout=layout, **sizes))
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_convolution_of_any_batch_and_width(layout):
-    run_like_definition(make.window(B, 17, 20, 5, N + 1, layout=layout), [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20), (1, 40))])
+    run_like_definition(
+        make.window(B, 17, 20, 5, N + 1, layout=layout), [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20), (1, 40))]
+    )
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize("sizes", [(2, 3, 5, 6, 7), (2, 18, 20, 8, 8), (1, 40, 16, 5, 33)])
 def test_gradients_of_convolutions(layout, sizes):
     run_like_definition(make.weight_gradient(*sizes, layout=layout))
+    if layout == "nhwc":
+        run_like_definition(make.image_gradient(*sizes))
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        make.window(2, 32, 20, 6, 18),
+        make.window(1, 16, 20, 9, 40, step=3),
+        make.window(B, 24, 20, 5, N + 1),
+        make.window(2, 16, 33, 7, 15, r=5, s=2),
+        make.image_gradient(2, 20, 16, 9, 17),
+    ],
+    ids=("plain", "strided", "symbolic", "oblong", "backwards"),
+)
+def test_a_sliding_window_reads_copied_lines(kernel):
+    assert contraction.schedule(kernel, contraction.match(kernel), host()).left == "window"
+    run_like_definition(kernel, [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None)
 
 
 @pytest.mark.parametrize("m,n,k", [(40, 70, 100), (3, 70, 100)])
-@pytest.mark.parametrize("changes", [dict(vector_bytes=32, registers=16), dict(vector_bytes=16, registers=32),
-                                     dict(vector_bytes=16, registers=16), dict(l1_bytes=2048, l2_bytes=16384), dict(threads=16)], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(vector_bytes=32, registers=16),
+        dict(vector_bytes=16, registers=32),
+        dict(vector_bytes=16, registers=16),
+        dict(l1_bytes=2048, l2_bytes=16384),
+        dict(threads=16),
+    ],
+    ids=str,
+)
 def test_other_targets(changes, m, n, k):
     for d in ("f32", "f64", "i8"):
         for b in ("kj", "jk"):
@@ -147,8 +229,11 @@ def test_other_targets(changes, m, n, k):
 
 
 @pytest.mark.parametrize("changes", [dict(keeps=False), dict(depth=7), dict(depth=32, keeps=False)], ids=str)
-@pytest.mark.parametrize("kernel", [make.matmul(90, 130, 75), make.matmul(90, 130, 75, a="ki", b="jk"), make.window(2, 20, 40, 7, 9)],
-                         ids=("plain", "transposed", "window"))
+@pytest.mark.parametrize(
+    "kernel",
+    [make.matmul(90, 130, 75), make.matmul(90, 130, 75, a="ki", b="jk"), make.window(2, 20, 40, 7, 9)],
+    ids=("plain", "transposed", "window"),
+)
 def test_blocks_do_not_change_what_is_computed(kernel, changes):
     run_like_definition(kernel, **changes)
 

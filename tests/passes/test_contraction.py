@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from kernel_zoo import ZOO, K, M, N, Zoo
-
 from braze.ir.errors import VerifyError
 from braze.ir.schedule import Contraction
 from braze.ir.target import Target
 from braze.passes import contraction
+from kernel_zoo import ZOO, K, M, N, Zoo
 
 AVX512 = Target("x86_64-unknown-linux-gnu", "znver5", "", 64, 32, 48 << 10, 1 << 20, 2)
 AVX2 = Target("x86_64-unknown-linux-gnu", "haswell", "", 32, 16, 32 << 10, 256 << 10, 4)
@@ -32,8 +31,21 @@ def test_axes_have_their_roles(name):
     assert not set(m.j) & set(m.left.axes) and not set(m.i) & set(m.right.axes)
 
 
-@pytest.mark.parametrize("name", ["softmax", "layer_norm", "depthwise_convolution", "matmul_then_softmax", "attention", "adamw", "variance_over_rows",
-                                  "embedding_gradient", "sum_long", "n_body"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "softmax",
+        "layer_norm",
+        "depthwise_convolution",
+        "matmul_then_softmax",
+        "attention",
+        "adamw",
+        "variance_over_rows",
+        "embedding_gradient",
+        "sum_long",
+        "n_body",
+    ],
+)
 def test_what_is_no_contraction(name):
     assert contraction.match(ZOO[name]) is None
 
@@ -45,13 +57,17 @@ def _kernel(finish):
     return k.build()
 
 
-@pytest.mark.parametrize("finish", [
-    lambda k, x, total: (k.write("y", "ij", total), k.write("z", "ijk", x)),
-    lambda k, x, total: k.write("y", "ijl", k.add(total, k.read("c", "l"))),
-    lambda k, x, total: (k.write("y", "ij", total), k.write("z", "i", k.read("c", "i"))),
-    lambda k, x, total: k.store("y", (20, 9), (k.load("at", (8,), "i64", (k.axis("i"),)), k.axis("j")), total),
-    lambda k, x, total: k.write("y", "ij", k.add(total, k.reduce("max", k.read("c", "ijl"), "l"))),
-], ids=("product used", "further axis", "store without an axis", "scatter", "second reduction"))
+@pytest.mark.parametrize(
+    "finish",
+    [
+        lambda k, x, total: (k.write("y", "ij", total), k.write("z", "ijk", x)),
+        lambda k, x, total: k.write("y", "ijl", k.add(total, k.read("c", "l"))),
+        lambda k, x, total: (k.write("y", "ij", total), k.write("z", "i", k.read("c", "i"))),
+        lambda k, x, total: k.store("y", (20, 9), (k.load("at", (8,), "i64", (k.axis("i"),)), k.axis("j")), total),
+        lambda k, x, total: k.write("y", "ij", k.add(total, k.reduce("max", k.read("c", "ijl"), "l"))),
+    ],
+    ids=("product used", "further axis", "store without an axis", "scatter", "second reduction"),
+)
 def test_refusals(finish):
     assert contraction.match(_kernel(finish)) is None
 
