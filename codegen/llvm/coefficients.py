@@ -1,7 +1,8 @@
 """Polynomials of the elementary functions, lowest coefficient first, by the element that they compute with.
 
-They are our own weighted least-squares fits on Chebyshev nodes in 50 digits, rounded from the lowest coefficient on with the
-rest fitted again. The comment behind a row is log2 of its largest error, relative in the function that it serves.
+They are our own weighted least-squares fits on Chebyshev nodes in 50 digits, rounded from the lowest coefficient on
+with the rest fitted again. The comment behind a row is log2 of its largest error, relative in the function that it
+serves.
 """
 
 # (exp(r) - 1) / r on [-ln 2, ln 2]

@@ -1,8 +1,8 @@
 """The transcendental functions of the scalar core, as polynomials of our own, for float32 and float64 and any lanes.
 
-Each is a function of (w, *operands). float32 results are within 4 ULP and float64 results within 8, over the whole range;
-subnormals, infinities, NaN and signed zeros are as IEEE 754 and C's annex F say. No fast-math flags, so the bits do not depend on
-the lanes. Straight code, but for large angles. `tests/codegen/test_llvm_ulp.py` measures it.
+Each is a function of (w, *operands). float32 results are within 4 ULP and float64 results within 8, over the whole
+range; subnormals, infinities, NaN and signed zeros are as IEEE 754 and C's annex F say. No fast-math flags, so the
+bits do not depend on the lanes. Straight code, but for large angles. `tests/codegen/test_llvm_ulp.py` measures it.
 """
 
 from __future__ import annotations

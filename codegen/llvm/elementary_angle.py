@@ -1,8 +1,10 @@
-"""sin, cos and tan. x = n pi + r is reduced in three parts with fused multiply-adds (Cody and Waite 1980); large angles exactly.
+"""sin, cos and tan. x = n pi + r is reduced in three parts with fused multiply-adds (Cody and Waite 1980); large angles
+exactly.
 
-sin(x) = (-1)^n sin(r) with |r| <= pi/2, so one polynomial does; cos(x) counts half turns from pi/2, by an n that is a half-integer.
-Exact reduction multiplies the significand with the bits of 2/pi that matter (Payne and Hanek 1983), in a function of its own which is
-called for the lanes of a vector that has a large angle. It never changes what the other lanes get.
+sin(x) = (-1)^n sin(r) with |r| <= pi/2, so one polynomial does; cos(x) counts half turns from pi/2, by an n that is
+a half-integer. Exact reduction multiplies the significand with the bits of 2/pi that matter (Payne and Hanek 1983),
+in a function of its own which is called for the lanes of a vector that has a large angle. It never changes what the
+other lanes get.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def _half_turns(w: Function, x: X, quarter: int) -> tuple[X, X]:
 
 
 def _where_large(w: Function, x: X, n: X, r: X, convert) -> tuple[X, X]:
-    """(n, r) where the angle is moderate, the converted exact (quarter turns, rest) where it is large; both are NaN for infinity."""
+    """(n, r) where the angle is moderate, the converted exact (quarter turns, rest) where it is large; both are NaN
+    for infinity.
+    """
     size = absolute(w, x)
     large = w.binary("and", w.compare("oge", size, format_of(x).large_angle), w.compare("olt", size, math.inf))
 
@@ -102,9 +106,9 @@ def _reduce_exactly(w: Function, x: X) -> tuple[X, X]:
 def _write_reduction(module) -> None:
     """x = q pi/2 + r with |r| <= pi/4, for 2^17 <= |x| < infinity; of other x the answer is not used.
 
-    With x = M 2^E, the bits of 2/pi before E - 2 add multiples of 4 to the quotient and are skipped. The next 192 bits times M,
-    modulo 2^192, are the quotient modulo 4: two bits of quarters, then the fraction, of which at least 64 good bits are left
-    after the worst cancellation of a double (about 2^-62).
+    With x = M 2^E, the bits of 2/pi before E - 2 add multiples of 4 to the quotient and are skipped. The next 192
+    bits times M, modulo 2^192, are the quotient modulo 4: two bits of quarters, then the fraction, of which at least
+    64 good bits are left after the worst cancellation of a double (about 2^-62).
     """
     w = module.function(REDUCE, {"x": POINTER, "rest": POINTER, "quarters": POINTER}, attributes="nounwind noinline cold")
     source, rest, quarters = w.parameters

@@ -1,7 +1,8 @@
 """exp and its relatives: exp, expm1, sinh, cosh, tanh, erf.
 
-exp(x) = 4^m exp(r) with |r| <= ln 2 (Cody and Waite 1980, chapter 6). Reducing by 2 ln 2 instead of ln 2 costs one coefficient, and
-lets 2^m, made by one shift, be applied twice: so both overflow and subnormal results come out right without any case.
+exp(x) = 4^m exp(r) with |r| <= ln 2 (Cody and Waite 1980, chapter 6). Reducing by 2 ln 2 instead of ln 2 costs one
+coefficient, and lets 2^m, made by one shift, be applied twice: so both overflow and subnormal results come out right
+without any case.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""log and log1p: x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), split by integer arithmetic on the bits (Cody and Waite 1980).
+"""log and log1p: x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), split by integer arithmetic on the bits (Cody and
+Waite 1980).
 
-float takes a polynomial in f; double s = f / (2 + f), whose odd series halves the number of terms (Ng and Tang; DLMF 4.6.5).
+float takes a polynomial in f; double s = f / (2 + f), whose odd series halves the number of terms (Ng and Tang; DLMF
+4.6.5).
 """
 
 from __future__ import annotations

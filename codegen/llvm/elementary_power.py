@@ -39,7 +39,9 @@ def _with_sign(w: Function, result: X, x: X, y: X) -> X:
 
 
 def _of_float(w: Function, x: X, y: X) -> X:
-    """In double, where float32 has no subnormals and its products neither overflow nor need more than half of the digits."""
+    """In double, where float32 has no subnormals and its products neither overflow nor need more than half of the
+    digits.
+    """
     x, y = w.convert("fpext", x, "double"), w.convert("fpext", y, "double")
     exponent, significand = split(w, x)
     f = significand - 1.0
@@ -73,7 +75,9 @@ def _sum(w: Function, a: X, b: X) -> tuple[X, X]:
 
 
 def _log_in_two(w: Function, x: X) -> tuple[X, X]:
-    """log x as a sum of two: s = f / (2 + f) and its first two terms with their errors; what follows is below 2^-12 of it."""
+    """log x as a sum of two: s = f / (2 + f) and its first two terms with their errors; what follows is below 2^-12
+    of it.
+    """
     e, significand = split_any(w, x)
     f = significand - 1.0
     below, below_error = _sum(w, w.constant(2.0, x.type), f)

@@ -1,4 +1,6 @@
-"""Integer operations whose corner cases C leaves undefined: division by zero, the smallest number by -1, shifts past the width."""
+"""Integer operations whose corner cases C leaves undefined: division by zero, the smallest number by -1, shifts past
+the width.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,9 @@ def _by_instructions(w: Function, d: DType, x: X, y: X) -> X:
 
 
 def _in_float64(w: Function, d: DType, x: X, y: X) -> X:
-    """No vector unit divides integers. The floor of the rounded float64 quotient is exact: where x / y is no integer, it is at
-    least 1 / y away from one, which is more than the rounding error as long as x < 2^53."""
+    """No vector unit divides integers. The floor of the rounded float64 quotient is exact: where x / y is no
+    integer, it is at least 1 / y away from one, which is more than the rounding error as long as x < 2^53.
+    """
     convert = "sitofp" if d.kind == "i" else "uitofp"
     quotient = w.intrinsic("floor", w.convert(convert, x, "double") / w.convert(convert, y, "double"))
     return w.convert("trunc", w.convert("fptosi", quotient, "i64"), x.type.element)

@@ -31,7 +31,9 @@ class Memory:
     # ---- memory ---------------------------------------------------------------------------------------------------
 
     def at(self, pointer: X, offset: Index | X, d: DType) -> X:
-        """The address of an element: `offset` elements of a dtype after a pointer. A vector of offsets gives addresses."""
+        """The address of an element: `offset` elements of a dtype after a pointer. A vector of offsets gives
+        addresses.
+        """
         if isinstance(offset, int) and offset == 0:
             return pointer
         where = self.lift(offset)

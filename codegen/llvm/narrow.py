@@ -1,7 +1,7 @@
 """16-bit floats: they live in memory, arithmetic happens in float32 and rounds back once, to nearest and ties to even.
 
-bfloat16 is converted by integer arithmetic: without AVX512-BF16 LLVM calls a library function for it, and with it the instruction
-flushes subnormals to zero.
+bfloat16 is converted by integer arithmetic: without AVX512-BF16 LLVM calls a library function for it, and with it
+the instruction flushes subnormals to zero.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def _to_bfloat(w: Function, x: X) -> X:
 
 
 def _to_odd(w: Function, x: X) -> X:
-    """float64 to float32 so that a further rounding is as if there had been only one: what is cut off sticks to the last bit."""
+    """float64 to float32 so that a further rounding is as if there had been only one: what is cut off sticks to the
+    last bit.
+    """
     bits, cut = w.bits_of(x), (1 << 29) - 1
     sticky = w.select(w.compare("ne", bits & cut, 0), w.constant(1 << 29, bits.type), 0)
     kept = w.convert("bitcast", (bits & ~cut) | sticky, "double")

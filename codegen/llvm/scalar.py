@@ -1,7 +1,8 @@
-"""One row for each name of the scalar core: how it is written in LLVM, for scalars and for vectors of any lanes, with the same bits.
+"""One row for each name of the scalar core: how it is written in LLVM, for scalars and for vectors of any lanes, with
+the same bits.
 
-`emit` is the way in. No fast-math flag is used: what is to be fused says so by `fma`, hence scalar and vector code agree. The
-definition of each operation is in `ir/scalar.py`; the transcendental functions are in `elementary.py`.
+`emit` is the way in. No fast-math flag is used: what is to be fused says so by `fma`, hence scalar and vector code
+agree. The definition of each operation is in `ir/scalar.py`; the transcendental functions are in `elementary.py`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ Row = Callable[..., X]                       # (w, dtype of the operands, dtype 
 
 
 def emit(w: Function, op: str, args: Sequence[X], dtype: DType, to: DType | None = None) -> X:
-    """Write a core operation on operands of a dtype (the condition of `select` aside); `to` is the dtype that `cast` and
-    `bitcast` make."""
+    """Write a core operation on operands of a dtype (the condition of `select` aside); `to` is the dtype that `cast`
+    and `bitcast` make.
+    """
     return ROWS[op](w, dtype, to or dtype, *args)
 
 
@@ -75,9 +77,11 @@ def _integer(f: Callable[..., X]) -> Row:
 
 
 def _extreme(beyond: str, of_signed: str, of_unsigned: str, of_bool: str) -> Row:
-    """max or min; of equal zeros the first stays. A NaN wins: x stays if it is one, and y is asked unless it is a constant.
+    """max or min; of equal zeros the first stays. A NaN wins: x stays if it is one, and y is asked unless it is a
+    constant.
 
-    Two comparisons and two selections, three instructions where there are masks; `llvm.maximum` also orders zeros, for five more.
+    Two comparisons and two selections, three instructions where there are masks; `llvm.maximum` also orders zeros,
+    for five more.
     """
 
     @_in_float32

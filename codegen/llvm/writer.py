@@ -1,8 +1,9 @@
 """Text of LLVM functions from Python: typed SSA values with operators, and structured loops and branches.
 
-A `Module` collects functions, constants and the declarations of intrinsics, and prints them. A `Function` is written by `let`
-and `do`, or by what is made of them here: index arithmetic that folds, loops with carried values, branches. Loads, stores and
-lanes are in `memory.py`, whose functions are this class's methods. Nothing here knows kernels or schedules.
+A `Module` collects functions, constants and the declarations of intrinsics, and prints them. A `Function` is written
+by `let` and `do`, or by what is made of them here: index arithmetic that folds, loops with carried values, branches.
+Loads, stores and lanes are in `memory.py`, whose functions are this class's methods. Nothing here knows kernels or
+schedules.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Module:
 class Function(Memory):
     """One function, written from its entry on. `parameters` maps names to types and afterwards is a tuple of values.
 
-    Pointers named in `noalias` are promised to be the only way to their memory. `linkage` is "internal" or "external"; it
-    `returns` a type or nothing: end it by `ret` if it does.
+    Pointers named in `noalias` are promised to be the only way to their memory. `linkage` is "internal" or
+    "external"; it `returns` a type or nothing: end it by `ret` if it does.
     """
 
     def __init__(self, module: Module, name: str, parameters: Mapping[str, Type], *, returns: Type | None = None,
@@ -260,8 +261,8 @@ class Function(Memory):
     def loop(self, start: Index, stop: Index, step: Index, body: Callable[..., Any], *carried: Any) -> tuple:
         """for i in range(start, stop, step): carried = body(i, *carried). The step is positive; no turn is fine.
 
-        Carried values may have any type; the body returns as many as came (one alone, or a tuple, or None for none). The result
-        is what they are after the last turn.
+        Carried values may have any type; the body returns as many as came (one alone, or a tuple, or None for none).
+        The result is what they are after the last turn.
         """
         if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int) and stop - start <= step:
             return _tuple(body(start, *carried)) if start < stop else carried
@@ -285,7 +286,9 @@ class Function(Memory):
         return tuple(phis[1:])
 
     def when(self, condition: X | bool, then: Callable[[], Any], otherwise: Callable[[], Any] | None = None) -> tuple:
-        """Run `then` if the condition holds, else `otherwise`. What they return (alike) is merged and returned as a tuple."""
+        """Run `then` if the condition holds, else `otherwise`. What they return (alike) is merged and returned as a
+        tuple.
+        """
         if isinstance(condition, bool):
             taken = then if condition else otherwise
             return _tuple(taken()) if taken else ()

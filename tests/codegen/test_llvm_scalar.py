@@ -1,4 +1,6 @@
-"""Every row of the scalar table against the definition in `ir/scalar.py`, and vectors against scalars, on awkward numbers."""
+"""Every row of the scalar table against the definition in `ir/scalar.py`, and vectors against scalars, on awkward
+numbers.
+"""
 
 from __future__ import annotations
 
