@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim
+from ..ir.kernel import Value
 from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
 from ..ir.types import TensorType
 
@@ -108,12 +109,21 @@ def taken_inputs(slots: dict[str, Slot], steps: Sequence[Step], wanted: Mapping[
 
 
 def _is_point_by_point(step: Step, output: str, source: str) -> bool:
-    """Does the step write each element where it alone has read it, and without reductions that would read it again?"""
-    if not isinstance(step, Launch) or any(v.op in ("reduce", "scan") for v in step.kernel.values):
+    """Does the step write each element where it alone has read it, and no reduction read it for another element?"""
+    if not isinstance(step, Launch):
         return False
+    folded = [v for v in step.kernel.values if v.op in ("reduce", "scan")]
+    before_folds: set[Value] = set()
+    while folded:
+        v = folded.pop()
+        if v not in before_folds:
+            before_folds.add(v)
+            folded += v.inputs
     local = {slot: name for name, slot in step.arguments.items()}
     places = [s.index for s in step.kernel.stores if s.buffer == local[output]]
     loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]
+    if any(v in before_folds for v in loads):
+        return False
     return len(places) == 1 and all(v.index == places[0] for v in loads) and not any(s.is_scatter for s in step.kernel.stores)
 
 
