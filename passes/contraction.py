@@ -53,7 +53,7 @@ def match(kernel: Kernel) -> Match | None:
         return None
     a, b = term.args
     k = set(total.over)
-    if not k <= {*a.axes, *b.axes}:
+    if not k <= {*a.axes, *b.axes} or not (k & set(a.axes) and k & set(b.axes)):
         return None
     left, right = set(a.axes) - k, set(b.axes) - k
     if left == right:

@@ -72,6 +72,12 @@ def test_refusals(finish):
     assert contraction.match(_kernel(finish)) is None
 
 
+def test_a_scaled_sum_is_no_contraction():
+    k = Zoo("scaled_sum", {"i": 8, "j": 9, "k": 10})
+    k.write("y", "ij", k.reduce("sum", k.mul(k.read("x", "ijk"), k.read("scale", "j")), "k"))
+    assert contraction.match(k.build()) is None
+
+
 @pytest.mark.parametrize("target", [AVX512, AVX2, NEON, Target()], ids=("avx512", "avx2", "neon", "generic"))
 @pytest.mark.parametrize("name", [n for n, k in ZOO.items() if contraction.match(k)])
 def test_tiles_fit_into_registers(name, target):
