@@ -17,7 +17,7 @@ from ..ir.interpreter import interpreting
 from ..ir.location import Location
 from ..ir.ops.namespace import F
 from ..ir.types import TensorType
-from .copying import assume_equal, copy_inputs, copy_node, inline
+from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .flow import dependents
 from .region_gradients import PULL, no_derivative, with_states
@@ -66,10 +66,11 @@ class GradientWriter(GraphBuilder):
             return self.pull([(output, cotangent)], wrt)
         if not node.regions:
             return copy_node(self, node, operands)
-        attrs = {k: expand_gradients(a) if isinstance(a, Graph) else a for k, a in node.attrs.items()}
+        attrs = map_regions(node, expand_gradients)
+        if node.op is not F.loop:
+            return copy_node(self, node, operands, attrs)
         self.loc = node.loc
-        types = [r.type for r in node.results]
-        return self.loop(operands, attrs, types) if node.op is F.loop else self.append(node.op, operands, attrs, types).results
+        return self.loop(operands, attrs, [r.type for r in node.results])
 
     def loop(self, operands: Sequence[Value], attrs: dict[str, Any], types: Sequence[TensorType]) -> tuple[Value, ...]:
         """A `loop` node that also stacks its states, where the number of its turns is known; the results it was asked for."""

@@ -6,6 +6,7 @@ A copy keeps types, attributes and source lines as they are: nothing is inferred
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..ir.build import GraphBuilder
 from ..ir.expr import Dim
@@ -25,10 +26,15 @@ def copy_inputs(graph: Graph, builder: GraphBuilder) -> list[Value]:
     return [builder.input(v.type, v.name) for v in graph.inputs]
 
 
-def copy_node(builder: GraphBuilder, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
-    """The same operation on other operands."""
+def copy_node(builder: GraphBuilder, node: Node, operands: Sequence[Value], attrs: dict[str, Any] | None = None) -> tuple[Value, ...]:
+    """The same operation on other operands (and with other attributes)."""
     builder.loc = node.loc
-    return builder.append(node.op, operands, node.attrs, [r.type for r in node.results]).results
+    return builder.append(node.op, operands, node.attrs if attrs is None else attrs, [r.type for r in node.results]).results
+
+
+def map_regions(node: Node, change: Callable[[Graph], Graph]) -> dict[str, Any]:
+    """The node's attributes with its regions changed."""
+    return {k: change(a) if isinstance(a, Graph) else a for k, a in node.attrs.items()}
 
 
 def inline(graph: Graph, arguments: Sequence[Value], emit: Emit) -> list[Value]:
