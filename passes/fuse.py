@@ -21,6 +21,7 @@ from .dimension_maps import FREE, MOVED, ONE, Map, compose, operand_map
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 FEW_ROWS, LONG_ROW = 64, 1 << 14
+REPEATING = ("broadcast_to", "windows")          # views that show an element more than once
 CHEAP = 3.0                     # computing this much again costs less than memory
 
 
@@ -107,6 +108,7 @@ class _Inliner:
         self.inlined: set[Value] = set()
         self.reach: dict[Value, tuple[tuple[Value, Map], ...]] = {}
         self.weight: dict[Value, float] = {}
+        self.readers, self.kept = graph.uses(), kept
         for v in graph.inputs:
             self._is_base(v)
         for n in graph.nodes:
@@ -125,12 +127,31 @@ class _Inliner:
             return True
         if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c" or any(v.dtype.kind == "c" for v in n.operands):
             return False
+        if self._is_read_once_elsewhere(n.results[0]):
+            return True
         bases = {b for v in n.operands for b, _ in self.reach[v]}
         cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
         if not any(_elements(b) != 1 for b in bases):
             return cost <= 4 * CHEAP or not bases
         big = [b for b in bases if _elements(b) != 1]
         return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
+
+    def _is_read_once_elsewhere(self, v: Value) -> bool:
+        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be stored."""
+        moved = False
+        while True:
+            if v in self.kept:
+                return moved                     # the last view is what is stored
+            readers = self.readers.get(v, ())
+            if len(readers) != 1:
+                return False
+            (n,) = readers
+            if n.op.kind in ("pointwise", "reduction"):
+                return moved
+            if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or n.op.name in REPEATING:
+                return False
+            moved = moved or MOVED in operand_map(n, n.operands.index(v))
+            v = n.results[0]
 
     def _inline(self, n: Node, r: Value) -> None:
         found: dict[tuple[Value, Map], None] = {}
