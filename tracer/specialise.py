@@ -73,7 +73,7 @@ def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[i
             out = function(*args, **kwargs)
             return _finish(trace, out, inputs, arguments)
         finally:
-            trace.alive = False
+            trace.close()
 
 
 def _float_argument(trace: Trace, label: str) -> Tensor:
@@ -156,6 +156,7 @@ class Specialisation:
         self.trace_seconds = time.perf_counter() - begin
         trace = self.traced.trace
         self.guards = tuple(trace.guards)
+        self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
         self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad) for x, v in trace.captures]
         self.had_grad = list(trace.had_grad.values())
@@ -221,7 +222,7 @@ class Specialisation:
         for x, type, needs in self.captures:
             if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype or x.requires_grad != needs):
                 return False
-        return all((t._grad is not None) is had for t, had in self.had_grad)
+        return all((t._grad is not None) is had for t, had in self.had_grad) and all(w.holds() for w in self.watches)
 
     def __call__(self, call: Call) -> Any:
         sizes = {name: call.numbers[n] for n, name in self.symbols}
@@ -256,7 +257,7 @@ class Specialisation:
         for t, m in traced.grads:
             t._grad = None if m is None else tensors[m]
         for holder, name, n in traced.attributes:
-            object.__setattr__(holder, name, tensors[n])
+            setattr(holder, name, tensors[n])
         leaves = []
         for kind, x in traced.leaves:
             leaves.append(tensors[x] if kind == "output" else call.leaves[x] if kind == "argument"

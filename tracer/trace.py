@@ -23,6 +23,7 @@ from ..ir.types import DType, TensorType, float64
 from .modes import _grad_enabled
 from .sizes import Size, plain
 from .tensor import Tensor
+from .world import Watch, Watched
 
 _UNSET = object()
 
@@ -45,8 +46,13 @@ class Trace:
         self.consumed: set[Value] = set()                # what a backward() has gone through
         self.guards: list[tuple[str, Dim, Dim, bool]] = []
         self.attributes: list[tuple[Any, str, Any]] = [] # writes to module attributes: (holder, name, value)
+        self.replaced: list[tuple[Any, str, bool, Any]] = []     # what stood there: (holder, name, did it, value)
         self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
         self.scopes: list[str] = []
+        self.paths: dict[int, str] = {}                  # id(module) -> its path, below the module that was called
+        self.born: dict[int, Any] = {}                   # modules made in this trace
+        self.watched: dict[int, Watch] = {}              # modules and optimisers that the trace depends on
+        self.scalars: dict[Any, Tensor] = {}             # hyperparameters that are inputs already
         self.symbolic = bool(self.hints)
         self.alive = True
 
@@ -178,13 +184,42 @@ class Trace:
                 self.leaves[v] = t
         return handle
 
-    def scalar(self, read: Any, name: str) -> Tensor:
-        """A float that is an input: `read()` gives it at each call."""
+    def scalar(self, read: Any, name: str, key: Any = None) -> Tensor:
+        """A float that is an input: `read()` gives it at each call. With a key, the same one each time."""
+        if key is not None:
+            root = self.root
+            if key not in root.scalars:
+                root.scalars[key] = root.scalar(read, name)
+            return root.scalars[key]
         v = self.builder.input(TensorType((), float64), name, f'scalar "{name}"')
         self.captures.append((read, v))                  # a function without arguments
         t = self.wrap(v)
         t._weak = True
         return t
+
+    def watch(self, holder: Watched) -> None:
+        """The trace depends on what a module or an optimiser is like now."""
+        if id(holder) not in self.root.watched:
+            self.root.watched[id(holder)] = Watch(holder)
+
+    def set_attribute(self, holder: Any, name: str, t: Tensor) -> None:
+        """`holder.name = t` after each call; the trace sees it at once, others see what was there."""
+        if self.parent is not None:
+            raise TraceError(f"setting the attribute {name!r} inside the body of a loop or a branch: return the tensor from it instead")
+        if not any(h is holder and n == name for h, n, _ in self.attributes):
+            self.replaced.append((holder, name, name in holder.__dict__, holder.__dict__.get(name)))
+        self.attributes = [(h, n, x) for h, n, x in self.attributes if h is not holder or n != name]
+        self.attributes.append((holder, name, t))
+        holder.__dict__[name] = t
+
+    def close(self) -> None:
+        """The function has returned, or failed: no handle outside knows of the trace any more."""
+        self.alive = False
+        for holder, name, existed, old in self.replaced:
+            if existed:
+                holder.__dict__[name] = old
+            else:
+                del holder.__dict__[name]
 
     def rebind(self, t: Tensor, new: Tensor) -> None:
         """In place: the handle means another value from now on."""
