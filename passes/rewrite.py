@@ -107,15 +107,32 @@ class Rule:
         """The variables that the function asks for."""
         return tuple(inspect.signature(self.function).parameters)
 
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """The pattern's matchers, one for each order of the operands of commutative ops."""
+        return tuple(Variant(self, p) for p in _orders(self.pattern))
+
     def apply(self, op: Op, operands: Sequence[Value], attrs: Mapping[str, Any]) -> Any:
-        """What the node is rewritten to (a value or a number), or None."""
-        if operands[-1].dtype not in self.on:
+        """What a node is rewritten to (a value or a number), or None."""
+        if op is not self.pattern.op:
             return None
-        for found in matches(self.pattern, op, operands, attrs):
-            out = self.function(**{k: found[k] for k in self.parameters})
-            if out is not None:
-                return out
-        return None
+        return next((out for v in self.variants if (out := v.apply(operands, attrs)) is not None), None)
+
+
+class Variant:
+    """A rule for one order of operands: where it is found in the table, and its matcher."""
+
+    def __init__(self, rule: Rule, pattern: Pattern):
+        self.rule, self.pattern = rule, pattern
+        self.on, self.function, self.parameters = rule.on, rule.function, rule.parameters
+        self.match = _node_matcher(pattern)
+
+    def apply(self, operands: Sequence[Value], attrs: Mapping[str, Any]) -> Any:
+        """What a node with the pattern's op is rewritten to, or None."""
+        found: dict[str, Any] = {}
+        if operands[-1].dtype not in self.on or not self.match(operands, attrs, found):
+            return None
+        return self.function(**{k: found[k] for k in self.parameters})
 
 
 # ---- matching --------------------------------------------------------------------------------------------------------
@@ -134,38 +151,54 @@ def same_number(a: Any, b: Any) -> bool:
     return a == b and (a != 0 or isinstance(a, complex) or math.copysign(1, a) == math.copysign(1, b))
 
 
-def matches(pattern: Pattern, op: Op, operands: Sequence[Value], attrs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All ways that a node matches: what each variable is bound to."""
-    for order in _orders(pattern):
-        found = [{v.name: attrs[k] for k, v in pattern.attrs.items()}]
-        if len(order) == 1 and isinstance(order[0], Variable) and order[0].is_rest:
-            order, found = (), [{**found[0], order[0].name: tuple(operands)}]
-        for p, v in zip(order, operands):
-            found = [more for one in found for more in _operand_matches(p, v, one)]
-        yield from found
+def _orders(p: Any) -> Iterator[Any]:
+    """A pattern with the operands of its commutative ops in every order."""
+    if not isinstance(p, Pattern):
+        yield p
+        return
+    for operands in product(*(tuple(_orders(o)) for o in p.operands)):
+        yield Pattern(p.op, operands, p.attrs)
+        if "commutative" in p.op.traits and operands[0] != operands[1]:
+            yield Pattern(p.op, operands[::-1], p.attrs)
 
 
-def _orders(pattern: Pattern) -> Iterator[tuple[Any, ...]]:
-    yield pattern.operands
-    if "commutative" in pattern.op.traits and pattern.operands[0] != pattern.operands[1]:
-        yield pattern.operands[::-1]
+NodeMatcher = Callable[[Sequence[Value], Mapping[str, Any], dict[str, Any]], bool]
+Matcher = Callable[[Value, dict[str, Any]], bool]
 
 
-def _operand_matches(p: Any, v: Value, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _node_matcher(p: Pattern) -> NodeMatcher:
+    """Does a node with the pattern's op match? What its variables are bound to goes into the dictionary."""
+    bound = [(v.name, k) for k, v in p.attrs.items()]
+    whole = next((o.name for o in p.operands if isinstance(o, Variable) and o.is_rest), None)
+    matchers = [] if whole else [_matcher(o) for o in p.operands]
+
+    def match(operands: Sequence[Value], attrs: Mapping[str, Any], found: dict[str, Any]) -> bool:
+        for name, key in bound:
+            if found.setdefault(name, attrs[key]) != attrs[key]:
+                return False
+        if whole:
+            found[whole] = tuple(operands)
+        for one, v in zip(matchers, operands):
+            if not one(v, found):
+                return False
+        return True
+
+    return match
+
+
+def _matcher(p: Any) -> Matcher:
+    """The same for an operand."""
     if isinstance(p, Pattern):
-        if v.node is not None and v.node.op is p.op:
-            for inner in matches(p, p.op, v.node.operands, v.node.attrs):
-                if all(found.get(k, b) is b or found[k] == b for k, b in inner.items()):
-                    yield {**found, **inner}
-    elif isinstance(p, Variable) and not p.is_number:
-        if (p.dtype is None or v.dtype is p.dtype) and found.get(p.name, v) is v:
-            yield {**found, p.name: v}
-    else:
-        number = number_of(v)
-        if isinstance(p, Variable) and number is not None:
-            yield {**found, p.name: number}
-        elif number is not None and same_number(number, p):
-            yield found
+        op, inner = p.op, _node_matcher(p)
+        return lambda v, found: v.node is not None and v.node.op is op and inner(v.node.operands, v.node.attrs, found)
+    if not isinstance(p, Variable):
+        return lambda v, found: (number := number_of(v)) is not None and same_number(number, p)
+    name, dtype = p.name, p.dtype
+    if p.is_number:
+        return lambda v, found: (number := number_of(v)) is not None and found.setdefault(name, number) is number
+    if dtype is None:
+        return lambda v, found: found.setdefault(name, v) is v
+    return lambda v, found: v.dtype is dtype and found.setdefault(name, v) is v
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -176,19 +209,20 @@ class Table:
 
     def __init__(self, rules: Iterable[Rule] = ()):
         self.rules: list[Rule] = []
-        self._by_operand: dict[tuple[Op, int, Op], list[Rule]] = {}
-        self._by_root: dict[Op, list[Rule]] = {}
+        self._by_operand: dict[Op, dict[tuple[int, Op], list[Variant]]] = {}
+        self._by_root: dict[Op, list[Variant]] = {}
         for r in rules:
             self.add(r)
 
     def add(self, r: Rule) -> None:
         """A further rule."""
         self.rules.append(r)
-        keys = {k for order in _orders(r.pattern) for k in _keys(r.pattern.op, order)}
-        if not keys:
-            self._by_root.setdefault(r.pattern.op, []).append(r)
-        for k in keys:
-            self._by_operand.setdefault(k, []).append(r)
+        op = r.pattern.op
+        for variant in r.variants:
+            for key in _keys(variant.pattern):
+                self._by_operand.setdefault(op, {}).setdefault(key, []).append(variant)
+            if not _keys(variant.pattern):
+                self._by_root.setdefault(op, []).append(variant)
 
     def subset(self, promises: Iterable[Exactness]) -> Table:
         """The rules with these promises."""
@@ -197,26 +231,28 @@ class Table:
 
     def rewrite(self, op: Op, operands: Sequence[Value], attrs: Mapping[str, Any]) -> Any:
         """What the first rule that applies makes of a node; None if none does."""
-        for position, v in enumerate(operands):
-            if v.node is not None:
-                for r in self._by_operand.get((op, position, v.node.op), ()):
-                    out = r.apply(op, operands, attrs)
-                    if out is not None:
-                        return out
-        for r in self._by_root.get(op, ()):
-            out = r.apply(op, operands, attrs)
+        found = self._by_operand.get(op)
+        if found is not None:
+            for position, v in enumerate(operands):
+                if v.node is not None:
+                    for variant in found.get((position, v.node.op), ()):
+                        out = variant.apply(operands, attrs)
+                        if out is not None:
+                            return out
+        for variant in self._by_root.get(op, ()):
+            out = variant.apply(operands, attrs)
             if out is not None:
                 return out
         return None
 
 
-def _keys(op: Op, operands: Sequence[Any]) -> list[tuple[Op, int, Op]]:
-    """Under what a rule is found: its first operand that is not a plain variable."""
-    for position, p in enumerate(operands):
-        if isinstance(p, Pattern):
-            return [(op, position, p.op)]
-        if not isinstance(p, Variable) or p.is_number:
-            return [(op, position, F.constant), (op, position, F.broadcast_to)]
+def _keys(p: Pattern) -> list[tuple[int, Op]]:
+    """Under what a variant is found: its first operand that is not a plain variable."""
+    for position, operand in enumerate(p.operands):
+        if isinstance(operand, Pattern):
+            return [(position, operand.op)]
+        if not isinstance(operand, Variable) or operand.is_number:
+            return [(position, F.constant), (position, F.broadcast_to)]
     return []
 
 

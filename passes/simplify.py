@@ -26,6 +26,7 @@ from .rewrite import DEFAULT, Exactness, Table
 
 __all__ = ["dce", "simplify", "strip_markers"]
 
+_CONSTANT = {F.constant}
 _APART = frozenset({"control", "effect", "random"})              # nodes that are neither rewritten nor shared
 
 
@@ -113,9 +114,10 @@ class Simplifier(GraphBuilder):
     def _simpler(self, op: Op, operands: tuple[Value, ...], attrs: Mapping[str, Any], type: TensorType) -> Value | None:
         """The value that a node is rewritten to."""
         if op.kind == "pointwise":
-            if all(v.literal is not None for v in operands):
+            makers = {v.node.op if v.node is not None else None for v in operands}
+            if makers == _CONSTANT:
                 return self._fold(op, operands, attrs, type)
-            if any(v.node is not None and v.node.op is F.broadcast_to for v in operands):
+            if F.broadcast_to in makers:
                 return self._before_broadcast(op, operands, attrs, type)
         out = self.table.rewrite(op, operands, attrs)
         return None if out is None else self._fit(out, type)
