@@ -38,11 +38,12 @@ class Symbol:
 class Quotient:
     """`kind` of two expressions: floordiv, mod, min or max. Floor semantics, as Python's."""
 
-    __slots__ = ("kind", "left", "right", "_hash")
+    __slots__ = ("kind", "left", "right", "_hash", "_text")
 
     def __init__(self, kind: str, left: Dim, right: Dim):
         self.kind, self.left, self.right = kind, left, right
         self._hash = hash((kind, left, right))
+        self._text = ""
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -55,10 +56,11 @@ class Quotient:
         return self._hash
 
     def __repr__(self) -> str:
-        if self.kind in ("min", "max"):
-            return f"{self.kind}({self.left}, {self.right})"
-        sign = "//" if self.kind == "floordiv" else "%"
-        return f"{_wrap(self.left)} {sign} {_wrap(self.right)}"
+        if not self._text:                    # kept: the factors of products are sorted by it
+            sign = "//" if self.kind == "floordiv" else "%"
+            is_call = self.kind in ("min", "max")
+            self._text = f"{self.kind}({self.left}, {self.right})" if is_call else f"{_wrap(self.left)} {sign} {_wrap(self.right)}"
+        return self._text
 
 
 Atom = Union[Symbol, Quotient]
@@ -297,17 +299,18 @@ def product(dims) -> Dim:
 # ---- ranges -----------------------------------------------------------------------------------------------------
 
 
-def _atom_range(a: Atom) -> tuple[int | None, int | None]:
+Range = tuple["int | None", "int | None"]
+
+
+def _atom_range(a: Atom) -> Range:
     if isinstance(a, Symbol):
         return a.low, (a.high if a.high is None else bounds(a.high)[1])
     left, right = bounds(a.left), bounds(a.right)
     if a.kind == "mod":
-        return 0, (None if right[1] is None else right[1] - 1)
+        ends = [x for x in (right[1] and right[1] - 1, left[1] if left[0] is not None and left[0] >= 0 else None) if x is not None]
+        return 0, (min(ends) if ends else None)
     if a.kind == "floordiv":
-        d = a.right
-        if isinstance(d, int) and d > 0:
-            return (None if left[0] is None else left[0] // d), (None if left[1] is None else left[1] // d)
-        return (0 if left[0] is not None and left[0] >= 0 else None), left[1]
+        return _quotient_range(left, (max(1, right[0] or 1), right[1]))
     lows, highs = (left[0], right[0]), (left[1], right[1])
     if a.kind == "min":
         known = [h for h in highs if h is not None]
@@ -316,7 +319,28 @@ def _atom_range(a: Atom) -> tuple[int | None, int | None]:
     return (max(known) if known else None), (None if None in highs else max(highs))  # type: ignore[type-var]
 
 
-def bounds(x: Dim) -> tuple[int | None, int | None]:
+def _quotient_range(x: Range, d: tuple[int, int | None]) -> Range:
+    """What x // d lies between: a large divisor brings it near to 0 or -1, the least one away from there."""
+
+    def end(n: int | None, near: bool) -> int | None:
+        if n is None:
+            return None
+        return n // d[0] if not near else n // d[1] if d[1] is not None else 0 if n >= 0 else -1
+
+    low, high = x
+    return end(low, near=low is not None and low >= 0), end(high, near=high is not None and high < 0)
+
+
+def _product_range(x: Range, y: Range) -> Range:
+    if x[0] is not None and y[0] is not None and x[0] >= 0 and y[0] >= 0:
+        return x[0] * y[0], (None if x[1] is None or y[1] is None else x[1] * y[1])
+    if None in x or None in y:
+        return None, None
+    corners = [p * q for p in x for q in y]  # type: ignore[operator]
+    return min(corners), max(corners)
+
+
+def bounds(x: Dim) -> Range:
     """An inclusive integer range that x is known to lie in; None where it has no bound."""
     if not isinstance(x, Expr):
         return x, x
@@ -325,14 +349,8 @@ def bounds(x: Dim) -> tuple[int | None, int | None]:
     for m, c in x.terms.items():
         a: int | None = 1
         b: int | None = 1
-        for atom in m:
-            p, q = _atom_range(atom)
-            if p is None or p < 0 or a is None:
-                a = b = None
-                if len(m) == 1:
-                    a, b = p, q
-                break
-            a, b = a * p, (None if b is None or q is None else b * q)
+        for n, atom in enumerate(m):
+            a, b = _product_range((a, b), _atom_range(atom)) if n else _atom_range(atom)
         if c < 0:
             a, b = b, a
         low = None if low is None or a is None else low + c * a
@@ -340,25 +358,34 @@ def bounds(x: Dim) -> tuple[int | None, int | None]:
     return low, high
 
 
+def _is_bounded_by_size(a: Atom) -> bool:
+    return isinstance(a.high if isinstance(a, Symbol) else a.right if a.kind in ("mod", "floordiv") else None, Expr)
+
+
 def _widest(x: Dim, upward: bool) -> Dim:
-    """x with each symbol that has a symbolic upper bound replaced so that the value can only grow (or shrink)."""
-    if not isinstance(x, Expr):
+    """x with each atom that has a symbolic upper bound replaced so that the value can only grow (or shrink).
+
+    An atom in a product is replaced only where all its factors are known not to be negative.
+    """
+    if not isinstance(x, Expr) or not any(_is_bounded_by_size(a) for m in x.terms for a in m):
         return x
     out: Dim = 0
     for m, c in x.terms.items():
         term: Dim = c
+        grows = (c > 0) == upward
+        is_monotone = len(m) == 1 or all((_atom_range(a)[0] or 0) >= 0 and _atom_range(a)[0] is not None for a in m)
         for a in m:
-            grows = (c > 0) == upward
-            if isinstance(a, Symbol) and isinstance(a.high, Expr):
-                term = term * (a.high if grows else a.low)
-            elif isinstance(a, Quotient) and a.kind == "mod" and isinstance(a.right, Expr):
-                term = term * (a.right - 1 if grows else 0)
-            elif isinstance(a, Quotient) and a.kind == "floordiv" and isinstance(a.right, Expr):
-                term = term * floordiv(_widest(a.left, grows), a.right)
-            else:
-                term = term * Expr({(a,): 1})
+            term = term * (_widest_atom(a, grows) if is_monotone and _is_bounded_by_size(a) else Expr({(a,): 1}))
         out = out + term
     return out
+
+
+def _widest_atom(a: Atom, grows: bool) -> Dim:
+    if isinstance(a, Symbol):
+        return a.high if grows else a.low  # type: ignore[return-value]
+    if a.kind == "mod":
+        return a.right - 1 if grows else 0
+    return floordiv(_widest(a.left, grows), a.right)
 
 
 def is_less_equal(a: Dim, b: Dim) -> bool:
