@@ -20,7 +20,7 @@ from . import places, spelling
 from .places import Range, aligned, axes_of, source
 
 _TEMPORARIES = 3                    # rows of this many intermediates are in use at a time
-_ROWS_OF_MATMUL = 64                # fewer would starve a matrix product
+_ROWS_OF_MATMUL = 256                # fewer would starve a matrix product
 _PRELUDE = "import numpy as np\n\nfrom braze.codegen.numpy import helpers as bz\n"
 
 
