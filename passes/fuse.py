@@ -322,8 +322,10 @@ class _Grouper:
                     by_dim[d] = None if isinstance(size, int) and size == 1 else next(free)
             for i, v in enumerate(m.operands):
                 outer = operand_map(m, i)
+                computed = m.op.kind == "gather" and i == 0
                 for base, inner in self.reach[v]:
-                    yield _Read(base, _read_axes(inner, outer, result, by_dim), frozenset(by_dim.values()))
+                    axes = None if computed else _read_axes(inner, outer, result, by_dim)
+                    yield _Read(base, axes, frozenset(by_dim.values()))
 
     def _share_reads(self, producer: Group, consumer: Group, name: Any, renamed: dict[int, int]) -> None:
         """A reduction over what another node reads from memory, at the same places otherwise, runs over the same axis."""
@@ -397,6 +399,8 @@ def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
         if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
             kept.update(n.operands)
             kept.update(n.results)
+        elif n.op.kind == "gather":
+            kept.add(n.operands[0])              # it is read at computed places
     kept = {v for v in kept if v.literal is None}
     inliner = _Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept)
