@@ -123,19 +123,24 @@ def _fmod_scalar(s, x, y):
     return s.copysign(s.select(s.lt(r, 0.0), s.add(r, size), r), x)
 
 
+def _is_integer(xp, x, y):
+    """Is this integer arithmetic? One of them may be a Python number."""
+    return xp.result_type(x, y).kind in "iu"
+
+
 def _fmod(xp, x, y):
-    if x.dtype.kind in "iu":
+    if _is_integer(xp, x, y):
         r = core.evaluate("mod", (x, y))
         return xp.where((r != 0) & ((r < 0) != (x < 0)), r - y, r).astype(x.dtype)
     return xp.fmod(x, y)
 
 
 floor_divide = pointwise(
-    "floor_divide", lambda xp, x, y: core.evaluate("floordiv", (x, y)) if x.dtype.kind in "iu" else xp.floor_divide(x, y),
+    "floor_divide", lambda xp, x, y: core.evaluate("floordiv", (x, y)) if _is_integer(xp, x, y) else xp.floor_divide(x, y),
     dtypes=REAL, vjp=lambda g, z, x, y: NO_GRADIENT, scalar=widened(_floor_divide_scalar),
     doc="floor(x / y); an integer divided by zero is 0.")
 remainder = pointwise(
-    "remainder", lambda xp, x, y: core.evaluate("mod", (x, y)) if x.dtype.kind in "iu" else xp.remainder(x, y),
+    "remainder", lambda xp, x, y: core.evaluate("mod", (x, y)) if _is_integer(xp, x, y) else xp.remainder(x, y),
     dtypes=REAL, vjp=lambda g, z, x, y: (g, -g * F.floor_divide(x, y)), scalar=widened(_remainder_scalar),
     doc="x - y * floor(x / y), with the divisor's sign; an integer modulo zero is 0.")
 fmod = pointwise(

@@ -27,8 +27,7 @@ def _infer_complex(types, attrs):
 
 def _join(xp, x, y):
     """Written part by part: x + 1j * y makes NaN of an infinite y."""
-    x, y = xp.broadcast_arrays(x, y)
-    out = xp.empty(x.shape, xp.complex64 if x.dtype.itemsize <= 4 else xp.complex128)
+    out = xp.empty(xp.broadcast_shapes(xp.shape(x), xp.shape(y)), xp.result_type(x, y, xp.complex64))
     out.real, out.imag = x, y
     return out
 

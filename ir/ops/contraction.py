@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import expr
@@ -56,7 +58,7 @@ def _product_sum(c, left, right, over):
     return c.k.cast(c.k.reduce("sum", c.k.mul(c.k.cast(left, wide), c.k.cast(right, wide)), over), d)
 
 
-_MATMUL_SAMPLES = tuple((shapes, {}) for shapes in (
+_MATMUL_SAMPLES: Any = tuple((shapes, {}) for shapes in (
     ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 4), (4, 2)), ((5, 1, 2, 3), (2, 3, 4)), ((2, 0), (0, 3)), ((0, 2), (2, 3))))
 
 

@@ -28,7 +28,27 @@ class Op:
     """One operation, with everything that is known about it. Called like a function, it runs in the current interpreter."""
 
     __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "pull",
-                 "lower", "decompose", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
+                 "lower", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
+
+    name: str
+    kind: str
+    arity: int | None                          # None: any number of operands
+    dtypes: tuple[DType, ...]                  # of the main operands
+    evaluate: Callable[..., Any]               # (numpy, *arrays, **attrs)
+    infer: Callable[..., Any]                  # (types, attrs) -> types of the results
+    vjp: Callable[..., Any] | None             # (cotangent, result, *operands, **attrs) -> one cotangent per operand, None allowed
+    jvp: Callable[..., Any] | None             # (tangents, result, *operands, **attrs) -> tangent; only where it does not follow
+    scalar: Any                                # pointwise: expansion in the scalar core; scan: what combines
+    result: str                                # pointwise: "same" or "bool"
+    traits: frozenset[str]
+    pull: Callable[..., Any] | None            # views: where elements come from
+    lower: Callable[..., Any] | None           # kernel IR of reductions, contractions, gathers and scatters
+    domain: tuple[float, float] | None         # where a function is real
+    samples: Any                               # operands (shapes, or lists of indices) with attributes, for tests
+    source: str
+    doc: str
+    parameters: tuple[str, ...]                # names of attributes
+    results: int                               # 1, or -1 for a tuple
 
     def __init__(self, name: str, kind: str, **fields: Any):
         self.name, self.kind = name, kind
@@ -36,6 +56,7 @@ class Op:
             setattr(self, slot, fields.pop(slot, None))
         self.traits = frozenset(self.traits or ())
         self.parameters = self.parameters or ()
+        self._defaults: frozenset[str] | None
         if fields:
             raise TypeError(f"op {name}: unknown fields {sorted(fields)}")
 
@@ -44,6 +65,8 @@ class Op:
 
     def pullback(self, g: Any, y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
         """Cotangents of the operands (None: none flows) from the cotangent g of the result y."""
+        if self.vjp is None:
+            raise GradientError(f"{self.name} has no derivative")
         out = self.vjp(g, y, *operands, **attrs)
         if self.kind != "pointwise":
             return out
@@ -155,6 +178,8 @@ def sum_to(x: Any, shape: tuple[Dim, ...]) -> Any:
 def _push_elementwise(op: Op, tangents: Sequence[Any], y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """The reverse rule applied element by element; for complex numbers it multiplies by the conjugate of the derivative."""
     total = None
+    if op.vjp is None:
+        raise GradientError(f"{op.name} has no derivative")
     for n, t in enumerate(tangents):
         if t is None:
             continue

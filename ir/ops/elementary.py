@@ -16,8 +16,10 @@ def in_float32(f):
     """ml_dtypes' bfloat16 lacks some functions, and float16 overflows inside of others: compute in float32."""
 
     def run(xp, *xs):
-        d = xs[0].dtype
-        return f(xp, *(x.astype("float32") for x in xs)).astype(d) if d.itemsize == 2 else f(xp, *xs)
+        d = getattr(xs[0], "dtype", None)                      # a Python number beside arrays of wider floats
+        if d is None or d.itemsize != 2:
+            return f(xp, *xs)
+        return f(xp, *(x.astype("float32") for x in xs)).astype(d)
 
     return run
 

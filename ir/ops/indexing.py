@@ -5,6 +5,8 @@ An index outside its dimension raises in eager mode; in kernels a gather gives 0
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import IndexingError
@@ -13,7 +15,7 @@ from ..types import TensorType, int64
 from .declare import NUMBERS, general, show_shape
 from .namespace import F
 
-_GATHERS = (
+_GATHERS: Any = (
     (((5,), [0, 4, 4]), {"axes": (0,)}),
     (((4, 3), [[0, 3], [1, 1]]), {"axes": (0,)}),
     (((2, 3, 4), [1, 0]), {"axes": (1,)}),
