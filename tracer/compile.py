@@ -6,13 +6,15 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import BrazeError, CompileError
 from ..ir.interpreter import _current
 from . import dispatch
 from .signature import Call, describe, show
-from .specialise import CompilationRecord, Specialisation
+
+if TYPE_CHECKING:
+    from .specialise import CompilationRecord, Specialisation
 
 
 MOST_MISSES = 20                   # after which a signature that keeps changing stays on the general path
@@ -26,7 +28,7 @@ class CompiledFunction:
         self.function, self.backend, self.dynamic = function, backend, dynamic
         self.name = getattr(function, "__name__", type(function).__name__)
         self.static = tuple(static_argnames)
-        self.parameters = _parameter_names(function)
+        self.parameters = _parameter_names(function.forward if hasattr(function, "_compiled") else function)
         self.specialisations: list[Specialisation] = []
         self.compilations: list[CompilationRecord] = []
         self.frozen = False
@@ -60,6 +62,8 @@ class CompiledFunction:
     # ---- compiling
 
     def _specialise(self, call: Call) -> Specialisation:
+        from .specialise import CompilationRecord, Specialisation      # with the whole compiler, which eager code does not need
+
         with self._lock:
             known = self._by_key.get(call.key, [])
             for spec in known:                            # another thread may have been faster
@@ -177,7 +181,8 @@ def compile(function: Callable[..., Any] | None = None, *, static_argnames: str 
     """
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
 
-    def wrap(f: Callable[..., Any]) -> CompiledFunction:
-        return CompiledFunction(f, names, backend, dynamic)
+    def wrap(f: Any) -> Any:
+        compiled = CompiledFunction(f, names, backend, dynamic)
+        return f._compiled(compiled) if hasattr(f, "_compiled") else compiled       # a module stays a module
 
     return wrap if function is None else wrap(function)
