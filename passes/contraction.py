@@ -317,7 +317,9 @@ def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int
         rows = max(1, height)
         wide = max(1, min((target.registers - 1) // (rows + 1), 8))
         needed = -(-width // lanes) if isinstance(width, int) else wide
-        return rows, max(1, min(wide, needed))
+        chosen = max(1, min(wide, needed))
+        whole = max(1, 16 // lanes)  # prologues and epilogues run in 16 lanes
+        return rows, chosen // whole * whole or chosen
     few = min(most, 6)
     return min(range(most, few - 1, -1), key=lambda r: -(-height // r) * (r + 0.4)), vectors
 

@@ -6,6 +6,7 @@ units are cut among threads. Contractions of few rows, which are bound by readin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +144,7 @@ class Tiled:
         own = {"c": POINTER, "i0": INDEX, "rows": INDEX, "j0": INDEX, "columns": INDEX}
         part = Part(self.module, self.kernel, "epilogue", own, [*self.s.g, *self.i_outer, *self.s.j[:-1]])
         w, p = part.w, part.named
-        lanes = min(self.width, LANES)
+        lanes = math.gcd(self.width, LANES)
 
         def strip(c: int, mask: X | None) -> None:
             j = self.s.j[-1]

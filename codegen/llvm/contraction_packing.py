@@ -7,6 +7,7 @@ lanes are stored as they are, else squares are transposed in registers.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from ...ir import expr
@@ -183,7 +184,7 @@ def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
     """to[kk][c] = B at (k0 + kk, first + c) for one panel, in lanes along J."""
     part = _panel_part(module, operand, s)
     w, own, width = part.w, part.named, s.vectors * s.lanes
-    lanes = min(width, LANES)
+    lanes = math.gcd(width, LANES)
     bound = extent_of(part.scope, s.j[-1:])
 
     def panel(masks: list[X | None]) -> None:
@@ -213,7 +214,7 @@ def pack_rows(module: Module, operand: Operand, s: Contraction) -> Part:
     """The same panel in lanes along K, transposed in squares. Up to a square is written past the depth."""
     part = _panel_part(module, operand, s)
     w, own, width, d = part.w, part.named, s.vectors * s.lanes, operand.dtype
-    lanes = min(width, LANES)
+    lanes = math.gcd(width, LANES)
     k, stop = s.k[-1], own["k0"] + own["depth"]
     last = w.sub(extent_of(part.scope, s.j[-1:]), 1)
     square = w.alloca(type_of(d, lanes), lanes)

@@ -74,8 +74,8 @@ def walk(
         for a in reversed(axes):
             position = w.add(now[a], carry)
             if a != axes[0]:
-                wraps = w.lift(w.equal(position, extent_of(scope, (a,))))
-                carry = w.convert("zext", wraps, "i64")
+                wraps = w.equal(position, extent_of(scope, (a,)))
+                carry = int(wraps) if isinstance(wraps, bool) else w.convert("zext", wraps, "i64")
                 position = w.select(wraps, 0, position)
             following.append(position)
         return [*following[::-1], *after]

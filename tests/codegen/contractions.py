@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 from braze.ir.kernel import Kernel
 from braze.ir.types import dtype, float32
 from kernel_zoo import Zoo
@@ -121,4 +124,36 @@ def image_gradient(n, c, o, h, w) -> Kernel:
     at = {a: k.axis(a) for a in k.axes}
     g = k.load("dy", (n, h, w, o), "f32", (at["n"], at["h"] - at["r"] + 1, at["w"] - at["s"] + 1, at["o"]), fill=0.0)
     k.write("dx", "nhwc", k.reduce("sum", k.mul(g, k.read("f", "orsc")), "rso"))
+    return k.build()
+
+
+def random_contraction(seed: int) -> Kernel | None:
+    """Any roles, orders and small sizes of axes, with prologues and epilogues now and then; None where nothing is shared."""
+    r = random.Random(seed)
+
+    def shuffled(axes) -> str:
+        return "".join(r.sample(list(axes), len(axes)))
+
+    batch, rows = r.sample("bg", r.choice([0, 0, 1, 2])), r.sample("im", r.choice([0, 1, 1, 2]))
+    columns, deep = r.sample("jn", r.choice([0, 1, 1, 2])), r.sample("kl", r.choice([1, 1, 2]))
+    if not rows and not columns:
+        return None
+    d = r.choice(["f32", "f32", "f64", "i32"])
+    k = Zoo("random", {a: r.choice([1, 2, 3, 5, 8, 16, 17, 20, 33]) for a in shuffled(batch + rows + columns + deep)})
+    left, right, out = (shuffled(x) for x in (batch + rows + deep, batch + columns + deep, batch + rows + columns))
+    a, b = k.read("a", left, d), k.read("b", right, d)
+    if r.random() < 0.3:
+        a = k.mul(a, k.read("scale", shuffled(left[:2]), d))
+    if r.random() < 0.3:
+        b = k.max(b, 0)
+    x = k.reduce("sum", k.mul(a, b) if r.random() < 0.5 else k.mul(b, a), "".join(deep))
+    if r.random() < 0.5:
+        x = k.add(x, k.read("bias", r.choice(out), d))
+    if r.random() < 0.5:
+        x = k.max(x, k.read("other", shuffled(out), d))
+    k.write("y", out, x)
+    if math.prod(k.axes.values()) > 300_000:  # the definition holds an array of all axes
+        return None
+    if r.random() < 0.3:
+        k.write("z", shuffled(out), k.mul(x, 2))
     return k.build()

@@ -249,3 +249,27 @@ def test_a_sum_starts_anew_at_infinities_and_nan():
     schedule = contraction.schedule(kernel, contraction.match(kernel), host())
     got = Runner(kernel, schedule)(arrays, outputs(kernel, arrays))
     assert_close(kernel, got, reference(kernel, arrays))
+
+
+def _random(seeds) -> None:
+    for seed in seeds:
+        kernel = make.random_contraction(seed)
+        if kernel is None or contraction.match(kernel) is None:
+            continue
+        changes: dict = {}
+        if seed % 3 == 0:
+            lanes = (16, 32, 64)[seed // 3 % 3]
+            caches = dict(l1_bytes=(1024, 4096)[seed % 2], l2_bytes=(8192, 65536)[seed % 2])
+            changes = dict(vector_bytes=lanes, registers=(16, 32)[seed % 2], threads=1 + seed % 7, **caches)
+        run_like_definition(kernel, target=dataclasses.replace(host(), **changes))
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_random_contractions(part):
+    _random(range(part * 20, part * 20 + 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(50))
+def test_many_random_contractions(part):
+    _random(range(1000 + part * 100, 1100 + part * 100))
