@@ -24,7 +24,7 @@ from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .rewrite import DEFAULT, Exactness, Table
 
-__all__ = ["dce", "simplify", "strip_markers"]
+__all__ = ["GRADIENT_MARKERS", "MARKERS", "dce", "simplify", "strip_markers"]
 
 _CONSTANT = {F.constant}
 _APART = frozenset({"control", "effect", "random"})              # nodes that are neither rewritten nor shared
@@ -35,25 +35,26 @@ def simplify(graph: Graph, promises: Iterable[Exactness] = DEFAULT) -> Graph:
     return _simplify(graph, _table(frozenset(promises)))
 
 
-def strip_markers(graph: Graph) -> Graph:
-    """The graph without what only gradients and their partition look at: `stop_gradient`, `custom_vjp`, `barrier`."""
-    if not _has_markers(graph):
+GRADIENT_MARKERS = frozenset({"stop_gradient", "custom_vjp"})       # what only differentiation looks at
+MARKERS = GRADIENT_MARKERS | {"barrier"}                             # and what only the partition does
+
+
+def strip_markers(graph: Graph, markers: frozenset[str] = MARKERS) -> Graph:
+    """The graph with the operands of markers in place of their results."""
+    if not _has_any(graph, markers):
         return graph
     builder = GraphBuilder(graph.name)
 
     def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
-        if node.op.name in _MARKERS:
+        if node.op.name in markers:
             return operands[:len(node.results)]
-        return copy_node(builder, node, operands, map_regions(node, strip_markers) if node.regions else None)
+        return copy_node(builder, node, operands, map_regions(node, lambda r: strip_markers(r, markers)) if node.regions else None)
 
     return dce(builder.build(inline(graph, copy_inputs(graph, builder), emit)))
 
 
-_MARKERS = frozenset({"stop_gradient", "custom_vjp", "barrier"})
-
-
-def _has_markers(graph: Graph) -> bool:
-    return any(n.op.name in _MARKERS or any(map(_has_markers, n.regions)) for n in graph.nodes)
+def _has_any(graph: Graph, names: frozenset[str]) -> bool:
+    return any(n.op.name in names or any(_has_any(r, names) for r in n.regions) for n in graph.nodes)
 
 
 @cache
