@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +14,18 @@ from . import autograd
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from ..passes.partition import Halves
     from .specialise import Specialisation
 
 
-def split(graph: Graph, wrt: Sequence[int]) -> tuple[Graph, Graph, int]:
-    """(forward: inputs → outputs and residuals, backward: residuals and cotangents → gradients for `wrt`, number of residuals)."""
+def split(graph: Graph, wrt: Sequence[int], hints: Mapping[str, int]) -> Halves:
+    """The forward and the backward half of a graph, with respect to the inputs `wrt`."""
     from ..passes.autodiff import differentiate, expand_gradients
     from ..passes.partition import partition
-    from ..passes.simplify import simplify, strip_markers
+    from ..passes.simplify import simplify
 
     with interpreting(None):
-        joint = simplify(strip_markers(differentiate(expand_gradients(graph), wrt)))
-        halves = partition(joint, len(graph.outputs))
-    return halves.forward, halves.backward, len(halves.forward.outputs) - len(graph.outputs)
+        return partition(simplify(differentiate(expand_gradients(graph), wrt)), len(graph.outputs), hints)
 
 
 class CompiledPullback:
@@ -47,7 +46,7 @@ class CompiledPullback:
         if any(t.requires_grad for t in (*operands, *(x for x in given if x is not None))):
             return self._differentiably(given, operands)
         cotangents = [self._cotangent(c, t) for c, t, v in zip(given, results, outputs) if v.dtype.is_inexact]
-        arrays = [t._array for t in operands[count:]] + cotangents
+        arrays = [*(t._array for t in operands[count:]), *(self.arrays[n] for n in spec.held), *cotangents]
         assert spec.backward is not None
         sizes = spec._sizes(spec.backward, self.sizes)
         found = spec.backward.executable(arrays, sizes)

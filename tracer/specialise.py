@@ -181,6 +181,7 @@ class Specialisation:
         if traced.differentiable:
             self.wrt = [n for n, v in enumerate(traced.graph.inputs) if v in traced.trace.leaves]
         self.residuals = 0
+        self.held: tuple[int, ...] = ()
         self.backward: Stages | None = None
         if self.wrt:
             forward = self._split_for_backward()
@@ -189,9 +190,10 @@ class Specialisation:
     def _split_for_backward(self) -> Graph:
         from .differentiate import split
 
-        forward, backward, self.residuals = split(self.traced.graph, self.wrt)
-        self.backward = lower(backward, self.backend, {}, self.hints)
-        return forward
+        halves = split(self.traced.graph, self.wrt, self.hints)
+        self.residuals, self.held = halves.residuals, halves.held
+        self.backward = lower(halves.backward, self.backend, {}, self.hints)
+        return halves.forward
 
     def _donations(self) -> dict[int, int]:
         """Outputs that may be written into the memory of the captured tensor they replace."""
