@@ -14,6 +14,7 @@ from ..ir.kernel import Kernel, KernelBuilder
 from ..ir.program import Branch, Carry, HostCall, Launch, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
+from . import contraction
 from .collapse import collapse
 from .fuse import Fusion, Group, WhyNot, fuse
 from .lower import Place, lower_group
@@ -117,7 +118,7 @@ class _Assembler:
     def _kernels(self, kernel: Kernel) -> list[Step]:
         """Launches of a kernel whose buffers are named by slots; long reductions as two."""
         kernel = collapse(kernel)
-        halves = split_reduction(kernel)
+        halves = split_reduction(kernel) if contraction.match(kernel) is None else None
         if halves is None:
             return [self._launch(kernel)]
         for b in halves[0].outputs:

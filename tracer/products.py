@@ -26,12 +26,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     row, column = a.ndim == 1, b.ndim == 1
     a = expand_dims(a, 0) if row else a
     b = expand_dims(b, 1) if column else b
-    if b.ndim == 2 and a.ndim > 2 and as_dim(a.shape[-1]) == as_dim(b.shape[0]):     # one large product instead of a batch of small ones
-        rows = product(dims(a.shape[:-1]))
-        y = F.matmul(F.reshape(a, shape=(rows, as_dim(a.shape[-1]))), b)
-        y = F.reshape(y, shape=(*dims(a.shape[:-1]), as_dim(b.shape[1])))
-    else:
-        y = F.matmul(a, b)
+    y = F.matmul(a, b)
     y = squeeze(y, -2 if not column else -2) if row else y
     return squeeze(y, -1) if column else y
 

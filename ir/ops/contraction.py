@@ -42,6 +42,10 @@ def transpose(x):
 
 
 def _matmul_vjp(g, y, a, b):
+    if len(b.shape) == 2 and len(a.shape) > 2:             # the rows of all batches are one long dimension of the weight's gradient
+        rows = expr.product(a.shape[:-1])
+        flat, cotangent = F.reshape(a, shape=(rows, a.shape[-1])), F.reshape(g, shape=(rows, g.shape[-1]))
+        return F.matmul(g, F.conj(transpose(b))), F.matmul(F.conj(transpose(flat)), cotangent)
     return sum_to(F.matmul(g, conjugate(transpose(b))), a.shape), sum_to(F.matmul(conjugate(transpose(a)), g), b.shape)
 
 
