@@ -237,7 +237,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _checkpoint_traced(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Its inputs pass a barrier: what is computed from them is not kept, and computed again from the barrier's results."""
+    """Its inputs pass a barrier, then its results with them: what lies between the two is not kept, but computed again."""
     trace = _current.get()
     leaves, structure = pytree.flatten((args, kwargs))
     places = [n for n, x in enumerate(leaves) if isinstance(x, Tensor)]
@@ -247,4 +247,8 @@ def _checkpoint_traced(function: Callable[..., Any], args: Any, kwargs: Any) -> 
     for n, t in zip(places, passed):
         leaves[n] = t
     a, k = pytree.unflatten(structure, leaves)
-    return function(*a, **k)
+    results, shape = pytree.flatten(function(*a, **k))
+    ends = [n for n, x in enumerate(results) if isinstance(x, Tensor)]
+    for n, t in zip(ends, trace.bind(F.barrier, (*(results[n] for n in ends), *passed), {})):
+        results[n] = t
+    return pytree.unflatten(shape, results)
