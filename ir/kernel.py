@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, TypeGuard, Union
 
 from . import expr
 from .errors import VerifyError
@@ -71,6 +71,11 @@ class Value:
 
 
 Index = Union[int, Expr, Value]
+
+
+def is_affine(index: Sequence[Index]) -> TypeGuard[Sequence[Dim]]:
+    """Are all entries expressions of axes and sizes, none a computed value?"""
+    return not any(isinstance(i, Value) for i in index)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,8 +94,8 @@ def _size_symbols(kernel: Kernel) -> list[Symbol]:
 
     for d in [*kernel.axes.values(), *(d for b in kernel.buffers.values() for d in b.shape)]:
         collect(d)
-    for user in (*kernel.values, *kernel.stores):
-        for i in user.index:
+    for index in (*(v.index for v in kernel.values), *(s.index for s in kernel.stores)):
+        for i in index:
             collect(i)
     return list(found)
 

@@ -136,7 +136,9 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
     from_values = {a for i in s.index if not isinstance(i, (int, Expr)) for a in i.axes}
     alone = set()
     for i in s.index:
-        here = [a for a in s.axes if isinstance(i, (int, Expr)) and a in expr.symbols(i)]
+        if not isinstance(i, (int, Expr)):
+            continue
+        here = [a for a in s.axes if a in expr.symbols(i)]
         if len(here) == 1 and here[0] not in from_values and expr.is_static(c := expr.coefficient(i, here[0]) or 0) and c != 0:
             alone.add(here[0])
     if alone == set(s.axes) or s.is_scatter:

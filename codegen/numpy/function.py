@@ -117,7 +117,8 @@ class _Function:
         if v.op != "reduce" or v.combine != "sum" or v.args[0].op != "mul" or v.dtype.bits < 32:
             return False
         product = v.args[0]
-        users = sum(x.inputs.count(product) for x in (*self.kernel.values, *self.kernel.stores))
+        read = (*(v.inputs for v in self.kernel.values), *(s.inputs for s in self.kernel.stores))
+        users = sum(inputs.count(product) for inputs in read)
         return users == 1 and set(v.over) <= set(product.axes) and all(x.axes for x in product.args) and len(self.kernel.axes) < 26
 
     def _last_uses(self) -> dict[Value, Value | None]:
@@ -139,8 +140,8 @@ class _Function:
         if not free:
             return None
         largest = self._row_bytes(free[0])
-        fits = all(isinstance(x, int) for x in (*largest, self.kernel.axes[free[0]])) and (
-            max(largest) * self.kernel.axes[free[0]] <= self.cache_bytes)
+        extent, (row, *others) = self.kernel.axes[free[0]], largest
+        fits = not others and isinstance(row, int) and isinstance(extent, int) and row * extent <= self.cache_bytes
         return None if fits else free[0]
 
     def _row_bytes(self, axis: str) -> list[Dim]:
@@ -158,8 +159,8 @@ class _Function:
         products = [v.args for v in self.fused]
         least = _ROWS_OF_MATMUL if any((self.rows in a.axes) != (self.rows in b.axes) for a, b in products) else 1
         row = self._row_bytes(str(self.rows))
-        if all(isinstance(x, int) for x in row):
-            return str(max(least, self.cache_bytes // max(row))), []
+        if len(row) == 1 and isinstance(row[0], int):
+            return str(max(least, self.cache_bytes // row[0])), []
         largest = source(row[0]) if len(row) == 1 else f"max({', '.join(map(source, row))})"
         return "step", [f"    step = max({least}, {self.cache_bytes} // {_parenthesised(largest)})"]
 
@@ -251,7 +252,9 @@ class _Function:
                               "np.minimum", "np.maximum")
 
     def _index(self, v: Value) -> str:
-        text = self._positions(v.index[0], v.axes)
+        place = v.index[0]
+        assert not isinstance(place, Value)
+        text = self._positions(place, v.axes)
         if not v.axes:
             return f"np.int64({text})"
         if text in self.positions.values():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...ir import expr
 from ...ir.expr import Dim
-from ...ir.kernel import Index, Value
+from ...ir.kernel import Index, Value, is_affine
 from .spelling import number
 
 
@@ -55,7 +55,13 @@ def steps_of(x: Index, ranges: Ranges) -> dict[str, Dim] | None:
     return {a: c for a, c in steps.items() if c is not None}
 
 
-def _ends(x: Dim, steps: Mapping[str, Dim], ranges: Ranges) -> tuple[Dim, Dim]:
+def _numbers(steps: Mapping[str, Dim] | None) -> dict[str, int] | None:
+    """The steps, if all of them are numbers."""
+    known = {a: c for a, c in (steps or {}).items() if isinstance(c, int)}
+    return known if steps is not None and len(known) == len(steps) else None
+
+
+def _ends(x: Dim, steps: Mapping[str, int], ranges: Ranges) -> tuple[Dim, Dim]:
     """The least and the greatest place, for steps of a known sign."""
     low = expr.substitute(x, {a: ranges[a].start if c > 0 else ranges[a].stop - 1 for a, c in steps.items()})
     high = expr.substitute(x, {a: ranges[a].stop - 1 if c > 0 else ranges[a].start for a, c in steps.items()})
@@ -73,8 +79,8 @@ class Padded:
 
 def padded(buffer: str, index: Sequence[Index], ranges: Ranges, fill: object) -> Padded | None:
     """The box, for an affine index with steps of a known sign."""
-    steps = [s for s in (steps_of(i, ranges) for i in index) if s is not None and all(isinstance(c, int) for c in s.values())]
-    if len(steps) < len(index):
+    steps = [s for s in (_numbers(steps_of(i, ranges)) for i in index) if s is not None]
+    if len(steps) < len(index) or not is_affine(index):
         return None
     ends = [_ends(i, s, ranges) for i, s in zip(index, steps)]
     spans = "".join(f", ({source(low)}, {source(high + 1)})" for low, high in ends)
@@ -85,16 +91,17 @@ def padded(buffer: str, index: Sequence[Index], ranges: Ranges, fill: object) ->
 def view(buffer: str, shape: Sequence[Dim], index: Sequence[Index], axes: Sequence[str], ranges: Ranges) -> str | None:
     """An array over `axes` that shows the places of an affine index; None where there is no such view."""
     steps = [steps_of(i, ranges) for i in index]
-    if any(s is None for s in steps):
-        return None
     known = [s for s in steps if s is not None]
+    if len(known) < len(steps) or not is_affine(index):
+        return None
     moving = [a for s in known for a in s]
-    if len(moving) == len(set(moving)) and all(len(s) < 2 and all(isinstance(c, int) for c in s.values()) for s in known):
-        return _sliced(buffer, shape, index, known, ranges) + _transposed(moving, axes)
+    single = [n for s in known if len(s) < 2 and (n := _numbers(s)) is not None]
+    if len(moving) == len(set(moving)) and len(single) == len(known):
+        return _sliced(buffer, shape, index, single, ranges) + _transposed(moving, axes)
     return _strided(buffer, index, known, axes, ranges)
 
 
-def _sliced(buffer: str, shape: Sequence[Dim], index: Sequence[Index], steps: Sequence[Mapping[str, Dim]], ranges: Ranges) -> str:
+def _sliced(buffer: str, shape: Sequence[Dim], index: Sequence[Dim], steps: Sequence[Mapping[str, int]], ranges: Ranges) -> str:
     entries, turned = [], []
     for n, i, step in zip(shape, index, steps):
         if not step:
@@ -127,7 +134,7 @@ def tuple_of(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
-def _strided(buffer: str, index: Sequence[Index], steps: Sequence[Mapping[str, Dim]], axes: Sequence[str], ranges: Ranges) -> str:
+def _strided(buffer: str, index: Sequence[Dim], steps: Sequence[Mapping[str, Dim]], axes: Sequence[str], ranges: Ranges) -> str:
     start = [source(expr.substitute(i, {a: ranges[a].start for a in s})) for i, s in zip(index, steps)]
     lengths = [source(ranges[a].length) for a in axes]
     vectors = [tuple_of([source(s.get(a, 0)) for s in steps]) for a in axes]

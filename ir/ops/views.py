@@ -282,7 +282,8 @@ def _infer_windows(types, size, step):
 def _evaluate_windows(xp, x, size, step):
     n = len(size)
     out = xp.lib.stride_tricks.sliding_window_view(x, size, axis=tuple(range(x.ndim - n, x.ndim)))
-    return out[(..., *(slice(None, None, s) for s in step), *(slice(None),) * n)]
+    at = (..., *(slice(None, None, s) for s in step), *(slice(None),) * n)
+    return out[at]
 
 
 def _pull_windows(read, index, types, size, step):
