@@ -39,6 +39,8 @@ class Configuration:
     pool_bytes: int = field(default_factory=lambda: _number("BRAZE_POOL_BYTES", 2 << 30))
     # BRAZE_SPIN_MICROSECONDS: how long a worker thread waits awake for the next parallel region before it sleeps.
     spin_microseconds: int = field(default_factory=lambda: _number("BRAZE_SPIN_MICROSECONDS", 40))
+    # BRAZE_DUMP: a folder into which every stage of every compilation is written; an empty text means nowhere.
+    dump_directory: str = field(default_factory=lambda: os.environ.get("BRAZE_DUMP", ""))
 
 
 configuration = Configuration()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from typing import Any
 
+from ..ir.configuration import configuration
 from ..ir.errors import CompileError
 from ..ir.graph import Graph
 from ..ir.interpreter import interpreting
@@ -64,7 +68,23 @@ def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping
         target = target_for(backend)
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         stages.executable = stages.run("load", _load, program, backend, target)
+    if configuration.dump_directory:
+        dump(graph.name, stages)
     return stages
+
+
+_dumps = count()
+
+
+def dump(name: str, stages: Stages) -> None:
+    """Write every stage into a folder of its own under the configured one: graph.ir, joint.ir, optimized.ir, fused.ir, source."""
+    folder = Path(configuration.dump_directory) / f"{next(_dumps):03d}-{re.sub('[^A-Za-z0-9_]+', '_', name)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in ("graph", "joint", "optimized", "fused"):
+        (folder / f"{stage}.ir").write_text(f"{stages.named(stage)}\n")
+    (folder / "source.txt").write_text(stages.sources + "\n")
+    times = [f"{pass_name:12}{ms:10.2f} ms" for pass_name, ms, _ in stages.history]
+    (folder / "times.txt").write_text("\n".join(times) + "\n")
 
 
 def target_for(backend: str) -> Any:
