@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...ir import expr
+from ...ir.claims import Claim, need, open_ends
 from ...ir.expr import Dim, Expr
 from ...ir.kernel import Buffer, Kernel, Store, Value
 from ...ir.types import int64
@@ -45,14 +46,14 @@ class Scope:
 
     def __init__(self, w: Function, kernel: Kernel, pointers: Mapping[str, X], point: Mapping[str, Index], *, parent: Scope | None = None,
                  lane: str = "", lanes: int = LANES, mask: X | None = None, aligned: bool = False,
-                 trusted: frozenset = frozenset()):
+                 trusted: frozenset[Claim] = frozenset()):
         self.w, self.kernel, self.pointers, self.point = w, kernel, pointers, dict(point)
         self.parent, self.lane, self.lanes, self.mask, self.aligned = parent, lane, lanes, mask, aligned
-        self.trusted = trusted                       # index entries (with their sizes) that need no check
+        self.trusted = trusted                       # what needs no check
         self.known: dict[Any, Any] = {}
 
     def enter(self, point: Mapping[str, Index], *, lane: str | None = None, lanes: int | None = None, mask: X | None = None,
-              aligned: bool | None = None, trusted: frozenset | None = None) -> Scope:
+              aligned: bool | None = None, trusted: frozenset[Claim] | None = None) -> Scope:
         """A scope inside this one, with positions of further axes; what is not given is as it is outside."""
         return Scope(self.w, self.kernel, self.pointers, {**self.point, **point}, parent=self,
                      lane=self.lane if lane is None else lane, lanes=self.lanes if lanes is None else lanes,
@@ -87,7 +88,7 @@ class Scope:
         todo = [v]
         while todo:                                  # not by recursion: a chain of operations may be long
             x = todo[-1]
-            missing = [a for a in x.inputs if self.find(a) is None]
+            missing = [a for a in self._inputs(x) if self.find(a) is None]
             if missing:
                 todo += missing
                 continue
@@ -95,6 +96,18 @@ class Scope:
             if x not in self.known:
                 self.known[x] = self._compute(x)
         return self.known[v]
+
+    def _inputs(self, v: Value) -> tuple[Value, ...]:
+        """What must be computed for a value: nothing for what is trusted or compares positions, one arm of a choice that is trusted."""
+        if v in self.trusted or self._compares_positions(v):
+            return ()
+        if v.op == "select" and v.args[0] in self.trusted:
+            return v.args[1:2]
+        return v.inputs
+
+    def _compares_positions(self, v: Value) -> bool:
+        asked = need(v) if self.varies(v) else None
+        return asked is not None and expr.coefficient(asked, self.lane) in (-1, 1)
 
     def vector(self, v: Value) -> X:
         """A value here, in each lane if it is the same in all."""
@@ -119,6 +132,13 @@ class Scope:
             return self.w.lift(where.start) if where.is_uniform else in_lanes(self, where)
         if v.op in ("reduce", "scan"):
             raise LookupError(f"kernel {self.kernel.name}: the {v.combine} over {v.over} is not known at {sorted(self.point)}")
+        if v in self.trusted:
+            return self.w.number(True, v.dtype, self.lanes if self.varies(v) else 1)
+        if self._compares_positions(v):
+            where = line(self, need(v))                 # type: ignore[arg-type]
+            return self.w.mask_nonnegative(where.start, where.step, self.lanes)   # type: ignore[arg-type]
+        if v.op == "select" and v.args[0] in self.trusted:
+            return self.vector(v.args[1]) if self.varies(v) else self.value(v.args[1])
         args = tuple(self.vector(a) if self.varies(v) else self.value(a) for a in v.args)
         return scalar.emit(self.w, v.op, args, v.args[-1].dtype, v.dtype)
 
@@ -173,9 +193,7 @@ class Scope:
         if high_open:
             ok = w.mask_below(w.max(start, -self.lanes), bound, self.lanes) if low_open else w.mask_below(start, bound, self.lanes)
         if low_open:
-            before = w.lift(w.max(w.min(w.sub(0, start), self.lanes), 0))
-            narrow = w.convert("trunc", before, "i32")
-            above = w.compare("sge", w.iota(self.lanes, "i32"), w.splat(narrow, self.lanes))
+            above = w.mask_nonnegative(start, 1, self.lanes)
             ok = above if ok is None else w.binary("and", ok, above)
         assert ok is not None
         return ok
@@ -321,10 +339,3 @@ def flat_index(buffer: Buffer, index: tuple[Any, ...]) -> tuple[Dim, list[tuple[
         else:
             flat = flat + stride * i
     return flat, gathered
-
-
-def open_ends(i: Any, size: Dim) -> tuple[bool, bool]:
-    """Can an index entry lie below 0, and can it lie at or above the size?"""
-    if isinstance(i, Value):
-        return i.dtype.kind not in "ub", True
-    return not expr.is_less_equal(0, i), not expr.is_less(i, size)

@@ -1,30 +1,30 @@
-"""Where a loop in lanes needs no bounds checks: the interior of a padded load or a cropped store.
+"""Where a loop in lanes needs no checks: the interior of a padded load, of a cropped store, of a choice by position.
 
 Most vectors of a stencil or a padded image lie inside the buffer whole. The loop asks once a turn whether they all
-do, and then runs a copy of its body that trusts the index entries which were asked about.
+do, and then runs a copy of its body that trusts the index entries and the conditions that were asked about. All of
+them are asked as one kind of claim: that some index expressions are not negative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...ir import expr
-from ...ir.expr import Dim, Expr
+from ...ir.claims import Claim, conditions, entries
+from ...ir.expr import Dim
 from ...ir.kernel import Store, Value
-from .body import Scope, open_ends
+from .body import Scope
 from .writer import Index, X
-
-Entry = tuple[Dim, Dim]                      # an index expression and the size that it must be below
 
 
 class Interior(NamedTuple):
-    """Vectors from `low` on that end at `high` at most are inside, if `holds`, as far as the `trusted` entries go."""
+    """Vectors from `low` on that end at `high` at most are inside, if `holds`, as far as the `trusted` claims go."""
 
     low: Index
     high: Index
     holds: X | bool
-    trusted: frozenset[Entry]
+    trusted: frozenset[Claim]
 
     def contains(self, scope: Scope, start: Index, lanes: int) -> X | bool:
         """Is the vector that starts there inside?"""
@@ -34,31 +34,35 @@ class Interior(NamedTuple):
 
 def interior(scope: Scope, axis: str, wanted: Iterable[Value | Store]) -> Interior | None:
     """Where a loop over the lane axis needs no checks for these loads and stores; None if there is nothing to check."""
-    entries = {e: None for x in wanted for e in _entries(scope, axis, x)}
-    if not entries:
+    wanted = list(wanted)
+    claims: dict[Claim, tuple[Dim, ...]] = {}
+    for x in wanted:
+        claims.update((e, needs) for e, needs in entries(scope.kernel, x) if _is_asked_along(scope, axis, needs))
+    if not claims:
         return None
+    for v in wanted:
+        if isinstance(v, Value) and v.op == "select":
+            asked = conditions(v.args[0]) or []
+            if _is_asked_along(scope, axis, [n for _, n in asked]):
+                claims.update((c, (n,)) for c, n in asked)
+                claims[v.args[0]] = ()
     w = scope.w
     holds: X | bool = True
     low: Index = 0
     high: Index = scope.index(scope.kernel.axes[axis])
-    for x, size in entries:
-        bound = scope.index(size)
-        along = expr.coefficient(x, axis) or 0
-        rest = scope.index(x - along * scope.kernel.axis(axis))
+    for need in dict.fromkeys(n for needs in claims.values() for n in needs):
+        along = expr.coefficient(need, axis) or 0
+        rest = scope.index(need - along * scope.kernel.axis(axis))
         if along == 0:
-            holds = w.both(holds, w.both(w.less_equal(0, rest), w.less(rest, bound)))
+            holds = w.both(holds, w.less_equal(0, rest))
+        elif along == 1:
+            low = w.max(low, w.sub(0, rest))
         else:
-            low, high = w.max(low, w.sub(0, rest)), w.min(high, w.sub(bound, rest))
-    return Interior(low, high, holds, frozenset(entries))
+            high = w.min(high, w.add(rest, 1))
+    return Interior(low, high, holds, frozenset(claims))
 
 
-def _entries(scope: Scope, axis: str, x: Value | Store) -> list[Entry]:
-    """The entries of a load or a store that may be outside, and that a loop over the axis can answer for."""
-    if not isinstance(x, Store) and (x.op != "load" or x.fill is None) or axis not in x.axes:
-        return []
-    out: list[Entry] = []
-    for i, size in zip(x.index, scope.kernel.buffers[x.buffer].shape):
-        if isinstance(i, Expr) and any(open_ends(i, size)) and expr.coefficient(i, axis) in (0, 1):
-            if all(s == axis or s in scope.point for s in expr.symbols(i)):
-                out.append((i, size))
-    return out
+def _is_asked_along(scope: Scope, axis: str, needs: Sequence[Dim]) -> bool:
+    """Do they vary along the axis, and can a loop over it answer for them by where it starts and where it ends?"""
+    return any(axis in expr.symbols(n) for n in needs) and all(
+        expr.coefficient(n, axis) in (-1, 0, 1) and all(s == axis or s in scope.point for s in expr.symbols(n)) for n in needs)

@@ -27,6 +27,7 @@ class Memory:
     convert: Callable[..., X]
     sub: Callable[..., Any]
     min: Callable[..., Any]
+    max: Callable[..., Any]
 
     # ---- memory ---------------------------------------------------------------------------------------------------
 
@@ -140,6 +141,13 @@ class Memory:
             return self.compare("sgt", left, 0)
         narrow = self.let(vector("i32"), f"trunc {left} to i32")
         return self.compare("slt", self.iota(lanes, "i32"), self.splat(narrow, lanes))
+
+    def mask_nonnegative(self, start: Index, step: int, lanes: int) -> X:
+        """start + lane * step >= 0, for each lane; the step is 1 or -1."""
+        first = self.max(self.min(self.sub(0, start) if step == 1 else start, lanes), 0 if step == 1 else -1)
+        if not isinstance(first, int):
+            first = self.splat(self.let(vector("i32"), f"trunc {first} to i32"), lanes)
+        return self.compare("sge" if step == 1 else "sle", self.iota(lanes, "i32"), first)
 
     def mask_between(self, low: Index, position: Index, high: Index, lanes: int) -> X:
         """low <= position + lane < high, for each lane."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...ir import expr
+from ...ir.claims import open_ends
 from ...ir.kernel import Value
-from .body import Scope, flat_index, open_ends
+from .body import Scope, flat_index
 from .writer import Function, Index, X
 
 SIDE = 16
