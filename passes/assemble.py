@@ -129,8 +129,7 @@ class _Assembler:
     def _launch(self, kernel: Kernel) -> Launch:
         zeroed = tuple(s.buffer for s in kernel.stores if s.mode == "add")
         renamed, arguments = _with_local_names(kernel)
-        back = {slot: local for local, slot in arguments.items()}
-        return Launch(renamed, schedule(renamed, self.target), arguments, tuple(back[z] for z in zeroed))
+        return Launch(renamed, schedule(renamed, self.target), arguments, zeroed)
 
     # ---- what is no kernel
 
