@@ -14,6 +14,7 @@ from .schedule import rows, usual
 
 PIECES = 64
 FEW_UNITS = 16
+LONG_ROW = 1 << 10              # elements of one result: fewer are not worth cutting
 LONG = 1 << 17                  # elements: below, a second kernel costs more than it gains
 
 
@@ -22,8 +23,8 @@ def needs_split(kernel: Kernel) -> bool:
     found = rows(kernel)
     if found is None or usual(found.units) >= FEW_UNITS:
         return False
-    return any(v.op == "reduce" and usual(expr.product(kernel.axes[a] for a in (*v.args[0].axes, *v.over) if a in kernel.axes)) >= LONG
-               for v in kernel.values)
+    return any(v.op == "reduce" and usual(expr.product(kernel.axes[a] for a in v.over)) >= LONG_ROW
+               and usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) >= LONG for v in kernel.values)
 
 
 def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
