@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
@@ -17,6 +19,7 @@ from .modes import _GradMode
 from .tensor import Tensor
 
 _order = count()
+_ndarray = np.ndarray
 
 
 class TapeNode:
@@ -38,11 +41,20 @@ class TapeNode:
         if self.operands is None:
             raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first backward; "
                                 f"call backward(retain_graph=True) the first time")
-        operands = [_restored(a, e if create_graph else None) for a, e in zip(self.operands, self.edges)]
-        results = [_restored(a, (self, i) if create_graph else None) for i, a in enumerate(self.results)]
+        if not create_graph:
+            operands = [Tensor(a if type(a) is _ndarray else self._number(a)) for a in self.operands]
+            results = [Tensor(a) for a in self.results]
+        else:
+            operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a, e in zip(self.operands, self.edges)]
+            results = [_restored(a, (self, i)) for i, a in enumerate(self.results)]
+        wanted = [e is not None for e in self.edges]
         if len(results) == 1:
-            return self.op.pullback(cotangents[0], results[0], operands, self.attrs)
-        return self.op.pullback(tuple(cotangents), tuple(results), operands, self.attrs)
+            return self.op.pullback(cotangents[0], results[0], operands, self.attrs, wanted)
+        return self.op.pullback(tuple(cotangents), tuple(results), operands, self.attrs, wanted)
+
+    def _number(self, number: Any) -> Any:
+        """A Python number as the operand that it was: of the dtype of the arrays beside it."""
+        return np.array(number, next(a.dtype for a in self.operands if type(a) is _ndarray and a.dtype.kind != "b"))
 
 
 def _restored(array: Any, edge: Any) -> Tensor:
@@ -60,7 +72,7 @@ class _Alias:
     name = "leaf"
 
     @staticmethod
-    def pullback(g: Any, y: Any, operands: Any, attrs: Any) -> tuple[Any, ...]:
+    def pullback(g: Any, y: Any, operands: Any, attrs: Any, wanted: Any = None) -> tuple[Any, ...]:
         return (g,)
 
 
@@ -70,10 +82,11 @@ def _with_leaf(array: Any, leaf: Tensor) -> Tensor:
     return t
 
 
-def record(op: Any, operands: Sequence[Tensor], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
-    """Put an operation on the tape, if its result can have gradients."""
-    edges = tuple([(t._node, t._slot) if t._node is not None else t if t._requires_grad else None for t in operands])
-    node = TapeNode(op, attrs, edges, tuple([t._array for t in operands]), tuple([t._array for t in results]))
+def record(op: Any, operands: Sequence[Any], arrays: Sequence[Any], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
+    """Put an operation on the tape, if its result can have gradients. Operands may be Python numbers, which need none."""
+    edges = tuple([None if not isinstance(t, Tensor) else (t._node, t._slot) if t._node is not None else t if t._requires_grad else None
+                   for t in operands])
+    node = TapeNode(op, attrs, edges, arrays, tuple([t._array for t in results]))
     for i, t in enumerate(results):
         if t._array.dtype.kind in "fcV":
             t._node, t._slot = node, i
@@ -171,8 +184,8 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
         found = pull(out, _seed(out, seed), wrt, keep or create_graph or n + 1 < len(outs), create_graph)
         for i, t in enumerate(wrt):
             if id(t) in found:
-                g = found[id(t)][1]
-                total[i] = g if total[i] is None else _sum(total[i], g, create_graph)
+                g, before = found[id(t)][1], total[i]
+                total[i] = g if before is None else _sum(before, g, create_graph)
     missing = [i for i, g in enumerate(total) if g is None]
     if missing and not allow_unused:
         raise GradientError(f"input {missing[0]} ({wrt[missing[0]].type}) was not used to compute the output; pass allow_unused=True "

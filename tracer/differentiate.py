@@ -37,7 +37,7 @@ class CompiledPullback:
         self.spec, self.sizes = spec, sizes
         self.arrays, self.sources = arrays, sources
 
-    def pullback(self, g: Any, y: Any, operands: Sequence[Tensor], attrs: Any) -> tuple[Any, ...]:
+    def pullback(self, g: Any, y: Any, operands: Sequence[Tensor], attrs: Any, wanted: Any = None) -> tuple[Any, ...]:
         """Gradients for the inputs that need them."""
         spec, count = self.spec, len(self.spec.wrt)
         outputs = spec.traced.graph.outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -15,70 +16,102 @@ from ..ir.ops.declare import Op
 from ..ir.types import DType, TensorType
 from .autograd import record
 from .modes import _grad_enabled
-from .tensor import Tensor, dtype_of_array, mark_view
+from .tensor import Tensor
 
 # Like PyTorch, no warning where NaN or an infinity arises; the filter is for our own modules alone.
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"braze\.(ir|tracer)\b")
 
 _ndarray = np.ndarray
+_MOST_REMEMBERED = 10_000
+_HAS_WEAK_SCALARS = int(np.__version__.partition(".")[0]) >= 2
 
 
 class Eager:
-    """The default interpreter; its operands are tensors with arrays."""
+    """The default interpreter; its operands are tensors with arrays.
+
+    What a call has found out about its operands' types is remembered, so that the next one like it goes to NumPy at once.
+    """
 
     def __init__(self) -> None:
-        self._direct: dict[Any, bool] = {}    # (op, dtype, dtype or scalar type) -> may NumPy promote by itself?
+        self._direct: dict[Any, bool] = {}    # (op, dtypes or scalar types) -> may NumPy promote by itself?
+        self._sound: set[Any] = set()         # (op, shapes, dtypes, attributes) that the type rule has accepted
 
     def call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The op on tensors, arrays and numbers."""
         if op.kind != "pointwise" or op.parameters:
             check_arity(op, args)
-            return self.bind(op, tuple(a if type(a) is Tensor else self.lift(a) for a in args), attrs)
-        if len(args) == 2:
+            return self.bind(op, tuple([a if isinstance(a, Tensor) else self.lift(a) for a in args]), attrs)
+        needed = False
+        if len(args) == 2:                    # the comprehensions below, written out: they would cost a third of the call
             x, y = args
-            a = x._array if isinstance(x, Tensor) else x
-            b = y._array if isinstance(y, Tensor) else y
-            kind = (op, getattr(a, "dtype", None) or type(a), getattr(b, "dtype", None) or type(b))
-            direct = self._direct.get(kind)
-            if direct is None:
-                direct = self._direct[kind] = _needs_no_cast(op, a, b)
-            if direct:
-                array = op.evaluate(np, a, b)
-                result = Tensor(array if type(array) is _ndarray else np.asarray(array))
-                if (isinstance(x, Tensor) and (x._node is not None or x._requires_grad)) or (
-                        isinstance(y, Tensor) and (y._node is not None or y._requires_grad)):
-                    if _grad_enabled.get():
-                        operands = tuple(v if isinstance(v, Tensor) else self.constant(v, dtype_of_array(result._array)
-                                         if op.result == "same" else operand.dtype)
-                                         for v, operand in ((x, y), (y, x)))
-                        record(op, operands, attrs, (result,))
-                return result
+            if isinstance(x, Tensor):
+                needed = x._node is not None or x._requires_grad
+                x = x._array
+            if isinstance(y, Tensor):
+                needed = needed or y._node is not None or y._requires_grad
+                y = y._array
+            arrays: Any = (x, y)
+            kind: Any = (op, x.dtype if type(x) is _ndarray else type(x), y.dtype if type(y) is _ndarray else type(y))
         else:
+            arrays = [a._array if isinstance(a, Tensor) else a for a in args]
+            kind = (op, *[a.dtype if type(a) is _ndarray else type(a) for a in arrays])
+            for a in args:
+                if isinstance(a, Tensor) and (a._node is not None or a._requires_grad):
+                    needed = True
+        direct = self._direct.get(kind)
+        if direct is None:
             check_arity(op, args)
-        return self.bind(op, agree(self, op, args), attrs)
+            direct = self._direct[kind] = _needs_no_cast(op, args)
+        if not direct:
+            return self.bind(op, agree(self, op, args), attrs)
+        array = op.evaluate(np, *arrays)
+        result = Tensor(array if type(array) is _ndarray else np.asarray(array))
+        if needed and _grad_enabled.get():
+            record(op, args, arrays, attrs, (result,))
+        return result
 
     def bind(self, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
         """The op on tensors of agreed dtypes."""
-        if op.kind == "control":
+        kind = op.kind
+        if kind == "control":
             from .control import run_eagerly
 
             return run_eagerly(op, operands, attrs)
         arrays = []
+        needed = False
         for t in operands:
-            arrays.append(t._array if t._array is not None else t._concrete("an operation", "keep it inside the function that made it"))
-        if op.kind not in ("pointwise", "random") and operands:
-            op.infer([t.type for t in operands], attrs)      # the type rule's errors are better than NumPy's
-        out = op.evaluate(np, *arrays, **attrs)
-        many = type(out) is tuple
-        results = tuple(Tensor(a if type(a) is _ndarray else np.asarray(a)) for a in (out if many else (out,)))
-        for t in operands:
+            a = t._array
+            arrays.append(a if a is not None else t._concrete("an operation", "keep it inside the function that made it"))
             if t._requires_grad or t._node is not None:
-                if _grad_enabled.get():
-                    record(op, operands, attrs, results)
-                break
-        if op.kind == "view" and operands:
-            mark_view(results[0], operands[0])
-        return results if many else results[0]
+                needed = True
+        if kind != "pointwise" and kind != "random" and operands:
+            self._check(op, operands, arrays, attrs)
+        out = op.evaluate(np, *arrays, **attrs)
+        if type(out) is tuple:
+            results = tuple([Tensor(a if type(a) is _ndarray else np.asarray(a)) for a in out])
+            if needed and _grad_enabled.get():
+                record(op, operands, arrays, attrs, results)
+            return results
+        result = Tensor(out if type(out) is _ndarray else np.asarray(out))
+        if needed and _grad_enabled.get():
+            record(op, operands, arrays, attrs, (result,))
+        if kind == "view" and operands:
+            result._base = weakref.ref(operands[0])
+        return result
+
+    def _check(self, op: Op, operands: tuple[Tensor, ...], arrays: list[Any], attrs: dict[str, Any]) -> None:
+        """Raise the type rule's error, which is better than NumPy's; once for operands of the same types."""
+        try:
+            key = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
+            if key in self._sound:
+                return
+        except TypeError:                     # an attribute without a hash
+            key = None
+        op.infer([t.type for t in operands], attrs)
+        if key is not None:
+            if len(self._sound) >= _MOST_REMEMBERED:
+                self._sound.clear()
+            self._sound.add(key)
 
     def constant(self, number: Any, dtype: DType) -> Tensor:
         """A 0-d tensor."""
@@ -102,21 +135,20 @@ class Eager:
 _PLAIN = {bool: np.bool_, int: np.int64, float: np.float32, complex: np.complex64}
 
 
-def _needs_no_cast(op: Op, a: Any, b: Any) -> bool:
-    """May the arrays (or array and Python number) go to NumPy as they are, with the result that Braze's promotion gives?"""
-    arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
-    scalars = [x for x in (a, b) if type(x) in (int, float)]
-    if not arrays or len(arrays) + len(scalars) != 2:
+def _needs_no_cast(op: Op, args: tuple[Any, ...]) -> bool:
+    """May the arrays (and Python numbers) go to NumPy as they are, with the result that Braze's promotion gives?"""
+    arrays = [x for x in args if isinstance(x, Tensor) and x._array is not None]
+    scalars = [x for x in args if type(x) in (int, float)]
+    if not arrays or len(arrays) + len(scalars) != len(args):
         return False
-    dtypes = {x.dtype for x in arrays}
-    if len(dtypes) != 1:
-        return False
-    d = dtype_of_array(arrays[0])
-    if d not in op.dtypes or d.bits == 16:
+    agreed = agree(eager, op, args)
+    if any(a is not b for a, b in zip(args, agreed) if isinstance(a, Tensor)):
         return False
     if not scalars:
         return True
-    return d.is_float and op.name not in ("floor_divide", "remainder")
+    common = next(b.dtype for a, b in zip(args, agreed) if not isinstance(a, Tensor))
+    return (_HAS_WEAK_SCALARS and common.is_float and common.bits > 16 and any(t.dtype is common for t in arrays)
+            and op.name not in ("floor_divide", "remainder"))
 
 
 eager = Eager()

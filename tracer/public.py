@@ -24,7 +24,10 @@ COMPOSITES = ("gelu", "silu", "softplus")
 
 def _elementwise(op: Any) -> Any:
     def function(*args: Any) -> Tensor:
-        return op(*args) if any(isinstance(a, Tensor) for a in args) else op(*(lift(a) for a in args))
+        for a in args:
+            if isinstance(a, Tensor):
+                return op(*args)
+        return op(*[lift(a) for a in args])
 
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.doc + (f"\n\n    Source: {op.source}." if op.source else "")

@@ -147,7 +147,7 @@ class Function:
         results = tuple(Tensor(t._array) if any(t is a for a in args) else t for t in results)
         if any(ctx.needs_input_grad) and is_grad_enabled():
             tensors = [a for a in args if isinstance(a, Tensor)]
-            autograd.record(_Custom(cls, ctx, args), tensors, {}, results)
+            autograd.record(_Custom(cls, ctx, args), tensors, [t._array for t in tensors], {}, results)
         return results if isinstance(out, tuple) else results[0]
 
 
@@ -158,7 +158,7 @@ class _Custom:
         self.cls, self.ctx, self.name = cls, ctx, cls.__name__
         self.is_tensor = [isinstance(a, Tensor) for a in args]
 
-    def pullback(self, g: Any, y: Any, operands: Any, attrs: Any) -> tuple[Any, ...]:
+    def pullback(self, g: Any, y: Any, operands: Any, attrs: Any, wanted: Any = None) -> tuple[Any, ...]:
         cotangents = g if isinstance(g, tuple) else (g,)
         results = y if isinstance(y, tuple) else (y,)
         filled = [F.zeros_like(r) if c is None else c for c, r in zip(cotangents, results)]

@@ -63,14 +63,17 @@ class Op:
     def __call__(self, *args: Any, **attrs: Any) -> Any:
         return (_current.get() or _default[0]).call(self, args, attrs)
 
-    def pullback(self, g: Any, y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
-        """Cotangents of the operands (None: none flows) from the cotangent g of the result y."""
+    def pullback(self, g: Any, y: Any, operands: Sequence[Any], attrs: dict[str, Any],
+                 wanted: Sequence[bool] | None = None) -> tuple[Any, ...]:
+        """Cotangents of the operands (None: none flows, or it is not wanted) from the cotangent g of the result y."""
         if self.vjp is None:
             raise GradientError(f"{self.name} has no derivative")
         out = self.vjp(g, y, *operands, **attrs)
         if self.kind != "pointwise":
             return out
-        return tuple(None if c is None else sum_to(c, x.shape) for c, x in zip(out, operands))
+        if wanted is not None:
+            out = [c if w else None for c, w in zip(out, wanted)]
+        return tuple([None if c is None else sum_to(c, x.shape) for c, x in zip(out, operands)])
 
     def pushforward(self, tangents: Sequence[Any], y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The tangent of the result y from the operands' tangents (None: zero); None where none flows."""
