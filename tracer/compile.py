@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..ir.errors import BrazeError, CompileError
+from ..ir.errors import BrazeError, CompileError, TraceError
 from ..ir.interpreter import _current
 from . import dispatch
+from .retrace import checks_always
 from .signature import Call, describe, show
 
 if TYPE_CHECKING:
@@ -44,32 +45,48 @@ class CompiledFunction:
         if _current.get() is not None:
             return self.function(*args, **kwargs)         # nested: part of the outer trace
         call = describe(args, kwargs, self.static, self.parameters)
-        spec = next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None) or self._specialise(call)
+        spec = next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None)
+        if spec is None:
+            spec = self._specialise(call)
+        elif checks_always() or not spec.is_checked and not self.frozen:
+            spec = self._check(spec, call)
         result = spec(call)
         self._prepare(spec, call)
         return result
 
     def _prepare(self, spec: Specialisation, call: Call) -> None:
         """Make (or renew) the printed function for calls like this one."""
-        if spec.misses >= MOST_MISSES:
+        if spec.misses >= MOST_MISSES or not spec.is_checked or checks_always():
             return
         spec.misses += 1
         self._fast = dispatch.build(spec, call, self._general) or self._general
+
+    def _check(self, spec: Specialisation, call: Call) -> Specialisation:
+        """Trace again: is it the same graph?"""
+        differs = spec.difference(self.function, call)
+        if not differs:
+            return spec
+        if checks_always():
+            raise TraceError(f"BRAZE_CHECK: traced again, {self.name} gives another graph: {differs}. Something that it reads has changed and "
+                             f"is not guarded; pass it as an argument")
+        with self._lock:
+            self._by_key[call.key] = [s for s in self._by_key.get(call.key, ()) if s is not spec]
+            return self._specialise(call, f"traced again, the graph differs: {differs}")
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     # ---- compiling
 
-    def _specialise(self, call: Call) -> Specialisation:
-        from .specialise import CompilationRecord, Specialisation      # with the whole compiler, which eager code does not need
+    def _specialise(self, call: Call, reason: str = "") -> Specialisation:
+        from .specialise import CompilationRecord, Specialisation  # with the whole compiler, which eager code does not need
 
         with self._lock:
             known = self._by_key.get(call.key, [])
             for spec in known:                            # another thread may have been faster
                 if spec.accepts(call):
                     return spec
-            reason = self._reason(call, known)
+            reason = reason or self._reason(call, known)
             if self.frozen:
                 raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
             pattern = self._pattern(call, known)
@@ -99,10 +116,11 @@ class CompiledFunction:
         if not self.specialisations:
             return "first call"
         if known:
-            nearest = min(known, key=lambda s: sum(p is not None and p != n for p, n in zip(s.pattern, call.numbers)))
+            nearest = min(known, key=lambda s: (s.distance(call), s.traced.outside.failures()))
             differ = [(n, p, v) for n, (p, v) in enumerate(zip(nearest.pattern, call.numbers)) if p is not None and p != v]
             if not differ:
-                return f"a guard of ({nearest.signature}) failed: a captured tensor, a gradient or a relation of sizes has changed"
+                return nearest.traced.outside.failure() or (f"a guard of ({nearest.signature}) failed: a captured tensor, a gradient, a module "
+                                                            f"or a relation of sizes has changed")
             parts = []
             for n, p, v in differ:
                 leaf, d = call.owners[n]
