@@ -109,7 +109,7 @@ def _pull_loop(writer: GradientWriter, node: Node, found: Cotangents, wanted: li
         raise no_derivative(node, "the gradient of a loop needs the number of its turns: pass a Python int or a size, or loop over "
                                   "a sequence")
     body, n, scanned, reverse = (node.attrs[k] for k in ("body", "carried", "scanned", "reverse"))
-    carried = _active(body, n, wanted)
+    carried = active(body, 1, n, wanted)
     sequences = [i for i in range(1 + n, 1 + n + scanned) if wanted[i]]
     invariants = [i for i in range(1 + n + scanned, len(wanted)) if wanted[i]]
     given = [i for i in range(n, len(found)) if found[i] is not None]
@@ -124,14 +124,14 @@ def _pull_loop(writer: GradientWriter, node: Node, found: Cotangents, wanted: li
     return scatter([*(1 + i for i in carried), *invariants, *sequences], writer.loop(operands, attrs, types), len(wanted))
 
 
-def _active(body: Graph, n: int, wanted: list[bool]) -> list[int]:
-    """The carried values that depend on what is differentiated, in the first turn or a later one."""
+def active(body: Graph, first: int, n: int, wanted: list[bool]) -> list[int]:
+    """Which of the `n` carried values, the inputs from `first` on, depend on what is differentiated, in the first turn or a later one."""
     start = {body.inputs[i] for i, want in enumerate(wanted) if want}
     while True:
         flowing = dependents(body.nodes, start)
-        more = {v for v, out in zip(body.inputs[1:1 + n], body.outputs) if out in flowing} - start
+        more = {v for v, out in zip(body.inputs[first:first + n], body.outputs) if out in flowing} - start
         if not more:
-            return [i for i in range(n) if body.inputs[1 + i] in start]
+            return [i for i in range(n) if body.inputs[first + i] in start]
         start |= more
 
 

@@ -2,31 +2,14 @@
 
 import numpy as np
 import pytest
-from braze.ir.build import GraphBuilder
 from braze.ir.errors import GradientError
-from braze.ir.expr import symbol
 from braze.ir.graph import Graph, Value
-from braze.ir.interpreter import interpreting
 from braze.ir.location import Location
 from braze.ir.ops import F
-from braze.ir.types import TensorType, bool_, float64, int64
+from braze.ir.types import float64, int64
+from braze.ir.verify import verify
 from braze.passes.autodiff import differentiate, expand_gradients
-
-N = symbol("N", 1)
-
-
-def build(function, *types, name="test"):
-    """The graph of a Python function of values; a type is a TensorType or the shape of a float64 tensor."""
-    b = GraphBuilder(name)
-    with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}") for n, t in enumerate(types)]
-        out = function(*inputs)
-    return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
-
-
-def gradient(output, *wrt, cotangent=None):
-    """A `gradient` node of a 0-d output."""
-    return F.gradient(output, F.ones_like(output) if cotangent is None else cotangent, *wrt, count=len(wrt))
+from gradient_graphs import GRAPHS_WITH_REGIONS, INT, STRAIGHT, N, arrays_for, branch, build, draw, gradient, recurrence, region, turns
 
 
 def numeric_gradient(graph, arrays, cotangents, which):
@@ -51,6 +34,7 @@ def check(graph: Graph, *arrays, wrt=None, tolerance=1e-6):
     rng = np.random.default_rng(1)
     cotangents = [rng.standard_normal(r.shape) for r in results]
     joint = differentiate(graph, wrt)
+    verify(joint)
     got = joint.eval(*arrays, *(c for c, v in zip(cotangents, graph.outputs) if v.dtype.is_inexact))
     for have, want in zip(got, results):
         np.testing.assert_array_equal(have, want)
@@ -58,38 +42,6 @@ def check(graph: Graph, *arrays, wrt=None, tolerance=1e-6):
         assert have.shape == np.shape(arrays[i])
         np.testing.assert_allclose(have, numeric_gradient(graph, arrays, cotangents, i), rtol=tolerance, atol=tolerance)
     return joint
-
-
-def region(function, *types, name="body", notes=None):
-    graph = build(function, *types, name=name)
-    return Graph(graph.name, graph.inputs, graph.nodes, graph.outputs, notes or {})
-
-
-RANDOM = np.random.default_rng(0)
-INT = TensorType((), int64)
-
-
-def draw(*shape):
-    return RANDOM.uniform(0.3, 1.2, shape)
-
-
-STRAIGHT = {
-    "a product used twice": (lambda x, y: x * y + F.sin(x * y), (3, 4), (4,)),
-    "broadcasting both ways": (lambda x, y: (x + y) / (x * 2.0), (3, 1), (1, 4)),
-    "matmul with broadcast batches": (lambda a, b: F.tanh(F.matmul(a, b)), (2, 3, 4), (4, 5)),
-    "softmax": (lambda x: F.softmax(x, -1), (3, 5)),
-    "log_softmax": (lambda x: F.log_softmax(x, 0), (3, 5)),
-    "layer_norm": (lambda x, w, b: F.layer_norm(x, (1,), w, b), (3, 5), (5,), (5,)),
-    "attention": (lambda q, k, v: F.attention(q, k, v, causal=True), (2, 3, 4), (2, 3, 4), (2, 3, 2)),
-    "gelu": (lambda x: F.gelu(x), (4,)),
-    "views": (lambda x: F.flip(F.permute(F.reshape(F.pad(x, low=(1, 0), high=(0, 2), value=3.0), shape=(4, 6)), axes=(1, 0)), (0,)) * 2.0, (3, 4)),
-    "two outputs": (lambda x: (F.exp(x), F.sum(x * x, axes=(0,))), (3,)),
-    "an output that is another's operand": (lambda x: ((y := F.exp(x)), y * y), (3,)),
-    "an output given twice": (lambda x: ((y := F.exp(x)), y), (3,)),
-    "an input that is an output": (lambda x: (x, x * x), (3,)),
-    "convolution": (lambda x, w: F.conv(x, w, stride=(2,), padding=((1, 2),), dilation=(1,), groups=2), (2, 4, 7), (6, 2, 3)),
-    "cumprod and prod": (lambda x: F.cumprod(x, axis=1, reverse=True) * F.prod(x, axes=(0,)), (3, 4)),
-}
 
 
 @pytest.mark.parametrize("name", STRAIGHT)
@@ -169,55 +121,18 @@ def test_a_barrier_lets_gradients_through():
 # ---- control flow ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", [True, False])
-def test_gradient_of_a_branch(way):
-    then = region(lambda x, y: (x * y, F.sum(y, axes=(0,))), (3,), (3,))
-    otherwise = region(lambda x, y: (F.exp(x), F.sum(x * x, axes=(0,))), (3,), (3,))
-    graph = build(lambda c, x, y: F.cond(c, x * 2.0, y, then=then, otherwise=otherwise), TensorType((), bool_), (3,), (3,))
-    check(graph, np.asarray(way), draw(3), draw(3))
+@pytest.mark.parametrize("name", GRAPHS_WITH_REGIONS)
+def test_gradients_through_regions(name):
+    graph = GRAPHS_WITH_REGIONS[name]()
+    check(graph, *arrays_for(graph))
 
 
-def turns(n):
-    return F.constant(value=n, dtype=int64)
-
-
-SCAN = region(lambda i, c, x, w: (F.tanh(F.matmul(c, w) + x), F.sum(c * x, axes=(1,))), INT, (2, 3), (2, 3), (3, 3))
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_gradient_of_a_recurrence(reverse):
-    graph = build(lambda c, xs, w: F.loop(turns(4), c, xs, w, body=SCAN, carried=1, scanned=1, reverse=reverse), (2, 3), (4, 2, 3), (3, 3))
-    check(graph, draw(2, 3), draw(4, 2, 3), draw(3, 3))
-
-
-def test_gradient_of_a_loop_of_no_turns():
-    graph = build(lambda c, xs, w: F.loop(turns(0), c, xs, w, body=SCAN, carried=1, scanned=1, reverse=False), (2, 3), (0, 2, 3), (3, 3))
-    check(graph, draw(2, 3), draw(0, 2, 3), draw(3, 3))
-
-
-def test_gradient_of_a_counted_loop_uses_the_position():
-    body = region(lambda i, c, k, w: (c * w + F.cast(i, dtype=float64), k + i), INT, (3,), INT, (3,))
-    graph = build(lambda c, w: F.loop(turns(5), c, turns(1), w, body=body, carried=2, scanned=0, reverse=False)[0], (3,), (3,))
-    check(graph, draw(3), draw(3))
-
-
-def test_gradient_of_a_loop_with_a_symbolic_number_of_turns():
-    graph = build(lambda c, xs, w: F.loop(F.size(dim=N), c, xs, w, body=SCAN, carried=1, scanned=1, reverse=False), (2, 3), (N, 2, 3), (3, 3))
-    check(graph, draw(2, 3), draw(4, 2, 3), draw(3, 3))
-
-
-def test_gradient_of_a_loop_in_a_loop_in_a_branch():
-    inner = region(lambda i, c, w: F.sin(c * w), INT, (2,), (2,))
-    outer = region(lambda i, c, x, w: F.loop(turns(3), c + x, w, body=inner, carried=1, scanned=0, reverse=False)[0], INT, (2,), (2,), (2,))
-    branch = region(lambda c, xs, w: F.loop(turns(2), c, xs, w, body=outer, carried=1, scanned=1, reverse=False)[0] * w, (2,), (2, 2), (2,))
-    other = region(lambda c, xs, w: c, (2,), (2, 2), (2,))
-    graph = build(lambda p, c, xs, w: F.cond(p, c, xs, w, then=branch, otherwise=other), TensorType((), bool_), (2,), (2, 2), (2,))
-    check(graph, np.asarray(True), draw(2), draw(2, 2), draw(2))
+def test_gradient_of_the_other_branch():
+    check(branch(), *arrays_for(branch(), truth=False))
 
 
 def test_second_derivative_of_a_recurrence():
-    graph = build(lambda c, xs, w: F.loop(turns(3), c, xs, w, body=SCAN, carried=1, scanned=1, reverse=False), (2, 3), (3, 2, 3), (3, 3))
-    check(differentiate(graph, [0, 1, 2]), draw(2, 3), draw(3, 2, 3), draw(3, 3), draw(2, 3), draw(3, 2), tolerance=1e-5)
+    check(differentiate(recurrence(lambda: turns(3), 3), [0, 1, 2]), draw(2, 3), draw(3, 2, 3), draw(3, 3), draw(2, 3), draw(3, 2), tolerance=1e-5)
 
 
 def test_a_gradient_within_a_loop_body():
