@@ -197,10 +197,10 @@ class _Printer:
         else:
             self.space.update(unflatten=pytree.unflatten, structure=result)
             text = f"unflatten(structure, ({', '.join(out)}{',' if len(out) == 1 else ''}))"
-        self.space.update(miss=miss, call=spec.stages.executable.bind(), world=world.WORLD[0], mode=spec.call.key[2])
+        self.space.update(miss=miss, outside=spec.traced.outside.check, call=spec.stages.executable.bind(), world=world.WORLD[0])
         prepared = "".join(f"prepare(a{n}), " for n, k in enumerate(self.call.kinds) if k != "float" and k != "int" and k[0] == "tensor")
         mode = "grad()" if spec.call.key[2] else "not grad()"
-        tests = " and ".join([*self.tests, "W[0] == world", f"{mode}", "current() is None"])
+        tests = " and ".join([*self.tests, *["outside()"] * bool(len(spec.traced.outside)), "W[0] == world", f"{mode}", "current() is None"])
         body = [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {text}"]
         lines = [f"def fast({', '.join([*names, '*more'])}, **named):", f"    if not more and not named and {tests}:",
                  *(f"        {line}" for line in body), f"    return miss({', '.join([*names, '*more'])}, **named)"]

@@ -18,7 +18,9 @@ from ..ir.ops import F
 from ..ir.types import TensorType
 from . import pytree
 from .autograd import TapeNode
+from .guards import Guards, Watch
 from .pipeline import Stages, lower
+from .retrace import CHEAP_SECONDS, difference, trace_settled
 from .signature import Call, show
 from .sizes import Size
 from .tensor import Tensor, is_sole_owner
@@ -38,6 +40,7 @@ class Traced:
     grads: list[tuple[Tensor, int | None]]           # tensors whose .grad becomes output n, or None
     attributes: list[tuple[Any, str, Any]]
     differentiable: list[int] = field(default_factory=list)     # outputs that gradients flow through
+    outside: Guards = field(default_factory=lambda: Guards(()))     # on plain Python values that the function read
 
 
 def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[int | None], name: str) -> Traced:
@@ -69,11 +72,15 @@ def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[i
                 leaves.append(x)
         inputs = dict(zip([v for v in trace.builder.inputs], arguments))
         args, kwargs = pytree.unflatten(call.structure, leaves)
+        watch = Watch(trace, function, leaves)
         try:
-            out = function(*args, **kwargs)
-            return _finish(trace, out, inputs, arguments)
+            with watch.watching():
+                out = function(*args, **kwargs)
+            traced = _finish(trace, out, inputs, arguments)
         finally:
             trace.close()
+    traced.outside = watch.finish()
+    return traced
 
 
 def _float_argument(trace: Trace, label: str) -> Tensor:
@@ -152,7 +159,7 @@ class Specialisation:
     def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None], backend: str):
         begin = time.perf_counter()
         self.signature, self.call, self.pattern, self.backend = show(call), call, tuple(pattern), backend
-        self.traced = trace_function(function, call, pattern, name)
+        self.traced = trace_settled(trace_function, function, call, pattern, name)
         self.trace_seconds = time.perf_counter() - begin
         trace = self.traced.trace
         self.guards = tuple(trace.guards)
@@ -163,6 +170,7 @@ class Specialisation:
         self.hints = trace.hints
         self._connect()
         self.misses = 0
+        self.is_checked = self.trace_seconds > CHEAP_SECONDS       # else the second call traces again, to compare
         self.seconds = time.perf_counter() - begin
         self.when = time.time()
 
@@ -213,6 +221,10 @@ class Specialisation:
                 return False
         return self.guards_hold(call)
 
+    def distance(self, call: Call) -> int:
+        """How many numbers of the call it is not for."""
+        return sum(p is not None and p != n for p, n in zip(self.pattern, call.numbers))
+
     def guards_hold(self, call: Call) -> bool:
         """Do the relations between sizes hold, and are captured tensors what they were?"""
         if self.guards:
@@ -224,7 +236,14 @@ class Specialisation:
         for x, type, needs in self.captures:
             if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype or x.requires_grad != needs):
                 return False
+        if not self.traced.outside.check():
+            return False
         return all((t._grad is not None) is had for t, had in self.had_grad) and all(w.holds() for w in self.watches)
+
+    def difference(self, function: Callable[..., Any], call: Call) -> str:
+        """Trace once more: what differs from the first trace, in words."""
+        self.is_checked = True
+        return difference(self.traced, trace_function(function, call, self.pattern, self.traced.graph.name))
 
     def __call__(self, call: Call) -> Any:
         sizes = {name: call.numbers[n] for n, name in self.symbols}

@@ -6,6 +6,7 @@ becomes outputs of the graph and is written back after each call. A failed trace
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class Trace:
         self.builder = GraphBuilder(name)
         self.hints = dict(hints or {})
         self.parent = parent
+        self.profile: Any = None if parent is None else parent.profile     # what watches the function while it runs (guards.py)
         self.captures: list[tuple[Any, Value]] = []      # (tensor or scalar source, input)
         self.overlay: dict[int, Value] = {}              # id(captured tensor) -> its value now
         self.held: dict[int, Tensor] = {}                # keeps captured tensors alive, so that ids stay theirs
@@ -59,7 +61,16 @@ class Trace:
     # ---- interpreter
 
     def call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """The op on tensors, arrays, numbers."""
+        """The op on tensors, arrays, numbers. (Guards are found by a profile function: our own code need not be profiled.)"""
+        if self.profile is None:
+            return self._call(op, args, attrs)
+        sys.setprofile(None)
+        try:
+            return self._call(op, args, attrs)
+        finally:
+            sys.setprofile(self.profile)
+
+    def _call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         if self.symbolic:
             attrs = {k: plain(v) for k, v in attrs.items()}
             args = tuple([a.expression if isinstance(a, Size) else a for a in args])
