@@ -47,7 +47,8 @@ def partition(joint: Graph, outputs: int, hints: Mapping[str, int] | None = None
     late = _computed_from(joint.nodes, given)
     kept = _minimum_cut(joint, outputs, late, hints or {})
     before = [n for n in joint.nodes if not any(r in late for r in n.results)]
-    forward = dce(Graph(joint.name, primals, tuple(before), (*joint.outputs[:outputs], *kept), joint.notes))
+    notes = {k: v for k, v in joint.notes.items() if all(k != c.name for c in given)}
+    forward = dce(Graph(joint.name.removesuffix("_joint"), primals, tuple(before), (*joint.outputs[:outputs], *kept), notes))
     backward, held = _backward(joint, outputs, kept, primals, given)
     return Halves(strip_markers(forward), strip_markers(backward), len(kept), held)
 
@@ -76,7 +77,7 @@ def _backward(joint: Graph, outputs: int, kept: Sequence[Value], primals: Sequen
     gradients = joint.outputs[outputs:]
     used = _leading_to(joint.nodes, gradients, kept)
     held = tuple(i for i, v in enumerate(primals) if v in used)
-    builder = GraphBuilder(f"{joint.name}_backward")
+    builder = GraphBuilder(f"{joint.name.removesuffix('_joint')}_backward")
     values = {v: builder.input(v.type, f"kept{i}") for i, v in enumerate(kept)}
     for v in (*(primals[i] for i in held), *given):
         values[v] = builder.input(v.type, v.name)
