@@ -125,8 +125,8 @@ class GradientWriter(GraphBuilder):
         if not node.op.is_differentiable:
             raise no_derivative(node, f"{node.op.name} has no derivative; use stop_gradient on what should not be differentiated")
         if len(node.results) > 1:
-            return node.op.pullback(found, node.results, node.operands, node.attrs)
-        return node.op.pullback(found[0], node.results[0], node.operands, node.attrs)
+            return node.op.pullback(found, node.results, node.operands, node.attrs, wanted)
+        return node.op.pullback(found[0], node.results[0], node.operands, node.attrs, wanted)
 
     def region_gradient(self, region: Graph, outputs: Sequence[int], wrt: Sequence[int]) -> Graph:
         """The graph from a region's inputs and the cotangents of some outputs to the gradients of some inputs."""

@@ -7,7 +7,7 @@ from braze.passes.autodiff import differentiate
 from braze.passes.forward import jvp
 from braze.passes.partition import partition
 from braze.passes.simplify import simplify
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from random_graphs import random_graph
 from rule_checker import same_bits
 
@@ -32,7 +32,8 @@ def test_forward_and_reverse_are_transposes(drawn):
     one = sum(np.sum(a * b) for a, b in zip(gradients, directions))
     other = sum(np.sum(a * b) for a, b in zip(tangents, cotangents))
     size = sum(np.sum(np.abs(a * b)) for a, b in zip((*gradients, *tangents), (*directions, *cotangents)))
-    assert np.isclose(one, other, rtol=1e-8, atol=1e-9 * size + 1e-12, equal_nan=True)
+    assume(np.isfinite(size))                        # not at the end of a domain, where a derivative is infinite
+    assert abs(one - other) <= 1e-9 * size + 1e-12
 
 
 @given(random_graph(nodes=12, dtypes=(float64,)))
