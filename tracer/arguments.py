@@ -20,7 +20,7 @@ def lift(x: Any) -> Tensor:
 def dims(shape: Any) -> tuple[Any, ...]:
     """A shape as the user gives it: (2, 3), 2, symbolic sizes."""
     if isinstance(shape, (list, tuple)):
-        return tuple(as_dim(d) for d in shape)
+        return tuple([d if type(d) is int else as_dim(d) for d in shape])
     return (as_dim(shape),)
 
 

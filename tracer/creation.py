@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import DTypeError
+from ..ir.errors import DTypeError, ShapeError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
@@ -25,9 +25,12 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
         t = t if dtype is None else F.astype(t, as_dtype(dtype))
     else:
         plain = not isinstance(data, (np.ndarray, np.generic))
-        array = np.array([np.asarray(x) for x in data] if plain and _holds_tensors(data) else data)
-        if array.dtype == object:
-            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: its parts differ in shape or are not numbers")
+        try:
+            array = np.array([np.asarray(x) for x in data] if plain and _holds_tensors(data) else data)
+        except ValueError:
+            raise ShapeError(f"cannot make a tensor of this {type(data).__name__}: its parts differ in shape; pad them to one shape") from None
+        if array.dtype.kind in "OUSmM":
+            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: it does not hold numbers alone ({array.dtype})")
         if dtype is not None:
             array = array.astype(as_dtype(dtype).numpy)
         elif plain and array.dtype == np.float64:
@@ -58,9 +61,11 @@ def from_numpy(array: Any) -> Tensor:
 def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of one number."""
     d = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}.get(type(fill_value), "float32") if dtype is None else dtype
-    t = F.full(dims(shape), fill_value, as_dtype(d))
-    if _current.get() is None:
-        t = Tensor(np.ascontiguousarray(t._array))
+    if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
+        number = np.asarray(fill_value).astype(as_dtype(d).numpy)
+        t = Tensor(np.full(dims(shape), number, number.dtype))
+    else:
+        t = F.full(dims(shape), fill_value, as_dtype(d))
     return t.requires_grad_() if requires_grad else t
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..ir.build import agree, check_arity
-from ..ir.errors import DTypeError
+from ..ir.errors import BrazeError, DTypeError, ShapeError
 from ..ir.expr import Dim
 from ..ir.interpreter import install_default
-from ..ir.ops.declare import Op
+from ..ir.ops.declare import Op, broadcast_shapes, show_shape
 from ..ir.types import DType, TensorType
 from .autograd import record
 from .modes import _grad_enabled
@@ -39,7 +39,6 @@ class Eager:
     def call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The op on tensors, arrays and numbers."""
         if op.kind != "pointwise" or op.parameters:
-            check_arity(op, args)
             return self.bind(op, tuple([a if isinstance(a, Tensor) else self.lift(a) for a in args]), attrs)
         needed = False
         if len(args) == 2:                    # the comprehensions below, written out: they would cost a third of the call
@@ -64,7 +63,10 @@ class Eager:
             direct = self._direct[kind] = _needs_no_cast(op, args)
         if not direct:
             return self.bind(op, agree(self, op, args), attrs)
-        array = op.evaluate(np, *arrays)
+        try:
+            array = op.evaluate(np, *arrays)
+        except ValueError as error:
+            raise _explained(op, arrays, error) from None
         result = Tensor(array if type(array) is _ndarray else np.asarray(array))
         if needed and _grad_enabled.get():
             record(op, args, arrays, attrs, (result,))
@@ -84,9 +86,18 @@ class Eager:
             arrays.append(a if a is not None else t._concrete("an operation", "keep it inside the function that made it"))
             if t._requires_grad or t._node is not None:
                 needed = True
-        if kind != "pointwise" and kind != "random" and operands:
-            self._check(op, operands, arrays, attrs)
-        out = op.evaluate(np, *arrays, **attrs)
+        if operands:
+            try:
+                types = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
+                if types not in self._sound:
+                    self._check(op, operands, attrs)
+                    self._sound.add(types)
+            except TypeError:                 # an attribute without a hash
+                self._check(op, operands, attrs)
+        try:
+            out = op.evaluate(np, *arrays, **attrs)
+        except ValueError as error:
+            raise _explained(op, arrays, error) from None
         if type(out) is tuple:
             results = tuple([Tensor(a if type(a) is _ndarray else np.asarray(a)) for a in out])
             if needed and _grad_enabled.get():
@@ -99,19 +110,13 @@ class Eager:
             result._base = weakref.ref(operands[0])
         return result
 
-    def _check(self, op: Op, operands: tuple[Tensor, ...], arrays: list[Any], attrs: dict[str, Any]) -> None:
-        """Raise the type rule's error, which is better than NumPy's; once for operands of the same types."""
-        try:
-            key = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
-            if key in self._sound:
-                return
-        except TypeError:                     # an attribute without a hash
-            key = None
-        op.infer([t.type for t in operands], attrs)
-        if key is not None:
-            if len(self._sound) >= _MOST_REMEMBERED:
-                self._sound.clear()
-            self._sound.add(key)
+    def _check(self, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+        """Raise the type rule's error, which is better than NumPy's; asked once for operands of the same types."""
+        if len(self._sound) >= _MOST_REMEMBERED:
+            self._sound.clear()
+        check_arity(op, operands)
+        if op.kind != "pointwise" and op.kind != "random":
+            op.infer([t.type for t in operands], attrs)
 
     def constant(self, number: Any, dtype: DType) -> Tensor:
         """A 0-d tensor."""
@@ -149,6 +154,17 @@ def _needs_no_cast(op: Op, args: tuple[Any, ...]) -> bool:
     common = next(b.dtype for a, b in zip(args, agreed) if not isinstance(a, Tensor))
     return (_HAS_WEAK_SCALARS and common.is_float and common.bits > 16 and any(t.dtype is common for t in arrays)
             and op.name not in ("floor_divide", "remainder"))
+
+
+def _explained(op: Op, arrays: Any, error: ValueError) -> BrazeError:
+    """NumPy's complaint in our words: mostly shapes that do not broadcast."""
+    if isinstance(error, BrazeError):
+        return error
+    try:
+        broadcast_shapes(op.name, [np.shape(a) for a in arrays])
+    except ShapeError as better:
+        return better
+    return ShapeError(f"{op.name} of shapes {', '.join(show_shape(np.shape(a)) for a in arrays)}: {error}")
 
 
 eager = Eager()

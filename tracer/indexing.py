@@ -22,9 +22,9 @@ _BASIC = (int, slice, type(None), type(Ellipsis), np.integer)
 
 def get(x: Tensor, key: Any) -> Tensor:
     """x[key]."""
+    if x._array is not None and _current.get() is None and not ((x._requires_grad or x._node is not None) and _grad_enabled.get()):
+        return _get_at_once(x, key)
     keys = key if isinstance(key, tuple) else (key,)
-    if x._array is not None and _current.get() is None and not (x.requires_grad and _grad_enabled.get()):
-        return _get_at_once(x, keys)
     keys = _expanded(x, keys)
     if any(_is_mask(k) for k in keys):
         keys = _masks_as_indices(x, keys)
@@ -43,15 +43,20 @@ def get(x: Tensor, key: Any) -> Tensor:
     return _gather(y, tuple(axes), indices)
 
 
-def _get_at_once(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
-    assert x._array is not None
-    keys = tuple(np.asarray(k) if isinstance(k, Tensor) else k for k in keys)
+def _get_at_once(x: Tensor, key: Any) -> Tensor:
+    keys = key if isinstance(key, tuple) else (key,)
+    is_view = True
+    for k in keys:
+        if not isinstance(k, _BASIC):
+            is_view = False
+            keys = tuple([np.asarray(k) if isinstance(k, Tensor) else k for k in keys])
+            break
     try:
         array = x._array[keys]
     except IndexError as error:
         raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
-    result = Tensor(np.asarray(array))
-    return mark_view(result, x) if all(isinstance(k, _BASIC) for k in keys) else result
+    result = Tensor(array if type(array) is np.ndarray else np.asarray(array))
+    return mark_view(result, x) if is_view else result
 
 
 def _is_int(k: Any) -> bool:

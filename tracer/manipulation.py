@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..ir.errors import ShapeError
@@ -16,8 +17,10 @@ from .tensor import Tensor
 
 def reshape(x: Any, *shape: Any) -> Tensor:
     """The same elements in another shape; one size may be -1."""
-    x = lift(x)
-    wanted = list(dims(unpacked(shape)))
+    x, given = lift(x), dims(unpacked(shape))
+    if -1 not in given:
+        return F.reshape(x, shape=given)
+    wanted = list(given)
     holes = [i for i, d in enumerate(wanted) if isinstance(d, int) and d == -1]
     if len(holes) > 1:
         raise ShapeError(f"reshape to {show_shape(wanted)}: only one size can be -1")
@@ -42,10 +45,17 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def permute_dims(x: Any, *axes: Any) -> Tensor:
     """Dimensions in another order."""
     x, order = lift(x), unpacked(axes)
-    order = (order,) if isinstance(order, int) else order
-    if sorted(a % max(x.ndim, 1) for a in order) != list(range(x.ndim)):
-        raise ShapeError(f"permute: axes {tuple(order)} do not name each dimension of {show_shape(x.shape)} once")
-    return F.permute(x, axes=tuple(a % x.ndim for a in order))
+    order = _permutation((order,) if isinstance(order, int) else tuple(order), x.ndim)
+    if order is None:
+        raise ShapeError(f"permute: axes {unpacked(axes)} do not name each dimension of {show_shape(x.shape)} once")
+    return F.permute(x, axes=order)
+
+
+@lru_cache(maxsize=1024)
+def _permutation(order: tuple[int, ...], rank: int) -> tuple[int, ...] | None:
+    """The axes counted from the front; None where they do not name each dimension once."""
+    order = tuple([a % max(rank, 1) for a in order])
+    return order if sorted(order) == list(range(rank)) else None
 
 
 permute = permute_dims
@@ -186,8 +196,8 @@ def roll(x: Any, shift: Any, axis: Any = None, dims: Any = None) -> Tensor:
         n, a = x.shape[a], a % x.ndim
         s = s % n if n else 0
         if s:
-            head = (slice(None),) * a
-            x = concat([x[(*head, slice(n - s, None))], x[(*head, slice(None, n - s))]], a)
+            last, first = (*(slice(None),) * a, slice(n - s, None)), (*(slice(None),) * a, slice(None, n - s))
+            x = concat([x[last], x[first]], a)
     return x
 
 

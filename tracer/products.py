@@ -21,8 +21,11 @@ def matmul(a: Any, b: Any) -> Tensor:
     a, b = lift(a), lift(b)
     if not a.ndim or not b.ndim:
         raise ShapeError("matmul does not take 0-d tensors; use *")
-    d = promote(a.dtype, b.dtype)
-    a, b = F.astype(a, d), F.astype(b, d)
+    if a.dtype is not b.dtype:
+        d = promote(a.dtype, b.dtype)
+        a, b = F.astype(a, d), F.astype(b, d)
+    if a.ndim == b.ndim:
+        return F.matmul(a, b) if a.ndim > 1 else squeeze(F.matmul(expand_dims(a, 0), expand_dims(b, 1)))
     row, column = a.ndim == 1, b.ndim == 1
     a = expand_dims(a, 0) if row else a
     b = expand_dims(b, 1) if column else b

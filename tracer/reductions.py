@@ -17,15 +17,17 @@ def _reduced(x: Any, f: Any, axis: Any, keepdims: bool, dim: Any, keepdim: bool)
     axes = normalize_axes(axis if dim is None else dim, x.ndim)
     y = f(x, axes)
     if keepdims or keepdim:
-        y = F.reshape(y, shape=tuple(1 if i in axes else as_dim(d) for i, d in enumerate(x.shape)))
+        y = F.reshape(y, shape=tuple([1 if i in axes else as_dim(d) for i, d in enumerate(x.shape)]))
     return y
 
 
 def _summed_dtype(x: Tensor, d: Any) -> Tensor:
     if d is not None:
         return F.astype(x, as_dtype(d))
-    small = x.dtype.kind == "b" or (x.dtype.is_integer and x.dtype.bits < 64)
-    return F.cast(x, dtype=dtype("uint64") if x.dtype.kind == "u" else int64) if small else x
+    have = x.dtype
+    if have.is_inexact or have.bits == 64:
+        return x
+    return F.cast(x, dtype=dtype("uint64") if have.kind == "u" else int64)
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
@@ -61,8 +63,9 @@ def min(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepd
 
 
 def _nonempty(x: Tensor, name: str, axis: Any) -> Tensor:
-    for a in normalize_axes(axis, x.ndim):
-        if isinstance(x.shape[a], int) and x.shape[a] == 0:
+    shape = x.shape
+    for a in normalize_axes(axis, len(shape)):
+        if type(shape[a]) is int and not shape[a]:
             raise ShapeError(f"{name} over dimension {a} of shape {show_shape(x.shape)}, which has no elements")
     return x
 

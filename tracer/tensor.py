@@ -5,6 +5,7 @@ In-place methods rebind the handle, so values themselves never change: what auto
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Iterator
@@ -173,13 +174,20 @@ class Tensor(Operators):
         return int(array.item())
 
     def __bool__(self) -> bool:
-        self._concrete("if t / while t / bool(t)", "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
-        return bool(self.item())
+        array = self._concrete("if t / while t / bool(t)", "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
+        if array.size != 1:
+            raise ShapeError(f"a tensor of shape {list(array.shape)} is neither true nor false; use t.any() or t.all()")
+        return bool(array.item())
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise DTypeError("a 0-d tensor cannot be iterated over")
         return (self[i] for i in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        if self._array is None and spec:
+            self._concrete("formatting", "return the tensor and print it outside")
+        return format(self.item(), spec) if spec and self.size == 1 else str(self)
 
     def __repr__(self) -> str:
         if self._array is None:
@@ -287,7 +295,8 @@ class Tensor(Operators):
         if new.dtype is not self.dtype:
             new = F.cast(new, dtype=self.dtype)
         if self._requires_grad and self._node is None and _grad_enabled.get():
-            raise GradientError("a leaf that requires gradients was changed in place; do it under braze.no_grad(), or on a copy")
+            raise GradientError(f"a leaf that requires gradients ({self.type}) is changed in place: its gradient would be of another value. Do "
+                                f"it under braze.no_grad(), as optimisers do, or on a copy: x = x.clone()")
         trace = _current.get()
         if trace is not None:
             trace.rebind(self, new)
@@ -349,14 +358,10 @@ class Tensor(Operators):
     # ---- indexing
 
     def __getitem__(self, key: Any) -> Tensor:
-        from .indexing import get
-
-        return get(self, key)
+        return _indexing().get(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        from .indexing import put
-
-        put(self, key, value)
+        _indexing().put(self, key, value)
 
     @property
     def T(self) -> Tensor:
@@ -382,6 +387,13 @@ class Tensor(Operators):
         copied._requires_grad = self._requires_grad
         memo[id(self)] = copied
         return copied
+
+
+@functools.cache
+def _indexing() -> Any:
+    from . import indexing
+
+    return indexing
 
 
 def _rebuild(array: Any, requires_grad: bool) -> Tensor:

@@ -12,10 +12,13 @@ from .namespace import F
 
 def _accumulated(name):
     """NumPy's reduction, 16-bit floats kept in float32 while it runs and rounded once."""
+    ufunc = {"sum": "add", "prod": "multiply"}[name]
 
     def run(xp, x, axes):
-        wide = accumulator(_dtype_of(x)).numpy if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x.dtype
-        return getattr(xp, name)(x, axis=axes, dtype=wide).astype(x.dtype)
+        d = x.dtype
+        if d.itemsize == 2 and d.kind not in "iu":
+            return getattr(xp, ufunc).reduce(x, axis=axes, dtype=accumulator(_dtype_of(x)).numpy).astype(d)
+        return getattr(xp, ufunc).reduce(x, axis=axes, dtype=d)
 
     return run
 
