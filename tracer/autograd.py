@@ -16,6 +16,7 @@ from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from .modes import _GradMode
+from .pullbacks import operand_dtype, recipe
 from .tensor import Tensor
 
 _order = count()
@@ -36,25 +37,36 @@ class TapeNode:
         """The operation's name."""
         return self.op.name
 
-    def pullback(self, cotangents: list[Any], create_graph: bool) -> tuple[Any, ...]:
-        """The cotangents of the operands."""
-        if self.operands is None:
-            raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first backward; "
-                                f"call backward(retain_graph=True) the first time")
-        if not create_graph:
-            operands = [Tensor(a if type(a) is _ndarray else self._number(a)) for a in self.operands]
-            results = [Tensor(a) for a in self.results]
-        else:
-            operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a, e in zip(self.operands, self.edges)]
-            results = [_restored(a, (self, i)) for i, a in enumerate(self.results)]
+    def pullback(self, cotangents: list[Any]) -> Sequence[Any]:
+        """The cotangents of the operands, as arrays, from those of the results."""
+        self._refuse_freed()
+        found = recipe(self.op, self.attrs, self.operands, self.results, cotangents, self.edges)
+        if found is not None:
+            return found(*cotangents, *self.results, *self.operands)
+        operands = [Tensor(a if type(a) is _ndarray else self._number(a)) for a in self.operands]
+        tensors = [None if c is None else Tensor(np.asarray(c)) for c in cotangents]
+        return [None if c is None else c._array for c in self._pulled(tensors, [Tensor(a) for a in self.results], operands)]
+
+    def recorded_pullback(self, cotangents: list[Any]) -> Sequence[Any]:
+        """The same on tensors, by operations that are recorded themselves."""
+        self._refuse_freed()
+        operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a, e in zip(self.operands, self.edges)]
+        return self._pulled(cotangents, [_restored(a, (self, i)) for i, a in enumerate(self.results)], operands)
+
+    def _pulled(self, cotangents: list[Any], results: list[Tensor], operands: list[Tensor]) -> Sequence[Any]:
         wanted = [e is not None for e in self.edges]
         if len(results) == 1:
             return self.op.pullback(cotangents[0], results[0], operands, self.attrs, wanted)
         return self.op.pullback(tuple(cotangents), tuple(results), operands, self.attrs, wanted)
 
+    def _refuse_freed(self) -> None:
+        if self.operands is None:
+            raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first backward; "
+                                f"call backward(retain_graph=True) the first time")
+
     def _number(self, number: Any) -> Any:
-        """A Python number as the operand that it was: of the dtype of the arrays beside it."""
-        return np.array(number, next(a.dtype for a in self.operands if type(a) is _ndarray and a.dtype.kind != "b"))
+        """A Python number as the operand that it was."""
+        return np.array(number, operand_dtype(self.operands))
 
 
 def _restored(array: Any, edge: Any) -> Tensor:
@@ -100,7 +112,8 @@ def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool, create_g
         return
     if not root.requires_grad:
         raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): no operand of the operations that made it had "
-                            f"requires_grad=True, or they ran under no_grad() or after detach()")
+                            f"requires_grad=True, or something cut the way (detach(), no_grad(), an integer result); "
+                            f"braze.compile of the function names the operation that does")
     grads = pull(root, _seed(root, gradient), None, retain_graph or create_graph, create_graph)
     for leaf, g in grads.values():
         g = g if create_graph else Tensor(g._array)
@@ -124,42 +137,46 @@ def _sum(a: Tensor, b: Tensor, create_graph: bool) -> Tensor:
 
 
 def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bool, create_graph: bool) -> dict[int, tuple[Tensor, Tensor]]:
-    """Walk the tape from the root: {id(leaf): (leaf, gradient)}. `wanted` tensors that are no leaves are collected too."""
-    collected: dict[int, tuple[Tensor, Tensor]] = {}
+    """Walk the tape from the root: {id(leaf): (leaf, gradient)}. `wanted` tensors that are no leaves are collected too.
+
+    Cotangents on the way are arrays; tensors where the walk is recorded itself.
+    """
+    collected: dict[int, tuple[Tensor, Any]] = {}
     targets = {(t._node, t._slot): t for t in wanted or () if t._node is not None}
+    pending: dict[TapeNode, list[Any]] = {}
+    heap: list[tuple[int, TapeNode]] = []
 
     def deliver(edge: Any, g: Any) -> None:
         if isinstance(edge, Tensor):
             old = collected.get(id(edge))
-            collected[id(edge)] = (edge, g if old is None else _sum(old[1], g, create_graph))
+            collected[id(edge)] = (edge, g if old is None else old[1] + g)
             return
         node, slot = edge
         waiting = pending.get(node)
         if waiting is None:
             waiting = pending[node] = [None] * len(node.results)
             heapq.heappush(heap, (-node.order, node))
-        waiting[slot] = g if waiting[slot] is None else _sum(waiting[slot], g, create_graph)
+        waiting[slot] = g if waiting[slot] is None else waiting[slot] + g
 
-    pending: dict[TapeNode, list[Any]] = {}
-    heap: list[tuple[int, TapeNode]] = []
-    if root._node is None:
-        deliver(root, seed)
-    else:
-        deliver((root._node, root._slot), seed)
-    with _GradMode(create_graph):
+    with _GradMode(create_graph), np.errstate(all="ignore"):
+        deliver(root if root._node is None else (root._node, root._slot), seed if create_graph else seed._array)
         while heap:
             node = heapq.heappop(heap)[1]
             cotangents = pending.pop(node)
-            for slot, g in enumerate(cotangents):
-                target = targets.get((node, slot))
-                if target is not None and g is not None:
-                    collected[id(target)] = (target, g)
-            for edge, g in zip(node.edges, node.pullback(cotangents, create_graph)):
+            if targets:
+                for slot, g in enumerate(cotangents):
+                    target = targets.get((node, slot))
+                    if target is not None and g is not None:
+                        collected[id(target)] = (target, g)
+            found = node.recorded_pullback(cotangents) if create_graph else node.pullback(cotangents)
+            for edge, g in zip(node.edges, found):
                 if edge is not None and g is not None:
                     deliver(edge, g)
             if not retain:
                 node.operands = None
-    return collected
+    if create_graph:
+        return collected
+    return {key: (t, Tensor(np.asarray(g))) for key, (t, g) in collected.items()}
 
 
 def recording() -> _GradMode:

@@ -11,7 +11,7 @@ from ..ir.expr import product
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim, normalize_axes
 from ..ir.types import int64, promote
-from .arguments import as_dtype, dims, lift
+from .arguments import as_dtype, lift
 from .manipulation import expand_dims, permute_dims, reshape, squeeze
 from .tensor import Tensor
 
