@@ -62,7 +62,7 @@ def build(spec: Specialisation, call: Call, miss: Any) -> Any:
     traced = spec.traced
     kinds = call.kinds
     flat = call.structure[2][0]
-    if spec.symbols or spec.wrt or traced.attributes or spec.backward or not spec.stages.executable.is_native:
+    if spec.symbols or spec.wrt or traced.attributes or traced.argument_writes or spec.backward or not spec.stages.executable.is_native:
         return None
     if call.structure[2][1] != (dict, (), ()) or any(c != "*" for c in flat[2]) or len(spec.captures) > MOST_CAPTURES:
         return None

@@ -37,6 +37,7 @@ class Traced:
     result: Any                                      # structure of the result
     leaves: list[Any]                                # of the result: ("output", n), ("argument", leaf), ("size", dim) or ("value", x)
     writes: list[tuple[Tensor, int]]                 # captured tensors that get output n
+    argument_writes: list[tuple[int, int]]           # leaves that were changed in place, and the output that is their new value
     grads: list[tuple[Tensor, int | None]]           # tensors whose .grad becomes output n, or None
     attributes: list[tuple[Any, str, Any]]
     differentiable: list[int] = field(default_factory=list)     # outputs that gradients flow through
@@ -132,12 +133,13 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             if x._node is not None and v not in trace.consumed and n not in differentiable:
                 differentiable.append(n)
     writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
+    argument_writes = [(inputs[v], output(_stored_value(trace, h._value))) for h, v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
         grads.append((trace.held[key], None if g is None else output(_stored_value(trace, trace.value_of(g)))))
     attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in trace.attributes]
     graph = trace.finish(outputs)
-    return Traced(graph, trace, arguments, structure, described, writes, grads, attributes, differentiable)
+    return Traced(graph, trace, arguments, structure, described, writes, argument_writes, grads, attributes, differentiable)
 
 
 def _stored_value(trace: Trace, v: Value) -> Value:
@@ -206,6 +208,8 @@ class Specialisation:
     def _donations(self) -> dict[int, int]:
         """Outputs that may be written into the memory of the captured tensor they replace."""
         where = {id(x): n for n, (kind, x) in enumerate(self.inputs) if kind == "capture" and isinstance(x, Tensor)}
+        for n in self.held:                              # the backward half reads these later
+            where = {key: m for key, m in where.items() if m != n}
         found = {n: where[id(t)] for t, n in self.traced.writes if id(t) in where}
         for t, n in self.traced.grads:
             if n is not None and t._grad is not None and id(t._grad) in where:
@@ -275,6 +279,8 @@ class Specialisation:
             self._record(call, tensors, arrays, results[count:], sizes)
         for t, n in traced.writes:
             t._assign_traced(tensors[n])
+        for leaf, n in traced.argument_writes:
+            call.leaves[leaf]._assign_traced(tensors[n])
         for t, m in traced.grads:
             t._grad = None if m is None else tensors[m]
         for holder, name, n in traced.attributes:

@@ -47,6 +47,7 @@ class Trace:
         self.stopped: dict[Value, Value] = {}
         self.consumed: set[Value] = set()                # what a backward() has gone through
         self.guards: list[tuple[str, Dim, Dim, bool]] = []
+        self.handles: list[tuple[Tensor, Value]] = []    # of the arguments, and what they were at first
         self.attributes: list[tuple[Any, str, Any]] = [] # writes to module attributes: (holder, name, value)
         self.replaced: list[tuple[Any, str, bool, Any]] = []     # what stood there: (holder, name, did it, value)
         self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
@@ -122,7 +123,7 @@ class Trace:
         """The value with no gradient through it."""
         known = self.stopped.get(v)
         if known is None:
-            node = Node(F.stop_gradient, (v,), {}, (v.type,), None)
+            node = Node(F.stop_gradient, (v,), {}, (v.type,), here())
             self.builder.nodes.append(node)
             known = self.stopped[v] = node.results[0]
         return known
@@ -187,6 +188,7 @@ class Trace:
         """The handle that the function gets for a tensor argument."""
         v = self.builder.input(type, name)
         handle = self.wrap(v)
+        self.handles.append((handle, v))
         if t is not None:
             self.overlay[id(t)], self.held[id(t)] = v, t
             if t.requires_grad:
@@ -271,14 +273,13 @@ class Trace:
     def backward(self, root: Tensor, gradient: Tensor | None) -> None:
         """`loss.backward()`: one gradient node; its results are added to `.grad` of the leaves."""
         if root._node is None and not root._requires_grad:
-            raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): nothing that it was computed from has "
-                                f"requires_grad=True, or it was computed under no_grad() or after detach()")
+            raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): {self._cut_by(root)}")
         if gradient is None and root.ndim and root.size != 1:
             raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a gradient; reduce it "
                                 f"(.sum(), .mean()) or pass the cotangent: backward(gradient)")
         wanted = self._reached(self.value_of(root))
         if not wanted:
-            raise GradientError("backward reaches no tensor with requires_grad=True")
+            raise GradientError(f"backward from {root.type} reaches no tensor with requires_grad=True: {self._cut_by(root)}")
         by_owner: dict[int, tuple[Tensor, list[Value]]] = {}
         for v in wanted:
             by_owner.setdefault(id(self.leaves[v]), (self.leaves[v], []))[1].append(v)
@@ -292,6 +293,32 @@ class Trace:
                 total = total + found[v]
             old = self.grad_of(owner)
             self.set_grad(owner, total if old is None else F.add(old, total))
+
+    def _cut_by(self, root: Tensor) -> str:
+        """What stands between a value and the tensors that require gradients."""
+        todo, seen = [self.value_of(root)], set()
+        while todo:
+            v = todo.pop(0)
+            n = v.node
+            if n is None or v in seen:
+                continue
+            seen.add(v)
+            if (n.op.name == "stop_gradient" or not v.dtype.is_inexact) and self._depends_on_leaf(v):
+                name = "detach() or no_grad()" if n.op.name == "stop_gradient" else f"{n.op.name}, whose result is {v.dtype.long_name},"
+                return f"{name} at {n.loc} cuts the way to what requires gradients"
+            todo += n.operands
+        return "nothing that it was computed from has requires_grad=True; set it on the parameters (requires_grad_())"
+
+    def _depends_on_leaf(self, v: Value) -> bool:
+        todo, seen = [v], {v}
+        while todo:
+            v = todo.pop()
+            if v in self.leaves:
+                return True
+            new = [o for o in (v.node.operands if v.node is not None else ()) if o not in seen]
+            seen.update(new)
+            todo += new
+        return False
 
     def _reached(self, root: Value) -> list[Value]:
         """The values of leaves that the root depends on, not through stopped gradients."""
@@ -323,7 +350,7 @@ class Trace:
         total: list[Tensor] | None = None
         for out, seed in zip(outs, seeds):
             got = self._gradient(out, seed, values)
-            for g, v in zip(got, wrt):
+            for g in got:
                 g._node = self
             total = list(got) if total is None else [a + b for a, b in zip(total, got)]
         return tuple(total or ())
