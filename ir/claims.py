@@ -62,3 +62,15 @@ def conditions(v: Value) -> list[tuple[Value, Dim]] | None:
         return None if left is None or right is None else left + right
     asked = need(v)
     return None if asked is None else [(v, asked)]
+
+
+def offsets(kernel: Kernel, buffer: str, store: Store) -> dict[Value, tuple[int, ...]] | None:
+    """How far each load of a buffer lies from the place of a store, along each dimension; None where that varies."""
+    found = {}
+    for v in kernel.values:
+        if v.op == "load" and v.buffer == buffer:
+            apart = [None if isinstance(i, Value) or isinstance(j, Value) else i - j for i, j in zip(v.index, store.index)]
+            if len(v.index) != len(store.index) or not all(isinstance(x, int) for x in apart):
+                return None
+            found[v] = tuple(apart)
+    return found            # type: ignore[return-value]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import expr
+from .claims import offsets
 from .errors import VerifyError
 from .expr import Dim, Expr
 from .kernel import Kernel, Store
@@ -129,6 +130,75 @@ class Contraction(Schedule):
 @dataclass(frozen=True)
 class Serial(Schedule):
     """One thread, one value after the other, each at all its points in the kernel's axis order: the schedule that is always legal."""
+
+
+@dataclass(frozen=True)
+class Skewed(Schedule):
+    """Many turns of a loop at once, on tiles that stay in cache. The kernel makes the next turn's `carried` buffer from this turn's.
+
+    In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis behind the turn
+    before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after the other, in
+    two arrays, without a halo. Units are blocks of the outer axis (of the vector axis, where there is no other), as many as `blocks`:
+    in phase 0 they shrink by the lag from turn to turn, in phase 1 what they left between them grows as much.
+    A launch by this schedule is the only step of a loop, whose counter is `turn`.
+    """
+
+    carried: str = ""
+    outer: str = ""
+    vector: str = ""
+    lag: int = 0
+    skew: int = 0
+    levels: Dim = 1
+    rows: int = 1
+    columns: int = 256
+    lanes: int = 16
+    blocks: int = 1
+    turn: str = ""
+
+    @property
+    def slope(self) -> int:
+        """Positions that a block loses on a side from turn to turn."""
+        return self.lag if self.outer else self.skew
+
+    def cut(self, kernel: Kernel) -> Dim:
+        """The number of blocks: so few that they do not shrink to nothing."""
+        return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(
+            kernel.axes[self.outer or self.vector], self.levels * (2 * self.slope) + self.lanes)))
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        for why in self._objections(kernel):
+            raise VerifyError(f"kernel {kernel.name} cannot run as {self}: {why}")
+
+    def _objections(self, kernel: Kernel) -> Iterator[str]:
+        axes = tuple(kernel.axes)
+        if not axes or self.vector != axes[-1] or self.outer != (axes[0] if len(axes) > 1 else ""):
+            yield f"{self.outer} and {self.vector} are not the first and the last of {axes}"
+            return
+        if any(v.op in ("reduce", "scan") for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
+            yield "it is no step that makes one buffer element by element"
+            return
+        (store,) = kernel.stores
+        made = kernel.buffers[store.buffer]
+        places = [n for n, i in enumerate(store.index) if isinstance(i, Expr)]
+        whole = [(kernel.axis(a), n) for a, n in kernel.axes.items()]
+        if [(store.index[n], made.shape[n]) for n in places] != whole or any(
+                n != 1 for d, n in enumerate(made.shape) if d not in places):
+            yield f"it does not write the whole of {store.buffer} in order"
+            return
+        read = kernel.buffers.get(self.carried)
+        apart = offsets(kernel, self.carried, store)
+        if read is None or read.shape != made.shape or read.dtype is not made.dtype or apart is None:
+            yield f"it reads {self.carried} elsewhere than at constant offsets from where it writes"
+            return
+        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.blocks) < 1:
+            yield "skews and columns must be whole vectors"
+        for o in apart.values():
+            if abs(o[places[-1]]) > self.skew or self.outer and abs(o[places[0]]) > self.lag:
+                yield f"it reads {o} away, further than a lag of {self.lag} and a skew of {self.skew}"
+        if self.units != self.cut(kernel):
+            yield f"{self.units} blocks are not the {self.cut(kernel)} that leave room for {self.levels} turns"
 
 
 def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:

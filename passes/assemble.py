@@ -20,6 +20,7 @@ from .fuse import Fusion, Group, WhyNot, fuse
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
 from .schedule import schedule
+from .skew import skew
 from .split import split_reduction
 
 
@@ -45,7 +46,7 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
         if v not in outputs:
             outputs[v] = a.slot(v.type, "output", f"out{n}")
         names.append(outputs[v].name)
-    steps = a.steps(graph, places, {v: [_place(s)] for v, s in outputs.items()})
+    steps = skew(a.steps(graph, places, {v: [_place(s)] for v, s in outputs.items()}), target)
     inputs = tuple(places[v].slot for v in graph.inputs)  # type: ignore[union-attr]
     slots, arena = plan_arena(a.slots, steps, hints or {})
     wanted = {names[o]: inputs[i] for o, i in (donated or {}).items()}
@@ -94,7 +95,7 @@ class _Assembler:
                 out += self._host(group.nodes[0], known, all_targets)
                 continue
             for v in results:
-                if v.node is not None and v.node.op.name == "scatter_set":
+                if v.node is not None and "overwrites" in v.node.op.traits:
                     out += self._copies(v.node.operands[0], known, all_targets[v])
             out += self._kernels(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
         return tuple(out)

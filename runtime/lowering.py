@@ -17,10 +17,13 @@ from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim, Expr
 from ..ir.program import Branch, Carry, Copy, HostCall, Launch, Loop, Program, Slot, Step
-from ..ir.schedule import Source
+from ..ir.schedule import Skewed, Source
 from . import abi
 
 _KINDS = {"floordiv": abi.FLOOR_DIVIDE, "mod": abi.REMAINDER, "min": abi.MINIMUM, "max": abi.MAXIMUM}
+
+
+_PASS_WORDS = 3                          # of a skewed kernel, beyond buffers and sizes: the other array, the number of turns, the phase
 
 
 class Native(NamedTuple):
@@ -88,7 +91,7 @@ class _Lowering:
         """Lower all steps."""
         self._steps(self.program.steps)
         self.code.append(abi.DONE)
-        most = max((len(k.kernel.buffers) + len(k.kernel.sizes) for k in self.kernels), default=0)
+        most = max((len(k.kernel.buffers) + len(k.kernel.sizes) + _PASS_WORDS for k in self.kernels), default=0)
         arguments = len(self.frame)                  # one area for all launches: a region ends before the next begins
         self.frame += [0] * most
         code = self._resolved(arguments)
@@ -196,12 +199,17 @@ class _Lowering:
     def _launch(self, step: Launch) -> None:
         for name in step.zeroed:
             self._emit(abi.ZERO, self._pointer(name), self._size(self.types[name].bytes))
-        native = self.kernels[step]
-        if not native.address:
+        if not self.kernels[step].address:
             self._host(step, [step.arguments[b] for b in step.kernel.buffers], step.kernel.sizes)
             return
+        self._region(step)
+
+    def _region(self, step: Launch, *further: int) -> None:
+        """A launch of native code, with further words after the arguments of every kernel."""
+        native = self.kernels[step]
         words = [self._pointer(step.arguments[b]) for b in step.kernel.buffers]
         words += [self._symbol(name) for name in step.kernel.sizes]
+        words += further
         units = self._size(native.source.units)
         start = len(self.code)
         self._emit(abi.LAUNCH, native.address, units, native.source.grain, self.scratch, 0, len(words))
@@ -249,15 +257,46 @@ class _Lowering:
             self._steps(step.test)
             self._emit_to(end, abi.UNLESS, self._pointer(step.condition))
         self._emit(abi.POLL)
-        self._steps(step.steps)
-        for c in step.carries:
-            self._emit(abi.TURN, *(self._pointer(n) for n in (c.current, c.following, c.result, c.spare)))
-        self._emit(abi.COMPUTE, abi.ADD, counter, counter, one)
+        if self._is_skewed(step):
+            assert turns is not None
+            done = self._pass(step, counter, turns)
+        else:
+            self._steps(step.steps)
+            self._turn(step)
+            done = one
+        self._emit(abi.COMPUTE, abi.ADD, counter, counter, done)
         self._emit_to(head, abi.JUMP)
         self._here(end)
         for c in step.carries:
             self._emit(abi.LEAVE, self._pointer(c.current), self._pointer(c.result), self._size(self.types[c.result].bytes))
         self.counters, self.types, self.pointers = outer_counters, outer_types, outer_pointers
+
+    def _turn(self, step: Loop) -> None:
+        for c in step.carries:
+            self._emit(abi.TURN, *(self._pointer(n) for n in (c.current, c.following, c.result, c.spare)))
+
+    def _is_skewed(self, step: Loop) -> bool:
+        only = step.steps[0] if len(step.steps) == 1 else None
+        return isinstance(only, Launch) and isinstance(only.schedule, Skewed) and self.kernels[only].address != 0
+
+    def _pass(self, step: Loop, counter: int, turns: int) -> int:
+        """As many turns as one pass of skewed tiles makes: two regions. Where that number will be."""
+        (launch,), (carry,) = step.steps, step.carries
+        assert isinstance(launch, Launch) and isinstance(launch.schedule, Skewed)
+        minus = self._constant(-1)
+        left = self._operation(self.code, abi.ADD, turns, self._operation(self.code, abi.MULTIPLY, counter, minus))
+        count = self._operation(self.code, abi.MINIMUM, left, self._size(launch.schedule.levels))
+        both = self._operation(self.code, abi.ADD, self._pointer(carry.result), self._pointer(carry.spare))
+        written = self._operation(self.code, abi.MULTIPLY, self._pointer(carry.following), minus)
+        other = self._operation(self.code, abi.ADD, both, written)
+        for phase in range(2):
+            self._region(launch, other, count, self._constant(phase))
+        self._turn(step)                             # the last turn's array is the first one's if their number is odd
+        end = self._label()
+        self._emit_to(end, abi.NOT_LESS, self._operation(self.code, abi.REMAINDER, count, self._constant(2)), self._constant(1))
+        self._turn(step)
+        self._here(end)
+        return count
 
     def _turns(self, step: Loop) -> int | None:
         if isinstance(step.trips, str):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ...ir.kernel import Kernel
-from ...ir.schedule import Contraction, Rows, Schedule, Serial, Source
+from ...ir.schedule import Contraction, Rows, Schedule, Serial, Skewed, Source
 from ...ir.target import Target
 from .contraction import emit_contraction
 from .rows import emit_rows
 from .serial import emit_serial
+from .skewed import emit_skewed
 
 
 def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
@@ -16,5 +17,7 @@ def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
         return emit_rows(kernel, schedule)
     if isinstance(schedule, Serial):
         return emit_serial(kernel, schedule)
+    if isinstance(schedule, Skewed):
+        return emit_skewed(kernel, schedule)
     assert isinstance(schedule, Contraction)
     return emit_contraction(kernel, schedule, target)
