@@ -45,7 +45,7 @@ def _verify(graph: Graph) -> None:
             _node(node, defined)
         except BrazeError as error:
             line = str(node.loc) if node.loc else None
-            raise VerifyError(f"{_kind(error)}{error}\n  in {print_node(graph, node)}").at(line) from error
+            raise VerifyError(f"{_kind(error)}{error.args[0]}\n  in {print_node(graph, node)}").at(line) from error
         defined.update(node.results)
     for n, v in enumerate(graph.outputs):
         if v not in defined:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..ir.errors import BrazeError, CompileError, TraceError
+from ..ir.errors import BrazeError, CompileError, TraceError, shorten
 from ..ir.interpreter import _current
 from . import dispatch
 from .retrace import checks_always
@@ -44,6 +44,12 @@ class CompiledFunction:
         """Any call: describe the arguments, find a specialisation or make one, and prepare the fast path for the next call."""
         if _current.get() is not None:
             return self.function(*args, **kwargs)         # nested: part of the outer trace
+        try:
+            return self._run(args, kwargs)
+        except BrazeError as error:
+            raise shorten(error) from error.__cause__
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = describe(args, kwargs, self.static, self.parameters)
         spec = next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None)
         if spec is None:
@@ -90,10 +96,7 @@ class CompiledFunction:
             if self.frozen:
                 raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
             pattern = self._pattern(call, known)
-            try:
-                spec = Specialisation(self.function, self.name, call, pattern, self.backend)
-            except BrazeError as error:
-                raise error.at(_user_line(error)) from error.__cause__
+            spec = Specialisation(self.function, self.name, call, pattern, self.backend)
             self.specialisations.append(spec)
             self.compilations.append(CompilationRecord(spec, reason))
             self._by_key[call.key] = [spec, *known]
@@ -169,19 +172,6 @@ def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
         return tuple(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return ()
-
-
-def _user_line(error: BaseException) -> str | None:
-    """The innermost line of the user's code in a traceback."""
-    from ..ir.location import is_internal
-
-    found = None
-    tb = error.__traceback__
-    while tb is not None:
-        if not is_internal(tb.tb_frame.f_code):
-            found = f"{tb.tb_frame.f_code.co_filename}:{tb.tb_lineno}"
-        tb = tb.tb_next
-    return found
 
 
 def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (), backend: str = "auto",

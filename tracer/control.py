@@ -80,10 +80,11 @@ def _append(trace: Trace, op: Any, operands: Sequence[Tensor], attrs: dict[str, 
 
 def _check_same(what: str, before: Sequence[TensorType], after: Sequence[TensorType], one: Any, other: Any) -> None:
     if one != other:
-        raise ShapeError(f"{what}: the structure changes from {one} to {other}; a body must return what it was given")
+        raise ShapeError(f"{what} must return the same structure: {pytree.show(one, before)} against {pytree.show(other, after)}")
     for n, (a, b) in enumerate(zip(before, after)):
         if a != b:
-            raise ShapeError(f"{what}: value {n} is {a} before and {b} after; cast or reshape it to the same type")
+            which = f"value {n} is {a} against {b}" if len(before) > 1 else f"{a} against {b}"
+            raise ShapeError(f"{what} must return the same types: {which}; cast or reshape one of them")
 
 
 def _needs(tensors: Sequence[Tensor]) -> list[bool]:
@@ -111,7 +112,7 @@ def cond(predicate: Any, true_function: Callable[..., Any], false_function: Call
     types = [trace.value_of(t).type for t in tensors]
     then = Region("then", true_function, types, _needs(tensors), structure, trace)
     otherwise = Region("otherwise", false_function, types, _needs(tensors), structure, trace)
-    _check_same("cond: the two branches", then.types(), otherwise.types(), then.structure, otherwise.structure)
+    _check_same("cond: both branches", then.types(), otherwise.types(), then.structure, otherwise.structure)
     captures = _merged(then, otherwise)
     attrs = {"then": then.graph(captures), "otherwise": otherwise.graph(captures)}
     return pytree.unflatten(then.structure, _append(trace, F.cond, [predicate, *tensors, *captures], attrs))
@@ -136,7 +137,7 @@ def while_loop(test: Callable[..., Any], body: Callable[..., Any], init: Any) ->
     steps = Region("body", body, types, _needs(tensors), one, trace)
     if [str(t) for t in tests.types()] != ["b1[]"]:
         raise DTypeError(f"while_loop: the test must give a 0-d bool, not {', '.join(map(str, tests.types()))}")
-    _check_same("while_loop", types, steps.types(), structure, steps.structure)
+    _check_same("while_loop: the body gets and", types, steps.types(), structure, steps.structure)
     captures = _merged(tests, steps)
     attrs = {"test": tests.graph(captures), "body": steps.graph(captures), "carried": len(tensors)}
     return pytree.unflatten(structure, _append(trace, F.while_loop, [*tensors, *captures], attrs))
@@ -224,7 +225,8 @@ def _loop(trace: Trace, name: str, step: Callable[..., Any], init: Any, xs: Any,
             break
         carried = [F.astype(t, o.dtype) for t, o in zip(carried, out)]
     state, ys = pytree.unflatten(region.structure, range(len(region.values)))
-    _check_same(name, [trace.value_of(t).type for t in carried], region.types()[: len(carried)], structure, pytree.flatten(state)[1])
+    before = [trace.value_of(t).type for t in carried]
+    _check_same(f"{name}: the body gets and", before, region.types()[: len(carried)], structure, pytree.flatten(state)[1])
     captures = _merged(region)
     length = turns.expression if isinstance(turns, Size) else turns
     notes = {} if isinstance(length, Tensor) else {"length": length}

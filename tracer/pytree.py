@@ -65,6 +65,23 @@ def _unflatten(structure: Any, leaves: Any) -> Any:
     return _REGISTRY[kind][1](static, [_unflatten(c, leaves) for c in children])
 
 
+def show(structure: Any, leaves: Iterable[Any]) -> str:
+    """A structure for people: `(f32[3], {'n': i64[]})`."""
+    return _show(structure, iter(leaves))
+
+
+def _show(structure: Any, leaves: Any) -> str:
+    if structure == LEAF:
+        return str(next(leaves, "a value"))
+    kind, static, children = structure
+    parts = [_show(c, leaves) for c in children]
+    if kind is dict:
+        return "{" + ", ".join(f"{k!r}: {p}" for k, p in zip(static, parts)) + "}"
+    if kind is list:
+        return f"[{', '.join(parts)}]"
+    return f"{'' if kind is tuple else kind.__name__}({', '.join(parts)}{',' if kind is tuple and len(parts) == 1 else ''})"
+
+
 def map_leaves(f: Callable[[Any], Any], x: Any) -> Any:
     """The tree with f applied to each leaf."""
     leaves, structure = flatten(x)

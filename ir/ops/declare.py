@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import expr
-from ..errors import DTypeError, GradientError, ShapeError
+from ..errors import BrazeError, DTypeError, GradientError, ShapeError, shorten
 from ..expr import Dim, Expr
 from ..interpreter import _current, _default
 from ..types import COMPLEX, DTYPES, FLOATS, INTEGERS, DType, TensorType, bool_, float32
@@ -61,7 +61,10 @@ class Op:
             raise TypeError(f"op {name}: unknown fields {sorted(fields)}")
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
-        return (_current.get() or _default[0]).call(self, args, attrs)
+        try:
+            return (_current.get() or _default[0]).call(self, args, attrs)
+        except BrazeError as error:
+            raise shorten(error) from error.__cause__
 
     def pullback(self, g: Any, y: Any, operands: Sequence[Any], attrs: dict[str, Any],
                  wanted: Sequence[bool] | None = None) -> tuple[Any, ...]:
