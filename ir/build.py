@@ -19,26 +19,11 @@ _PLAIN = {bool: bool_, int: int64, float: float32, complex: complex64}
 def agree(interpreter: Any, op: Op, args: Sequence[Any]) -> tuple[Any, ...]:
     """The arguments as operands of one dtype that the op takes: promotion among operands, Python scalars weak."""
     operands = [a if type(a) in _PLAIN or isinstance(a, Expr) else interpreter.lift(a) for a in args]
-    firm = [a.dtype for a in operands if type(a) not in _PLAIN and not isinstance(a, Expr)]
-    start = 1 if op.name == "where" else 0
-    common: DType | None = None
-    for d in firm[start if start and len(firm) == len(args) else 0:] if start else firm:
-        common = d if common is None else promote(common, d)
-    if start and len(firm) < len(args) and type(args[0]) not in _PLAIN:
-        common = None
-        for a in operands[1:]:
-            if type(a) not in _PLAIN and not isinstance(a, Expr):
-                common = a.dtype if common is None else promote(common, a.dtype)
-    for a in operands[start:]:
-        if isinstance(a, Expr):
-            common = int64 if common is None or common.kind == "b" else common
-        elif type(a) in _PLAIN:
-            common = _PLAIN[type(a)] if common is None else weak(a, common)
-    assert common is not None
-    d = operand_dtype(op, common)
+    choices = 1 if "choice" in op.traits else 0
+    d = operand_dtype(op, _common_dtype(operands[choices:]))
     out = []
     for n, a in enumerate(operands):
-        want = bool_ if start and n == 0 else d
+        want = bool_ if n < choices else d
         if isinstance(a, Expr):
             a = interpreter.size(a)
         elif type(a) in _PLAIN:
@@ -46,6 +31,21 @@ def agree(interpreter: Any, op: Op, args: Sequence[Any]) -> tuple[Any, ...]:
             continue
         out.append(a if a.dtype is want else F.cast(a, dtype=want))
     return tuple(out)
+
+
+def _common_dtype(operands: Sequence[Any]) -> DType:
+    """What operands are promoted to: those with a dtype decide, numbers and sizes follow."""
+    common: DType | None = None
+    for a in operands:
+        if type(a) not in _PLAIN and not isinstance(a, Expr):
+            common = a.dtype if common is None else promote(common, a.dtype)
+    for a in operands:
+        if isinstance(a, Expr):
+            common = int64 if common is None or common.kind == "b" else common
+        elif type(a) in _PLAIN:
+            common = _PLAIN[type(a)] if common is None else weak(a, common)
+    assert common is not None
+    return common
 
 
 def check_arity(op: Op, args: Sequence[Any]) -> None:

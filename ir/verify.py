@@ -105,9 +105,10 @@ def _attributes(op: Op, node: Node) -> None:
 def _dtypes(op: Op, types: Types) -> None:
     if op.kind != "pointwise" or not types:
         return
-    main = types[1:] if op.name == "where" else types
-    if op.name == "where" and types[0].dtype is not bool_:
-        raise VerifyError(f"the condition of where is a {types[0].dtype.long_name}, not a bool")
+    chooses = "choice" in op.traits
+    main = types[1:] if chooses else types
+    if chooses and types[0].dtype is not bool_:
+        raise VerifyError(f"the condition of {op.name} is a {types[0].dtype.long_name}, not a bool")
     if any(t.dtype is not main[0].dtype for t in main):
         raise VerifyError(f"{op.name} takes operands of one dtype, not {' and '.join(t.dtype.long_name for t in main)}")
     if main[0].dtype not in op.dtypes:

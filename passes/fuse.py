@@ -21,7 +21,6 @@ from .dimension_maps import FREE, MOVED, ONE, Map, compose, operand_map
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 FEW_ROWS, LONG_ROW = 64, 1 << 14
-REPEATING = ("broadcast_to", "windows")          # views that show an element more than once
 CHEAP = 3.0                     # computing this much again costs less than memory
 
 
@@ -95,7 +94,9 @@ class Fusion:
 def cost_of(n: Node) -> float:
     """Arithmetic of one element, in additions."""
     core = CORE.get(n.op.name)
-    return core.cost if core is not None else 0.0 if n.op.name in ("stop_gradient", "conj") else 12.0 if n.op.kind == "random" else 6.0
+    if core is not None:
+        return core.cost
+    return 0.0 if "free" in n.op.traits else 12.0 if n.op.kind == "random" else 6.0
 
 
 # ---- what is inlined -------------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ class _Inliner:
             (n,) = readers
             if n.op.kind in ("pointwise", "reduction"):
                 return moved
-            if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or n.op.name in REPEATING:
+            if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or "repeats" in n.op.traits:
                 return False
             moved = moved or MOVED in operand_map(n, n.operands.index(v))
             v = n.results[0]

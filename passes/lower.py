@@ -241,11 +241,12 @@ def _scatter(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     """One point for each update; the op says where it goes."""
     n = v.node
     assert n is not None
-    k, updates = lowering.k, n.operands[n.op.arity - 2 if n.op.name == "scatter_set" else 0]
+    overwrites = "overwrites" in n.op.traits
+    k, updates = lowering.k, n.operands[1 if overwrites else 0]
     k.axes.clear()
     points = [k.add_axis(_name(len(k.axes)), d) if not (isinstance(d, int) and d == 1) else 0 for d in updates.shape]
     entries = n.op.lower(_Context(lowering, n, False), points, [o.type for o in n.operands], **n.attrs)
-    mode = "set" if n.op.name == "scatter_set" else "add"
+    mode = "set" if overwrites else "add"
     for target in targets:
         k.store(target.slot, target.shape, (*target.prefix, *entries), lowering.value(updates, points), mode)
 

@@ -69,7 +69,7 @@ sign = pointwise("sign", _sign, dtypes=(*REAL, *COMPLEX), vjp=_sign_vjp, scalar=
                  jvp=lambda tangents, y, x: _sign_vjp(tangents[0], y, x)[0],
                  doc="-1, 0 or 1; NaN for NaN; x / |x| for complex numbers.")
 conj = pointwise("conj", lambda xp, x: xp.conj(x) if x.dtype.kind == "c" else x, vjp=lambda g, y, x: (F.conj(g),),
-                 scalar=lambda s, x: x, doc="The complex conjugate; real numbers unchanged.")
+                 scalar=lambda s, x: x, traits=("free",), doc="The complex conjugate; real numbers unchanged.")
 
 
 # ---- division with remainder --------------------------------------------------------------------------------------------
@@ -242,4 +242,4 @@ def _where_jvp(tangents, z, c, x, y):
 
 where = pointwise("where", lambda xp, c, x, y: xp.where(c, x, y), scalar=lambda s, c, x, y: s.select(c, x, y), infer=_infer_where,
                   vjp=lambda g, z, c, x, y: (None, F.where(c, g, F.zeros_like(g)), F.where(c, F.zeros_like(g), g)), jvp=_where_jvp,
-                  doc="x where the bool condition holds, else y.")
+                  traits=("choice",), doc="x where the bool condition holds, else y.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from .. import expr
@@ -16,6 +17,8 @@ from ..errors import BrazeError, DTypeError, GradientError, ShapeError, shorten
 from ..expr import Dim, Expr
 from ..interpreter import _current, _default
 from ..types import COMPLEX, DTYPES, FLOATS, INTEGERS, DType, TensorType, bool_, float32
+from . import dims
+from .dims import Map
 from .namespace import F
 
 INEXACT = (*FLOATS, *COMPLEX)
@@ -23,11 +26,23 @@ NUMBERS = (*INTEGERS, *INEXACT)
 REAL = (*INTEGERS, *FLOATS)
 BITS = (bool_, *INTEGERS)
 
+TRAITS = {
+    "commutative": "op(x, y) is op(y, x)",
+    "idempotent": "op(op(x)) is op(x)",
+    "linear": "its tangent is the op itself on the tangents",
+    "bilinear": "linear in each of two operands",
+    "elementwise": "a library op that works element by element, whose reverse rule is its forward rule too",
+    "choice": "the first operand is a bool that chooses, and takes no part in promotion",
+    "free": "a kernel need compute nothing for it",
+    "repeats": "a view that shows an element more than once",
+    "overwrites": "a scatter into a copy of operand 0; the updates are operand 1 and replace what is there",
+}
+
 
 class Op:
     """One operation, with everything that is known about it. Called like a function, it runs in the current interpreter."""
 
-    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "pull",
+    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "dims", "pull",
                  "lower", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
 
     name: str
@@ -40,9 +55,10 @@ class Op:
     jvp: Callable[..., Any] | None             # (tangents, result, *operands, **attrs) -> tangent; only where it does not follow
     scalar: Any                                # pointwise: expansion in the scalar core; scan: what combines
     result: str                                # pointwise: "same" or "bool"
-    traits: frozenset[str]
-    pull: Callable[..., Any] | None            # views: where elements come from
-    lower: Callable[..., Any] | None           # kernel IR of reductions, contractions, gathers and scatters
+    traits: frozenset[str]                     # facts that passes ask for: see TRAITS
+    dims: Callable[..., Map] | None            # how operands' dimensions show in the result (ir/ops/dims.py); None: they do not
+    pull: Any                                  # views: where elements come from
+    lower: Any                                 # kernel IR of reductions, contractions, gathers and scatters
     domain: tuple[float, float] | None         # where a function is real
     samples: Any                               # operands (shapes, or lists of indices) with attributes, for tests
     source: str
@@ -55,6 +71,8 @@ class Op:
         for slot in self.__slots__[2:]:
             setattr(self, slot, fields.pop(slot, None))
         self.traits = frozenset(self.traits or ())
+        if self.traits - TRAITS.keys():
+            raise TypeError(f"op {name}: unknown traits {sorted(self.traits - TRAITS.keys())}")
         self.parameters = self.parameters or ()
         self._defaults: frozenset[str] | None
         if fields:
@@ -234,7 +252,7 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
 
     return F.declare(name, Op(
         name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise, vjp=vjp,
-        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, domain=domain, jvp=jvp,
+        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, dims=dims.broadcast, domain=domain, jvp=jvp,
         source=source, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
@@ -262,7 +280,7 @@ def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         return (TensorType(shape, result(x.dtype) if result else x.dtype, x.device),)
 
     return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp, jvp=jvp,
-                              lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)),
+                              lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)), dims=dims.reduced,
                               traits=traits, source=source, doc=doc, parameters=("axes",), results=1))
 
 
@@ -271,21 +289,22 @@ def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Seque
          jvp: Callable[..., Any] | None = None) -> Op:
     """Cumulative along `axis`, inclusive; from the end when `reverse`."""
     return F.declare(name, Op(name, "scan", arity=1, dtypes=tuple(dtypes), evaluate=evaluate,
-                              infer=lambda types, attrs: (types[0],), vjp=vjp, jvp=jvp, scalar=combine, traits=traits, doc=doc,
+                              infer=lambda types, attrs: (types[0],), vjp=vjp, jvp=jvp, scalar=combine, traits=traits, dims=dims.same, doc=doc,
                               parameters=("axis", "reverse"), results=1))
 
 
 def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
          vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1, traits: Sequence[str] = ("linear",),
-         doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None) -> Op:
-    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where.
+         doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None,
+         dims: Callable[..., Map] | None = None) -> Op:
+    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where, `dims` which dimensions stay whole.
 
     `read(n, index, inside=None, fill=0)` is operand n at an index of expressions, or `fill` where one of the conditions
     `inside`, [(e, high)] for 0 <= e < high, fails.
     """
     return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
                               infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp, traits=traits,
-                              doc=doc, parameters=parameters, samples=samples, results=1))
+                              dims=dims, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,
@@ -308,9 +327,14 @@ def composite(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def normalize_axes(axes: Any, rank: int, name: str = "axis") -> tuple[int, ...]:
     """Axes as the user gives them (None, one or several, negative too), sorted and checked."""
+    return _normalized_axes(axes if axes is None or isinstance(axes, int) else tuple(axes), rank, name)
+
+
+@lru_cache(maxsize=4096)
+def _normalized_axes(axes: int | tuple[int, ...] | None, rank: int, name: str) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(rank))
-    axes = (axes,) if isinstance(axes, int) else tuple(axes)
+    axes = (axes,) if isinstance(axes, int) else axes
     out = []
     for a in axes:
         if not -rank <= a < rank:

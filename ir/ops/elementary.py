@@ -230,4 +230,4 @@ bitcast = general("bitcast", "pointwise", lambda xp, x, dtype: x.view(dtype.nump
 mulhi = pointwise("mulhi", lambda xp, x, y: core.evaluate("mulhi", (x, y)), dtypes=(dtype("u32"), dtype("u64")),
                   vjp=lambda g, z, x, y: (None, None), doc="The upper half of the full product of unsigned integers.")
 stop_gradient = pointwise("stop_gradient", lambda xp, x: x, vjp=lambda g, y, x: (None,), scalar=lambda s, x: x,
-                          traits=("idempotent",), doc="x itself, with no gradient through it (`detach`, `no_grad`).")
+                          traits=("idempotent", "free"), doc="x itself, with no gradient through it (`detach`, `no_grad`).")

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import IndexingError
 from ..expr import Dim
 from ..types import TensorType, int64
+from . import dims
 from .declare import NUMBERS, general, show_shape
 from .namespace import F
 
@@ -95,7 +96,7 @@ def _lower_gather(c, index, types, axes):
 
 
 gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather, parameters=("axes",),
-                 traits=("linear",),
+                 traits=("linear",), dims=dims.gathered,
                  vjp=lambda g, y, x, *indices, axes: (
                      F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
                  samples=_GATHERS,
@@ -143,7 +144,7 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
 
 scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
                       lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)),
-                      parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear",),
+                      parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear", "overwrites"),
                       infer=lambda types, axes: types[0], samples=_SETS,
                       doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 
@@ -158,8 +159,8 @@ def _gather_along(xp, x, index, axis):
 
 gather_along = general("gather_along", "gather", _gather_along, arity=2,
                        lower=lambda c, index, types, axis: c.gathered(
-                           0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]), parameters=("axis",
-                       ), traits=("linear",),
+                           0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]),
+                       parameters=("axis",), traits=("linear",), dims=dims.gathered_along,
                        infer=lambda types, axis: types[0].with_shape(types[1].shape),
                        vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]), None),
                        samples=_ALONG, doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
@@ -176,9 +177,9 @@ def _scatter_along(xp, updates, index, axis, size: Dim):
 
 
 scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
-                        lower=lambda c, point, types, axis,
-                        size: [c.read(1, point) if d == axis else i for d, i in enumerate(point)], dtypes=NUMBERS,
-                        parameters=("axis", "size"),
+                        lower=lambda c, point, types, axis, size: [
+                            c.read(1, point) if d == axis else i for d, i in enumerate(point)],
+                        dtypes=NUMBERS, parameters=("axis", "size"),
                         infer=lambda types, axis, size: types[0].with_shape(
                             size if i == axis else d for i, d in enumerate(types[0].shape)),
                         traits=("linear",),

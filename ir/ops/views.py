@@ -10,6 +10,7 @@ from .. import expr
 from ..errors import ShapeError
 from ..expr import Dim
 from ..types import TensorType
+from . import dims
 from .declare import composite, same_size, show_shape, sum_to, view
 from .namespace import F
 
@@ -103,8 +104,20 @@ def _pull_reshape(read, index, types, shape):
     return read(0, tuple(out))
 
 
+def _reshaped_dims(i, shapes, result, shape):
+    """A dimension that is alone in its run of equal products, on both sides, stays."""
+    source = shapes[0]
+    out = [dims.ONE if dims.is_one(d) else dims.MOVED for d in source]
+    for mine, theirs in matching_groups(source, shape):
+        a = [p for p in mine if not dims.is_one(source[p])]
+        b = [p for p in theirs if not dims.is_one(shape[p])]
+        if len(a) == 1 and len(b) == 1 and source[a[0]] == shape[b[0]]:
+            out[a[0]] = b[0]
+    return tuple(out)
+
+
 reshape = view("reshape", lambda xp, x, shape: xp.reshape(x, shape), infer=_infer_reshape, pull=_pull_reshape,
-               parameters=("shape",),
+               parameters=("shape",), dims=_reshaped_dims,
                vjp=lambda g, y, x, shape: (F.reshape(g, shape=x.shape),),
                samples=_cases("shape", ((6,), (2, 3)), ((2, 3, 4), (4, 6)), ((), (1, 1)), ((0, 3), (3, 0)), ((4, 6), (3, 8))),
                doc="The same elements in row-major order, another shape.")
@@ -120,6 +133,7 @@ def _infer_permute(types, axes):
 
 
 permute = view("permute", lambda xp, x, axes: xp.transpose(x, axes), infer=_infer_permute, parameters=("axes",),
+               dims=dims.permuted,
                pull=lambda read, index, types, axes: read(0, tuple(index[axes.index(i)] for i in range(len(axes)))),
                vjp=lambda g, y, x, axes: (F.permute(g, axes=tuple(axes.index(i) for i in range(len(axes)))),),
                samples=_cases("axes", ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((), ()), ((2, 0, 3), (1, 2, 0))),
@@ -141,7 +155,7 @@ def _pull_broadcast(read, index, types, shape):
 
 
 broadcast_to = view("broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), infer=_infer_broadcast,
-                    pull=_pull_broadcast,
+                    pull=_pull_broadcast, dims=dims.broadcast, traits=("linear", "repeats"),
                     parameters=("shape",), vjp=lambda g, y, x, shape: (sum_to(g, x.shape),),
                     samples=_cases("shape", ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3, 1), (2, 3, 4)), ((1,), (0,))),
                     doc="Repeated along dimensions of size 1.")
@@ -178,9 +192,8 @@ def _slice_vjp(g, y, x, start, shape, step):
 
 
 slice_ = view("slice", _evaluate_slice, infer=_infer_slice, parameters=("start", "shape", "step"), vjp=_slice_vjp,
-              pull=lambda read, index, types, start, shape,
-              step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
-              samples=_SLICES, doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
+              pull=lambda read, index, types, start, shape, step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
+              dims=dims.sliced, samples=_SLICES, doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
 
 
 def _infer_pad(types, low, high, value):
@@ -203,7 +216,7 @@ def _pull_pad(read, index, types, low, high, value):
 pad = view("pad", _evaluate_pad, infer=_infer_pad, pull=_pull_pad, parameters=("low", "high", "value"), traits=(),
            jvp=lambda tangents, y, x, low, high, value: F.pad(tangents[0], low=low, high=high, value=0),
            vjp=lambda g, y, x, low, high, value: (_unpad(g, low, high, x.shape),),
-           samples=_PADS,
+           dims=dims.padded, samples=_PADS,
            doc="`low` and `high` elements of `value` more at the ends of each dimension; negative ones cut away.")
 
 
@@ -310,8 +323,7 @@ def _windows_vjp(g, y, x, size, step):
 
 
 windows = view("windows", _evaluate_windows, infer=_infer_windows, pull=_pull_windows, parameters=("size", "step"),
-               vjp=_windows_vjp,
-               samples=_WINDOWS,
+               vjp=_windows_vjp, traits=("linear", "repeats"), samples=_WINDOWS,
                doc="[..., H, W] to [..., h, w, *size]: all windows over the last dimensions, every `step`-th (pooling).")
 
 
