@@ -30,12 +30,13 @@ from .polynomials import (
     mod,
     print_order,
     product,
+    static,
     symbol,
 )
 
 __all__ = [
     "Atom", "Dim", "Expr", "Monomial", "Quotient", "Symbol", "as_python", "bounds", "coefficient", "evaluate", "floordiv", "is_less",
-    "is_less_equal", "is_static", "maximum", "minimum", "mod", "product", "substitute", "symbol", "symbols",
+    "is_less_equal", "is_static", "maximum", "minimum", "mod", "product", "static", "substitute", "symbol", "symbols",
 ]  # fmt: skip
 
 

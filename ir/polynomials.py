@@ -199,6 +199,13 @@ def is_static(x: Dim) -> bool:
     return not isinstance(x, Expr)
 
 
+def static(x: Dim | None) -> int:
+    """A size that must be a plain number."""
+    if not isinstance(x, int):
+        raise TypeError(f"{x} is not known before run time")
+    return x
+
+
 def _divide_terms(x: Dim, d: Dim) -> tuple[Dim, Dim]:
     """x = quotient * d + rest, moving whole terms only."""
     quotient: dict[Monomial, int] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient, product
-from ..ir.kernel import Kernel, Value
+from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.scalar import CORE
 from ..ir.schedule import Contraction
 from ..ir.target import Target
@@ -284,7 +284,7 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
     Lines are copied, with what lies outside the image, and are then read in place: a line once for all positions of the window on it.
     """
     v, extents = m.left, kernel.axes
-    if v.op != "load" or not m.i or any(isinstance(x, Value) for x in v.index):
+    if v.op != "load" or not m.i or not is_affine(v.index):
         return 0
     slid = [x for x in v.index if m.i[-1] in expr.symbols(x)]
     sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
@@ -297,11 +297,12 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
         return 0
     channels, row = extents[k[-1]], coefficient(slid[0], m.i[-1])
     steps = [coefficient(slid[0], a) for a in sliding]
-    if not all(isinstance(x, int) for x in (channels, row, *steps, *(extents[a] for a in sliding))) or row < 1:  # type: ignore[operator]
+    whole = [s for s in steps if isinstance(s, int) and all(isinstance(extents[a], int) for a in sliding)]
+    if not isinstance(channels, int) or not isinstance(row, int) or row < 1 or len(whole) < len(steps):
         return 0
-    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:  # type: ignore[operator]
+    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:
         return 0
-    strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, steps)}}  # type: ignore[operator]
+    strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, whole)}}
     return linear_tail(k[-1 - len(sliding) :], strides_, extents)
 
 

@@ -244,12 +244,11 @@ class Scope:
         """Write what a store writes here (`x`: its value, where that is known better); an index outside is dropped."""
         w, buffer = self.w, self.kernel.buffers[s.buffer]
         varies = self.varies(s)
-        if x is None:
-            x = self.vector(s.value) if varies else self.value(s.value)
+        stored: X = x if x is not None else self.vector(s.value) if varies else self.value(s.value)
         for_all, for_each = self.inside(buffer, s.index)
         where = self.place(buffer, s.index)
         if not varies:
-            w.when(for_all, lambda: self._write_one(s, x, where.start))
+            w.when(for_all, lambda: self._write_one(s, stored, where.start))
             return
         mask = self._masked(for_all, for_each, self.mask)
         pointer, d = self.pointers[s.buffer], buffer.dtype
@@ -262,13 +261,13 @@ class Scope:
         if s.mode == "add":
             old = (w.load(d, base, self.lanes) if mask is None else w.masked_load(d, base, mask)) if contiguous else (
                 w.gather(d, base, lanes, mask))
-            x = scalar.emit(w, "add", (old, x), d, d)
+            stored = scalar.emit(w, "add", (old, stored), d, d)
         if not contiguous:
-            w.scatter(x, d, base, lanes, mask)
+            w.scatter(stored, d, base, lanes, mask)
         elif mask is None:
-            w.store(x, base)
+            w.store(stored, base)
         else:
-            w.masked_store(x, base, mask)
+            w.masked_store(stored, base, mask)
 
     def _write_one(self, s: Store, x: X, where: Index) -> None:
         d = self.kernel.buffers[s.buffer].dtype

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable
 
 from ...ir import expr
-from ...ir.kernel import Kernel, Value
+from ...ir.expr import Dim
+from ...ir.kernel import Kernel, Value, is_affine
 from ...ir.schedule import Contraction
 from ...ir.types import DType
 from . import scalar
@@ -114,19 +115,20 @@ class Window:
     """A that slides over lines of channels: where its copied lines are read. Positions count channels of one line after the other."""
 
     def __init__(self, kernel: Kernel, load: Value, s: Contraction):
+        assert is_affine(load.index)
         self.load, self.s = load, s
         self.slid = next(n for n, x in enumerate(load.index) if s.i[-1] in expr.symbols(x))
         where = load.index[self.slid]
-        self.channels = kernel.axes[s.k[-1]]
+        self.channels = expr.static(kernel.axes[s.k[-1]])
         self.axes = [a for a in (s.i[-1], *s.k[:-1]) if a in expr.symbols(where)]
         self.outer = tuple(a for a in s.k[:-1] if a not in self.axes)
-        steps = {a: expr.coefficient(where, a) for a in self.axes}
-        far = {a: c * (kernel.axes[a] - 1) for a, c in steps.items() if a != s.i[-1]}
+        steps = {a: expr.static(expr.coefficient(where, a)) for a in self.axes}
+        far = {a: c * (expr.static(kernel.axes[a]) - 1) for a, c in steps.items() if a != s.i[-1]}
         before = sum(min(0, c) for c in far.values())  # a window may slide backwards along an axis of K
         self.row_step = steps[s.i[-1]] * self.channels
         self.steps = {a: c * self.channels for a, c in steps.items() if a != s.i[-1]} | {s.k[-1]: 1}
         self.skipped = -before * self.channels
-        self.start = expr.substitute(where, dict.fromkeys(self.axes, 0)) + before
+        self.start: Dim = expr.substitute(where, dict.fromkeys(self.axes, 0)) + before
         reach = 1 + sum(map(abs, far.values()))
         self.length = steps[s.i[-1]] * (s.block - 1) + reach  # places of a line that a block of rows sees
         self.line_step = -(-self.length * self.channels // LANES) * LANES + LANES

@@ -72,10 +72,11 @@ class _Units:
     def _following(self, position: tuple[X, ...], bounds: list[Index]) -> tuple:
         w = self.scope.w
         out: list[X] = []
-        carry: X | bool = True
+        carry: X | None = None                            # None: the innermost position, which always moves
+        wraps: X | None
         for at, n in zip(reversed(position), reversed(bounds)):
-            up = w.add(at, 1) if carry is True else w.add(at, w.convert("zext", carry, "i64"))
-            wraps = w.equal(up, n) if len(out) < len(position) - 1 else False
-            out.insert(0, w.select(wraps, 0, up) if wraps is not False else up)
+            up = w.add(at, 1 if carry is None else w.convert("zext", carry, "i64"))
+            wraps = w.compare("eq", up, n) if len(out) < len(position) - 1 else None
+            out.insert(0, up if wraps is None else w.select(wraps, 0, up))
             carry = wraps
         return tuple(out)

@@ -41,7 +41,7 @@ def _in_float32(f: Callable[..., X]) -> Callable[..., X]:
     return run
 
 
-def _instruction(of_float: str | None, of_integer: str | None = None) -> Row:
+def _instruction(of_float: str, of_integer: str = "") -> Row:
     floating = _in_float32(lambda w, x, y: w.binary(of_float, x, y))
 
     def row(w: Function, d: DType, to: DType, x: X, y: X) -> X:
@@ -183,9 +183,9 @@ ROWS: dict[str, Row] = {
     "gt": _comparison("ogt", "sgt", "ugt"),
     "ge": _comparison("oge", "sge", "uge"),
     "select": _select,
-    "and": _instruction(None, "and"),
-    "or": _instruction(None, "or"),
-    "xor": _instruction(None, "xor"),
+    "and": _instruction("", "and"),
+    "or": _instruction("", "or"),
+    "xor": _instruction("", "xor"),
     "not": _not,
     "shl": _integer(integers.shift_left),
     "shr": _integer(integers.shift_right),
