@@ -51,9 +51,10 @@ class Comparison:
     __repr__ = __str__
 
 
-def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs: Any) -> Comparison:
+def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: bool = True, **kwargs: Any) -> Comparison:
     """Run a function eagerly and compiled on the same arguments. It is called several times: pass one without side effects,
-    or a training step whose further turns do no harm (state advances alike in both)."""
+    or a training step whose further turns do no harm (state advances alike in both). `search` compiles each operation on its own to name
+    the first that differs."""
     compiled = function if isinstance(function, CompiledFunction) else compile_function(function)
     eager = compiled.function
     begin = time.perf_counter()
@@ -70,7 +71,7 @@ def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, **kwargs
     compiled_seconds = float(np.median(times["compiled"]))
     return Comparison(float(np.median(times["eager"])), compiled_seconds, max(0.0, first - compiled_seconds),
                       _peak_bytes(lambda: eager(*args, **kwargs)), _program_bytes(compiled), error,
-                      _first_difference(compiled, args, kwargs))
+                      _first_difference(compiled, args, kwargs) if search else None)
 
 
 def largest_error(expected: Any, found: Any) -> float:
