@@ -224,7 +224,7 @@ class Watch:
         if isinstance(x, Watched):
             self.trace.watch(x)
         owner = x if isinstance(x, type) else type(x)
-        if owner.__getattribute__ not in (object.__getattribute__, type.__getattribute__) or isinstance(x, PLAIN):
+        if isinstance(owner.__getattribute__, FunctionType) or isinstance(x, PLAIN):
             return ()
         found = _static(owner, name)
         if isinstance(found, FunctionType) and name not in getattr(x, "__dict__", ()):
@@ -245,7 +245,7 @@ class Watch:
         """The step `x[key]`."""
         if type(x) is dict or type(x) is list or isinstance(x, dict) and type(x).__getitem__ is dict.__getitem__:
             try:
-                value = x[key] if key in x or not isinstance(x, dict) else MISSING
+                value = x[key] if not isinstance(x, dict) or key in x else MISSING
             except (IndexError, TypeError):
                 return ()
             self.note(x, "item", key, value, label, lasting)
