@@ -10,18 +10,15 @@ from ..ir.errors import CompileError
 from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
-from ..ir.kernel import Kernel, KernelBuilder
-from ..ir.program import Branch, Carry, HostCall, Launch, Loop, Program, Slot, Step
+from ..ir.kernel import KernelBuilder
+from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
-from . import contraction
-from .collapse import collapse
 from .fuse import Fusion, Group, WhyNot, fuse
+from .launches import Launcher
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
-from .schedule import schedule
 from .skew import skew
-from .split import split_reduction
 
 
 def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
@@ -60,8 +57,8 @@ def _place(slot: Slot) -> Place:
 
 class _Assembler:
     def __init__(self, target: Target):
-        self.target = target
         self.slots: dict[str, Slot] = {}
+        self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
         self.loops = 0
 
@@ -97,7 +94,7 @@ class _Assembler:
             for v in results:
                 if v.node is not None and "overwrites" in v.node.op.traits:
                     out += self._copies(v.node.operands[0], known, all_targets[v])
-            out += self._kernels(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
+            out += self.launcher.launches(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
         return tuple(out)
 
     def _copies(self, v: Value, places: Mapping[Value, Place | Dim], targets: Sequence[Place]) -> list[Step]:
@@ -113,24 +110,8 @@ class _Assembler:
             else:
                 value = k.cast(k.index(source), v.dtype)  # type: ignore[arg-type]
             k.store(target.slot, target.shape, (*target.prefix, *index), value)
-            out += self._kernels(k.build())
+            out += self.launcher.launches(k.build())
         return out
-
-    def _kernels(self, kernel: Kernel) -> list[Step]:
-        """Launches of a kernel whose buffers are named by slots; long reductions as two."""
-        kernel = collapse(kernel)
-        halves = split_reduction(kernel) if contraction.match(kernel) is None else None
-        if halves is None:
-            return [self._launch(kernel)]
-        for b in halves[0].outputs:
-            if b.name not in self.slots:
-                self.slots[b.name] = Slot(b.name, b.shape, b.dtype, "temporary")
-        return [self._launch(k) for k in halves]
-
-    def _launch(self, kernel: Kernel) -> Launch:
-        zeroed = tuple(s.buffer for s in kernel.stores if s.mode == "add")
-        renamed, arguments = _with_local_names(kernel)
-        return Launch(renamed, schedule(renamed, self.target), arguments, zeroed)
 
     # ---- what is no kernel
 
@@ -267,33 +248,6 @@ def _kernel_name(group: Group) -> str:
     special = [n.op.name for n in group.nodes if n.op.kind not in ("view", "pointwise")]
     chosen = list(dict.fromkeys(special if len(special) > 1 else [*special, *[x for x in names if x not in special]]))
     return "_".join(chosen[:4]) or "copy"
-
-
-def _with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
-    """The kernel with its buffers called x0, x1, … and y0, …, so that equal kernels have equal texts; and which slot each one is."""
-    local: dict[str, str] = {}
-    for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):
-        for n, b in enumerate(buffers):
-            local[b.name] = f"{letter}{n}"
-    return rename_buffers(kernel, local), {new: old for old, new in local.items()}
-
-
-def rename_buffers(kernel: Kernel, names: Mapping[str, str]) -> Kernel:
-    """The kernel with other buffer names."""
-    from dataclasses import replace
-
-    new: dict[Any, Any] = {}
-
-    def entry(i: Any) -> Any:
-        return new.get(i, i) if not isinstance(i, (int, expr.Expr)) else i
-
-    for v in kernel.values:
-        new[v] = replace(v, args=tuple(new[a] for a in v.args), index=tuple(entry(i) for i in v.index),
-                         buffer=names.get(v.buffer, v.buffer))
-    stores = tuple(replace(s, buffer=names[s.buffer], index=tuple(entry(i) for i in s.index), value=new[s.value])
-                   for s in kernel.stores)
-    buffers = {names[b.name]: replace(b, name=names[b.name]) for b in (*kernel.inputs, *kernel.outputs)}
-    return Kernel(kernel.name, kernel.axes, buffers, tuple(new[v] for v in kernel.values), stores, kernel.origin)
 
 
 def _host_function(n: Node) -> Any:

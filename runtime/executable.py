@@ -24,11 +24,14 @@ _PLANS_REMEMBERED = 256
 def load(program: Program, emit: Emit) -> Executable:
     """The program, ready to run. `emit` makes the source of a kernel; those of all kernels are compiled together."""
     launches = [s for s in walk(program.steps) if isinstance(s, Launch)]
-    emitted: dict[tuple[int, int], Source] = {}
-    for s in launches:
-        if (id(s.kernel), id(s.schedule)) not in emitted:
-            emitted[id(s.kernel), id(s.schedule)] = emit(s.kernel, s.schedule)
-    return Executable(program, {s: emitted[id(s.kernel), id(s.schedule)] for s in launches})
+    emitted: dict[tuple[int, ...], Source] = {}
+    sources = {}
+    for s in launches:                   # kernels that differ in nothing but their origin share values and stores
+        key = id(s.kernel.values), id(s.kernel.stores), id(s.schedule)
+        if key not in emitted:
+            emitted[key] = emit(s.kernel, s.schedule)
+        sources[s] = emitted[key]
+    return Executable(program, sources)
 
 
 class Executable:

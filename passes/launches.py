@@ -1,0 +1,99 @@
+"""From a kernel to launches: axes are collapsed, a long reduction is cut in two, a schedule is found.
+
+Kernels that are equal but for their memory, such as those of a model's layers, are planned once: their launches share values, stores
+and schedule, and so are emitted and compiled once too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ..ir.kernel import Buffer, Kernel, Value
+from ..ir.program import Launch
+from ..ir.schedule import Schedule
+from ..ir.target import Target
+from . import contraction
+from .collapse import collapse
+from .schedule import schedule
+from .split import split_reduction
+
+
+class _Part(NamedTuple):
+    """A kernel of a plan. `memory` says what each of its buffers is: one of the planned kernel's, or one between its parts."""
+
+    kernel: Kernel
+    schedule: Schedule
+    memory: Mapping[str, str]
+    zeroed: tuple[str, ...]
+
+
+class Launcher:
+    """Makes the launches of one program; `slot` enters memory between two kernels and gives its name."""
+
+    def __init__(self, target: Target, slot: Callable[[Buffer], str]):
+        self.target, self.slot = target, slot
+        self.plans: dict[Any, list[_Part]] = {}
+
+    def launches(self, kernel: Kernel) -> list[Launch]:
+        """Launches of a kernel whose buffers are named by slots."""
+        local, slots = _with_local_names(kernel)
+        key = _structure(local)
+        if key not in self.plans:
+            self.plans[key] = self._plan(local)
+        return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
+
+    def _plan(self, kernel: Kernel) -> list[_Part]:
+        kernel = collapse(kernel)
+        parts = []
+        for k in (split_reduction(kernel) if contraction.match(kernel) is None else None) or (kernel,):
+            renamed, memory = _with_local_names(k)
+            zeroed = tuple(s.buffer for s in k.stores if s.mode == "add")
+            parts.append(_Part(renamed, schedule(renamed, self.target), memory, zeroed))
+        return parts
+
+    def _launch(self, part: _Part, slots: dict[str, str], origin: tuple[Any, ...]) -> Launch:
+        for local, name in part.memory.items():
+            if name not in slots:
+                slots[name] = self.slot(part.kernel.buffers[local])
+        kernel = part.kernel if part.kernel.origin == origin else replace(part.kernel, origin=origin)
+        arguments = {local: slots[name] for local, name in part.memory.items()}
+        return Launch(kernel, part.schedule, arguments, tuple(slots[z] for z in part.zeroed))
+
+
+def _structure(kernel: Kernel) -> Any:
+    """What is equal for kernels that are the same text, which costs much more to make."""
+    number = {v: n for n, v in enumerate(kernel.values)}
+
+    def entries(index: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([("value", number[i]) if isinstance(i, Value) else i for i in index])
+
+    values = [(v.op, tuple([number[a] for a in v.args]), v.axes, v.dtype, v.buffer, entries(v.index), repr(v.fill), repr(v.number),
+               v.combine, v.over) for v in kernel.values]
+    stores = [(s.buffer, entries(s.index), number[s.value], s.axes, s.mode) for s in kernel.stores]
+    return kernel.name, tuple(kernel.axes.items()), tuple(kernel.buffers.values()), tuple(values), tuple(stores)
+
+
+def _with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
+    """The kernel with its buffers called x0, x1, … and y0, …; and what each of them was called."""
+    local: dict[str, str] = {}
+    for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):
+        for n, b in enumerate(buffers):
+            local[b.name] = f"{letter}{n}"
+    return rename_buffers(kernel, local), {new: old for old, new in local.items()}
+
+
+def rename_buffers(kernel: Kernel, names: Mapping[str, str]) -> Kernel:
+    """The kernel with other buffer names."""
+    new: dict[Value, Value] = {}
+
+    def entries(index: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([new[i] if isinstance(i, Value) else i for i in index])
+
+    for v in kernel.values:
+        new[v] = Value(v.op, tuple([new[a] for a in v.args]), v.axes, v.dtype, names.get(v.buffer, v.buffer), entries(v.index), v.fill,
+                       v.number, v.combine, v.over)
+    stores = tuple([replace(s, buffer=names[s.buffer], index=entries(s.index), value=new[s.value]) for s in kernel.stores])
+    buffers = {names[b.name]: replace(b, name=names[b.name]) for b in (*kernel.inputs, *kernel.outputs)}
+    return Kernel(kernel.name, kernel.axes, buffers, tuple(new.values()), stores, kernel.origin)
