@@ -73,7 +73,10 @@ def hide_internal_frames() -> None:
     hook, thread_hook = sys.excepthook, threading.excepthook
 
     def show(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-        hook(kind, error, user_traceback(tb) if isinstance(error, BrazeError) else tb)
+        if isinstance(error, BrazeError):
+            tb = user_traceback(tb)
+            error = error.with_traceback(tb)
+        hook(kind, error, tb)
 
     def show_in_thread(args: Any) -> None:
         if isinstance(args.exc_value, BrazeError):
