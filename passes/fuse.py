@@ -8,7 +8,7 @@ refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ class Group:
     axes: dict[Value, tuple[int | None, ...]]
     extents: dict[int, Dim]
     reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
+    reads: list[_Read] = field(default_factory=list)  # what its nodes read, and along which axes
 
     @property
     def big_reduced(self) -> set[frozenset[int]]:
@@ -69,6 +70,14 @@ class _Read(NamedTuple):
     base: Value
     axes: tuple[int | None, ...] | None
     reduced: frozenset[int | None]
+
+
+def _renamed(read: _Read, names: Mapping[int, int | None]) -> _Read:
+    """The read, some axes called otherwise."""
+    if read.axes is None or not names:
+        return read
+    return _Read(read.base, tuple([names.get(a, a) for a in read.axes]),  # type: ignore[arg-type]
+                 frozenset([names.get(a, a) for a in read.reduced]))      # type: ignore[arg-type]
 
 
 def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...], by_dim: dict[int, int | None]) -> tuple[int | None, ...] | None:
@@ -110,6 +119,7 @@ class _Inliner:
         self.reach: dict[Value, tuple[tuple[Value, Map], ...]] = {}
         self.weight: dict[Value, float] = {}
         self.readers, self.kept = graph.uses(), kept
+        self.maps: dict[tuple[Node, int], Map] = {}
         for v in graph.inputs:
             self._is_base(v)
         for n in graph.nodes:
@@ -151,13 +161,20 @@ class _Inliner:
                 return moved
             if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or "repeats" in n.op.traits:
                 return False
-            moved = moved or MOVED in operand_map(n, n.operands.index(v))
+            moved = moved or MOVED in self.map(n, n.operands.index(v))
             v = n.results[0]
+
+    def map(self, n: Node, i: int) -> Map:
+        """How the dimensions of an operand show in the result."""
+        found = self.maps.get((n, i))
+        if found is None:
+            found = self.maps[n, i] = operand_map(n, i)
+        return found
 
     def _inline(self, n: Node, r: Value) -> None:
         found: dict[tuple[Value, Map], None] = {}
         for i, v in enumerate(n.operands):
-            outer = operand_map(n, i)
+            outer = self.map(n, i)
             for base, inner in self.reach[v]:
                 found[base, compose(inner, outer)] = None
         self.reach[r] = tuple(found)
@@ -174,8 +191,8 @@ def _elements(v: Value) -> Dim:
 
 class _Grouper:
     def __init__(self, graph: Graph, inliner: _Inliner, kept: set[Value]):
-        self.inlined, self.reach, self.kept = inliner.inlined, inliner.reach, kept
-        self.readers = graph.uses()
+        self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
+        self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
         self.group_of: dict[Value, Group] = {}
         self.before: dict[int, int] = {}            # bitset of the groups that a group depends on
@@ -203,6 +220,7 @@ class _Grouper:
         if n.op.kind == "reduction":
             shape = n.operands[0].shape
             group.reduced[n] = tuple(a for a in (self.axis(extents, shape[d]) for d in n.attrs["axes"]) if a is not None)
+        group.reads = self._reads(group)
         bits = 0
         for v in n.operands:
             for base, _ in self.reach[v]:
@@ -230,7 +248,7 @@ class _Grouper:
             group = self.merge(g, group, n) or group
 
     def _producers(self, group: Group) -> set[Group]:
-        found = {self.group_of.get(base) for m in group.nodes for v in m.operands for base, _ in self.reach[v]}
+        found = {self.group_of.get(read.base) for read in group.reads}
         return {g for g in found if g is not None and g is not group}
 
     def _waits_for_reduction(self, n: Node) -> bool:
@@ -246,13 +264,14 @@ class _Grouper:
         if isinstance(why, str):
             self.notes.append(WhyNot(why, producer.nodes[-1], n))
             return None
-        axes, extents, reduced = why
+        axes, extents, reduced, reads = why
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
-        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced)
+        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~(1 << producer.number) & ~(1 << consumer.number)
         mine = (1 << producer.number) | (1 << consumer.number)
         self.before[merged.number] = bits
-        for number, old in self.before.items():
+        for number in self.groups:
+            old = self.before[number]
             if old & mine and number != merged.number:
                 self.before[number] = (old | bits | (1 << merged.number)) & ~(1 << producer.number)
         del self.groups[producer.number]
@@ -264,14 +283,14 @@ class _Grouper:
     def _obstacle(self, producer: Group, consumer: Group, n: Node) -> Any:
         if producer.kind in ("alone", "host") or consumer.kind == "contraction":
             return "kind"
-        between = self.before[consumer.number] & ~(1 << producer.number)
-        if any(self.before[g.number] >> producer.number & 1 for g in self.groups.values()
-               if between >> g.number & 1 and g is not producer):
+        bit = 1 << producer.number
+        between = self.before[consumer.number] & ~bit
+        if between and any(between >> number & 1 and self.before[number] & bit for number in self.groups):
             return "circle"
         joined = self._unify(producer, consumer)
         if isinstance(joined, str):
             return joined
-        axes, extents, reduced = joined
+        axes, extents, reduced, _ = joined
         if producer.kind == "contraction":
             return joined if not consumer.reduced and self._one_space(producer, axes) else "kind"
         why = self._is_nest(axes, extents, reduced, [*producer.nodes, *consumer.nodes])
@@ -286,7 +305,7 @@ class _Grouper:
                 a = renamed[a]
             return a
 
-        for read in self._reads(consumer):
+        for read in consumer.reads:
             if self.group_of.get(read.base) is not producer:
                 continue
             if read.axes is None:
@@ -299,20 +318,23 @@ class _Grouper:
                 elif a != b:
                     renamed[b] = a
         self._share_reads(producer, consumer, name, renamed)
+        final = {a: name(a) for a in renamed}
         extents: dict[int, Dim] = {}
         for group in (producer, consumer):
             for a, e in group.extents.items():
-                extents.setdefault(name(a), e)  # type: ignore[arg-type]
-        axes = {v: tuple(name(a) for a in t) for group in (producer, consumer) for v, t in group.axes.items()}
+                extents.setdefault(final.get(a, a), e)  # type: ignore[arg-type]
+        axes = {v: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for v, t in group.axes.items()}
         for t in axes.values():
             named = [a for a in t if a is not None]
             if len(set(named)) != len(named):
                 return "moved"
-        reduced = {m: tuple(name(a) for a in t) for group in (producer, consumer) for m, t in group.reduced.items()}
-        return axes, extents, reduced
+        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for m, t in group.reduced.items()}
+        reads = [_renamed(read, final) for group in (producer, consumer) for read in group.reads]
+        return axes, extents, reduced, reads
 
-    def _reads(self, group: Group) -> Iterator[_Read]:
+    def _reads(self, group: Group) -> list[_Read]:
         """What the nodes of a group read, and along which axes."""
+        found = []
         for m in group.nodes:
             result = group.axes[m.results[0]]
             by_dim: dict[int, int | None] = {}
@@ -322,17 +344,18 @@ class _Grouper:
                     size = m.operands[0].shape[d]
                     by_dim[d] = None if isinstance(size, int) and size == 1 else next(free)
             for i, v in enumerate(m.operands):
-                outer = operand_map(m, i)
+                outer = self.map(m, i)
                 computed = m.op.kind == "gather" and i == 0
                 for base, inner in self.reach[v]:
                     axes = None if computed else _read_axes(inner, outer, result, by_dim)
-                    yield _Read(base, axes, frozenset(by_dim.values()))
+                    found.append(_Read(base, axes, frozenset(by_dim.values())))
+        return found
 
     def _share_reads(self, producer: Group, consumer: Group, name: Any, renamed: dict[int, int]) -> None:
         """A reduction over what another node reads from memory, at the same places otherwise, runs over the same axis."""
         reads: dict[Value, list[_Read]] = {}
         for group in (producer, consumer):
-            for read in self._reads(group):
+            for read in group.reads:
                 if read.axes is not None and self.group_of.get(read.base) not in (producer, consumer):
                     reads.setdefault(read.base, []).append(read)
         for same in reads.values():
