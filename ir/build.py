@@ -104,7 +104,7 @@ class GraphBuilder:
         if key is not None:
             known = self._known.get(key)
             if known is not None:
-                return known[0]
+                return known if op.results == -1 else known[0]
         node = self.append(op, operands, attrs, op.infer([v.type for v in operands], attrs))
         if key is not None:
             self._known[key] = node.results

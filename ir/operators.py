@@ -51,7 +51,7 @@ class Operators:
         return F.remainder(other, self)
 
     def __pow__(self, other: Any) -> Any:
-        return F.pow(self, other)
+        return F.square(self) if type(other) in (int, float) and other == 2 else F.pow(self, other)
 
     def __rpow__(self, other: Any) -> Any:
         return F.pow(other, self)
