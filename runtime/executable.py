@@ -54,7 +54,7 @@ class Executable:
         self._dtypes = [slot.dtype.numpy for slot in self._input_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
         self._takes = [places.get(program.slots[n].takes) for n in self.output_slots]
-        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values()]
+        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values() if slot]    # others are given
         self._returns_outputs = program.outputs == self.output_slots
         self._plans: dict[tuple[int, ...], tuple[Layout, list[memory.OutputPool]]] = {}
 
@@ -89,6 +89,8 @@ class Executable:
             raise ShapeError(f"{self.program.name} takes {len(self._input_slots)} inputs, not {len(inputs)}")
         if sizes is not None:
             return tuple([int(sizes[name]) for name in self.program.sizes])
+        if len(self._size_places) < len(self.program.sizes):
+            raise ShapeError(f"{self.program.name} has sizes that no input shows; they must be given")
         for n, dimension in self._size_places:
             if np.ndim(inputs[n]) <= dimension:
                 raise ShapeError(f"{self._input_slots[n]} is given an array of shape {np.shape(inputs[n])}")

@@ -146,7 +146,7 @@ def test_text_that_llvm_refuses_is_an_error_that_keeps_it(empty_cache):
                           ("define i32 @entry() {\n  br label %b\na:\n  %v = add i32 1, 1\n  br label %b\nb:\n  ret i32 %v\n}", "malformed")):
         with pytest.raises(CompileError, match=message) as caught:
             jit.compile_sources([Source(text, "entry", "llvm")])
-        path = str(caught.value).rpartition(" ")[2]
+        path = caught.value.args[0].rpartition(" ")[2]
         with open(path) as file:
             assert file.read() == text
         os.remove(path)
