@@ -118,15 +118,11 @@ class Module(Watched):
         return self.__dict__
 
     def _set_in_trace(self, trace: Trace, name: str, value: Any) -> None:
-        """A tensor that replaces one like it is written into it; a new tensor is set after each call; anything else would be lost."""
+        """A tensor is set after each call (or written into the one like it that was there); anything else would be lost."""
         old = getattr(self, name, None)
-        if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            if isinstance(old, Tensor) and old.shape == value.shape and old.dtype is value.dtype:
-                old._assign(value)
-                return
-            if name not in self._parameters and name not in self._buffers:
-                trace.set_attribute(self, name, value)
-                return
+        if isinstance(value, Tensor) and not isinstance(value, Parameter) and name not in self._parameters:
+            trace.set_attribute(self, self._buffers if name in self._buffers else self.__dict__, name, value)
+            return
         if old is value or (isinstance(value, (bool, int, float, str)) and type(old) is type(value) and old == value):
             return
         raise TraceError(f"{type(self).__name__}.{name} = {value!r} inside a compiled function would happen once, while it is traced, and not in "

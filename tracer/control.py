@@ -51,7 +51,7 @@ class Region:
             leaves, self.structure = pytree.flatten(out)
             self.tensors = [_as_tensor(x) for x in leaves]
             self.values = [self.trace.value_of(t) for t in self.tensors]
-        if self.trace.written or self.trace.grads or self.trace.attributes:
+        if self.trace.written or self.trace.grads or self.trace.replaced:
             raise TraceError(f"the body of {name} changes a tensor from outside; carry it through the loop and return it instead")
         self.captured = [t for t, _ in self.trace.captures]
 

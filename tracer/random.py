@@ -16,6 +16,7 @@ from .arguments import dims
 from .tensor import Tensor
 
 _STREAMS = 4                          # a draw takes up to four streams of words
+_ADVANCE = Tensor(np.array([0, _STREAMS], np.uint64))
 
 
 class Generator:
@@ -39,7 +40,7 @@ class Generator:
             state._assign(Tensor(array))
             return now, 0
         now = F.add(state, 0)
-        state._assign(F.add(state, Tensor(np.array([0, _STREAMS], np.uint64))))
+        state._assign(F.add(state, _ADVANCE))
         return now, 0
 
 

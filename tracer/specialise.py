@@ -110,6 +110,7 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             outputs.append(v)
         return position[v]
 
+    settled = trace.settle_attributes()
     written = {id(t): t for t in trace.written.values()}
     described: list[Any] = []
     differentiable: list[int] = []
@@ -137,7 +138,7 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
         grads.append((trace.held[key], None if g is None else output(_stored_value(trace, trace.value_of(g)))))
-    attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in trace.attributes]
+    attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in settled]
     graph = trace.finish(outputs)
     return Traced(graph, trace, arguments, structure, described, writes, argument_writes, grads, attributes, differentiable)
 

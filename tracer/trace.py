@@ -48,8 +48,7 @@ class Trace:
         self.consumed: set[Value] = set()                # what a backward() has gone through
         self.guards: list[tuple[str, Dim, Dim, bool]] = []
         self.handles: list[tuple[Tensor, Value]] = []    # of the arguments, and what they were at first
-        self.attributes: list[tuple[Any, str, Any]] = [] # writes to module attributes: (holder, name, value)
-        self.replaced: list[tuple[Any, str, bool, Any]] = []     # what stood there: (holder, name, did it, value)
+        self.replaced: dict[Any, tuple[Any, dict[str, Any], Any, str]] = {}      # attributes set: (holder, dict, what stood there, name)
         self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
         self.scopes: list[str] = []
         self.paths: dict[int, str] = {}                  # id(module) -> its path, below the module that was called
@@ -215,24 +214,34 @@ class Trace:
         if id(holder) not in self.root.watched:
             self.root.watched[id(holder)] = Watch(holder)
 
-    def set_attribute(self, holder: Any, name: str, t: Tensor) -> None:
-        """`holder.name = t` after each call; the trace sees it at once, others see what was there."""
+    def set_attribute(self, holder: Any, space: dict[str, Any], name: str, t: Tensor) -> None:
+        """`holder.name = t`, kept in the dict `space`: the trace sees it at once, others what was there until the call is over."""
         if self.parent is not None:
             raise TraceError(f"setting the attribute {name!r} inside the body of a loop or a branch: return the tensor from it instead")
-        if not any(h is holder and n == name for h, n, _ in self.attributes):
-            self.replaced.append((holder, name, name in holder.__dict__, holder.__dict__.get(name)))
-        self.attributes = [(h, n, x) for h, n, x in self.attributes if h is not holder or n != name]
-        self.attributes.append((holder, name, t))
-        holder.__dict__[name] = t
+        key = (id(space), name)
+        old = self.replaced[key][2] if key in self.replaced else space.get(name, _UNSET)
+        self.replaced[key] = (holder, space, old, name)
+        space[name] = t
+
+    def settle_attributes(self) -> list[tuple[Any, str, Tensor]]:
+        """The attributes to set after each call. One that held a tensor like the new one keeps it, with another value."""
+        out = []
+        for holder, space, old, name in self.replaced.values():
+            t = space[name]
+            if isinstance(old, Tensor) and old.shape == t.shape and old.dtype is t.dtype:
+                self.rebind(old, t)
+            else:
+                out.append((holder, name, t))
+        return out
 
     def close(self) -> None:
         """The function has returned, or failed: no handle outside knows of the trace any more."""
         self.alive = False
-        for holder, name, existed, old in self.replaced:
-            if existed:
-                holder.__dict__[name] = old
+        for _, space, old, name in self.replaced.values():
+            if old is _UNSET:
+                del space[name]
             else:
-                del holder.__dict__[name]
+                space[name] = old
 
     def rebind(self, t: Tensor, new: Tensor) -> None:
         """In place: the handle means another value from now on."""
