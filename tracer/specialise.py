@@ -137,7 +137,9 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
     argument_writes = [(inputs[v], output(_stored_value(trace, h._value))) for h, v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
-        grads.append((trace.held[key], None if g is None else output(_stored_value(trace, trace.value_of(g)))))
+        t = trace.held[key]
+        if t._trace is not trace:                      # a leaf made in the trace is gone after it
+            grads.append((t, None if g is None else output(_stored_value(trace, trace.value_of(g)))))
     attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in settled]
     graph = trace.finish(outputs)
     return Traced(graph, trace, arguments, structure, described, writes, argument_writes, grads, attributes, differentiable)
@@ -169,7 +171,7 @@ class Specialisation:
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
         self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad) for x, v in trace.captures]
-        self.had_grad = list(trace.had_grad.values())
+        self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
         self._connect()
         self.misses = 0

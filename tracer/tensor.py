@@ -235,6 +235,8 @@ class Tensor(Operators):
             raise GradientError(f"only floating-point and complex tensors have gradients; this one is {self.type}")
         if self._node is not None and not wanted:
             raise GradientError("only a leaf can stop requiring gradients; use detach()")
+        if wanted and self._trace is not None and not self.requires_grad:
+            self._trace.make_leaf(self)
         self._requires_grad = bool(wanted)
         self._meta = None
         return self

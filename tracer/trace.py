@@ -196,6 +196,11 @@ class Trace:
                 self.leaves[v] = t
         return handle
 
+    def make_leaf(self, t: Tensor) -> None:
+        """A tensor of this trace asks for gradients: it becomes a value of its own."""
+        t._value = self.value_of(F.mul(t, 1))
+        self.leaves[t._value] = t
+
     def scalar(self, read: Any, name: str, key: Any = None) -> Tensor:
         """A float that is an input: `read()` gives it at each call. With a key, the same one each time."""
         if key is not None:
