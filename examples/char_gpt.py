@@ -14,7 +14,7 @@ from braze import nn, optim
 from braze.nn import functional as F
 
 QUICK = bool(os.environ.get("BRAZE_QUICK"))
-STEPS = 30 if QUICK else 600
+STEPS = 30 if QUICK else 1500
 BATCH, CONTEXT, WIDTH, HEADS, LAYERS = 16, 64, 96, 4, 2
 
 
@@ -68,7 +68,9 @@ class GPT(nn.Module):
 
 def load():
     """(text as numbers, the alphabet)."""
-    text = "".join(c for c in "\n".join(pydoc_data.topics.topics.values()) if c.isascii())
+    lines = "\n".join(pydoc_data.topics.topics.values()).splitlines()
+    prose = "\n".join(line for line in lines if not line.strip().startswith(("+", "|")))        # no tables
+    text = "".join(c for c in prose if c.isascii())
     alphabet = sorted(set(text))
     number = {c: n for n, c in enumerate(alphabet)}
     return np.array([number[c] for c in text], np.int64), alphabet
