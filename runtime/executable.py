@@ -40,13 +40,16 @@ class Executable:
     `output_slots` names the outputs that a call allocates, each once; `layout(*sizes)` gives shapes and byte counts.
     """
 
-    def __init__(self, program: Program, sources: Mapping[Launch, Source]):
+    def __init__(self, program: Program, sources: Mapping[Launch, Source], entries: Sequence[int] | None = None):
+        """`entries` are the addresses of the sources' machine code, where that is loaded already."""
         self.program = program
         self.sources = sources
         self.output_slots = lowering.outputs_of(program)
         self.layout = layout_of(program, self.output_slots, list(sources.values()))
         compiled = [s for s in sources.values() if s.language == "llvm"]
-        addresses = iter(jit.compile_sources(compiled, [native.request()]) if compiled else ())
+        if entries is None:
+            entries = jit.compile_sources(compiled, [native.request()]) if compiled else ()
+        addresses = iter(entries)
         self.kernels = {
             launch: lowering.Native(s, next(addresses) if s.language == "llvm" else 0) for launch, s in sources.items()}
         self.is_native = bool(compiled)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..ir.errors import CompileError
@@ -46,15 +46,43 @@ def compile_sources(sources: Sequence[Source], others: Sequence[Request] = ()) -
 
     Equal texts are compiled once per process, and once per machine while the cache is kept.
     """
-    requests = [
-        Request(s.text, s.facts.get("codegen_level", CODEGEN_LEVEL), s.facts.get("passes", PASSES_LEVEL)) for s in sources]
-    return [functions[s.entry] for s, functions in zip(sources, compile_texts([*requests, *others]))]
+    requests = [*map(_request, sources), *others]
+    return [functions[s.entry] for s, functions in zip(sources, compile_texts(requests))]
+
+
+def _request(source: Source) -> Request:
+    return Request(source.text, source.facts.get("codegen_level", CODEGEN_LEVEL), source.facts.get("passes", PASSES_LEVEL))
+
+
+def _key(request: Request) -> str:
+    return cache.key(_FORMAT, request.text, *machine.llvm_facts(), f"{request.codegen_level} {request.passes}")
+
+
+def key_of(source: Source) -> str:
+    """The key of a source's machine code."""
+    return _key(_request(source))
+
+
+def kept(source: Source) -> bytes | None:
+    """The machine code of a source as it is kept on disk; None if it is not."""
+    return cache.get(key_of(source))
+
+
+def adopt(code: Mapping[str, bytes]) -> dict[str, dict[str, int]]:
+    """Load machine code that was `kept`, by its key; the addresses of the functions of each."""
+    images: dict[str, link.Image] = {}
+    objects: dict[str, bytes] = {}
+    with _lock:
+        for key, data in code.items():
+            if key not in _addresses:
+                _sort_in(key, data, images, objects)
+        _load(images, objects)
+    return {key: _addresses[key] for key in code}
 
 
 def compile_texts(requests: Sequence[Request]) -> list[dict[str, int]]:
     """The addresses of all functions of each text, by name."""
-    facts = machine.llvm_facts()
-    jobs = [_Job(cache.key(_FORMAT, r.text, *facts, f"{r.codegen_level} {r.passes}"), *r) for r in requests]
+    jobs = [_Job(_key(r), *r) for r in requests]
     with _lock:
         missing = {j.key: j for j in jobs if j.key not in _addresses}
         if missing:
@@ -77,6 +105,10 @@ def _load_all(jobs: dict[str, _Job]) -> None:
         kept = b"image\n" + image.to_bytes() if image else b"object\n" + made
         cache.put(job.key, kept)
         _sort_in(job.key, kept, images, objects)
+    _load(images, objects)
+
+
+def _load(images: dict[str, link.Image], objects: dict[str, bytes]) -> None:
     try:
         _addresses.update(zip(images, link.load(list(images.values())) if images else ()))
     except KeyError as missing:

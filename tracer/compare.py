@@ -119,7 +119,7 @@ def _program_bytes(compiled: CompiledFunction) -> int:
 def _first_difference(compiled: CompiledFunction, args: Any, kwargs: Any) -> str | None:
     """Run the optimized graph op by op and each op as a program of its own; name the first whose results differ too much."""
     from ..ir.evaluate import evaluate_node, read_sizes
-    from .pipeline import lower
+    from .pipeline import compile_graph
     from .signature import describe
 
     spec = compiled.specialisations[-1]
@@ -141,7 +141,7 @@ def _first_difference(compiled: CompiledFunction, args: Any, kwargs: Any) -> str
             continue
         single = _single(n, graph)
         inputs = [known[v] for v in dict.fromkeys(n.operands) if v.literal is None]
-        got = lower(single, spec.backend, {}, {}).executable(inputs)
+        got = compile_graph(single, spec.backend, {}, {}).executable(inputs)
         for a, b in zip(want, got):
             if _relative(np.asarray(a), np.asarray(b)) > BOUND.get(str(np.asarray(a).dtype), 0):
                 return f"{n.op.name} at {n.loc}"

@@ -150,7 +150,7 @@ class CompiledFunction:
 
     def history(self, index: int = -1) -> list[tuple[str, float, Any]]:
         """[(pass, milliseconds, object after it)] of a compilation."""
-        return self._chosen(index).stages.history
+        return self._chosen(index).stages.shown.history
 
     def explain(self) -> Any:
         """Specialisations and why each was made; kernels, their traffic, and why neighbours were not fused; the memory plan."""

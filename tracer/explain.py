@@ -71,9 +71,9 @@ def _specialisation(spec: Specialisation) -> list[str]:
     for t, m in spec.traced.grads:
         if m is not None:
             lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function would save it")
-    lines += program_lines(spec.stages.program, spec.stages)
+    lines += program_lines(spec.stages.named("fused"), spec.stages)
     if spec.backward is not None:
-        lines += ["  backward:", *program_lines(spec.backward.program, spec.backward)]
+        lines += ["  backward:", *program_lines(spec.backward.named("fused"), spec.backward)]
     return lines
 
 

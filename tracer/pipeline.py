@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,16 +16,22 @@ from ..ir.graph import Graph
 from ..ir.interpreter import interpreting
 from ..ir.program import Launch, Program, walk
 from ..ir.schedule import Source
+from ..ir.text import print_graph
 
 BACKENDS = ("auto", "llvm", "numpy")
 
 
 @dataclass
 class Stages:
-    """What one graph became: (pass, milliseconds, object) in order, and the program that runs."""
+    """What one graph became: (pass, milliseconds, object) in order, and the executable that runs.
+
+    Of a program that was found on disk there is only the executable: the passes run when somebody wants to see what they give.
+    """
 
     history: list[tuple[str, float, Any]] = field(default_factory=list)
     executable: Any = None
+    again: Callable[[], Stages] | None = None
+    emitted: Any = None                       # the executable with the sources' texts, where that is another one
 
     def run(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
         """Run a pass and remember its result."""
@@ -34,26 +40,52 @@ class Stages:
         self.history.append((name, 1e3 * (time.perf_counter() - begin), result))
         return result
 
+    @property
+    def shown(self) -> Stages:
+        """These stages with all that the passes gave."""
+        if self.again is not None:
+            full = self.again()
+            self.history, self.again = [*full.history, *self.history], None
+            self.emitted = full.executable
+        return self
+
     def named(self, name: str) -> Any:
         """The object after a pass."""
-        return next(x for n, _, x in reversed(self.history) if n == name)
+        return next(x for n, _, x in reversed(self.shown.history) if n == name)
 
     @property
     def program(self) -> Program:
-        """The fused program."""
-        return self.named("fused")
+        """The program that runs."""
+        return self.executable.program
 
     @property
     def sources(self) -> str:
         """The generated source of all kernels, equal ones once."""
+        emitted = self.shown.emitted or self.executable
         seen: dict[str, None] = {}
-        for step in walk(self.program.steps):
+        for step in walk(emitted.program.steps):
             if isinstance(step, Launch):
-                seen[self.executable.sources[step].text] = None
+                seen[emitted.sources[step].text] = None
         return "\n\n".join(seen)
 
 
-def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int], passes: Sequence[str] = ()) -> Stages:
+def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int]) -> Stages:
+    """The stages of a graph: found on disk, or compiled and kept there."""
+    if target_for(backend).triple == "" or not configuration.cache_directory or configuration.dump_directory:
+        return compile_graph(graph, backend, donated, hints)
+    from ..runtime import program_store
+
+    decided = (backend, target_for(backend), sorted(donated.items()), sorted(hints.items()))
+    entry = program_store.key(print_graph(graph, locations=False), *map(repr, decided))
+    stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints))
+    stages.executable = stages.run("restore", program_store.restore, entry)
+    if stages.executable is None:
+        stages = compile_graph(graph, backend, donated, hints)
+        program_store.save(entry, stages.executable)
+    return stages
+
+
+def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int]) -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load."""
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
