@@ -23,7 +23,8 @@ from . import contraction
 USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
 MOST_WRITTEN = 600              # values of a kernel with axes written out
-WAVE = 64                       # lanes of a light kernel: four vectors of f32, whose sums hide the latency of an addition
+WAVES = ((150, 64), (400, 32), (math.inf, 16))       # lanes for so much arithmetic: four vectors of f32 hide each other's latencies
+SHORT = 2048                    # points: below, a kernel has 16 lanes
 SHORT_LOOPS = 1.5               # times dearer than small axes written out
 COLUMNS = 4                     # times wider where loops run down columns, so that memory is read in longer runs
 UNIT_ELEMENTS = 2048            # of a block of a long vector axis
@@ -146,7 +147,7 @@ class _Shape:
         """The vector axis cut among units."""
         inside = {a for a in axes if a not in self.free} | self._transposed(vector)
         parallel = tuple(a for a in axes if a in self.free and a != vector and a not in inside)
-        lanes = self._lanes(vector, COLUMNS if inside and not unrolled else 1)
+        lanes = self._lanes(vector, COLUMNS if self._reads_columns(vector, inside) and not unrolled else 1)
         block = lanes
         if not inside:
             extent = self.kernel.axes[vector]
@@ -156,6 +157,10 @@ class _Shape:
         units = blocks * expr.product(self.kernel.axes[a] for a in parallel)
         inner = self._inner([a for a in axes if a in inside])
         return Rows(units, 1, parallel, vector, inner, unrolled, lanes, block)
+
+    def _reads_columns(self, vector: str, inside: set[str]) -> bool:
+        """Does memory pass by in runs as long as the lanes? Else more lanes only take registers from the sums."""
+        return any(vector in x.axes and inside & {*x.axes} for x in self.accesses())
 
     def _inner(self, axes: list[str]) -> tuple[str, ...]:
         return (*(a for a in axes if a not in self.scanned), *(a for a in axes if a in self.scanned))
@@ -169,17 +174,28 @@ class _Shape:
         return out
 
     def _lanes(self, vector: str, more: int = 1) -> int:
-        """Several vectors at once where the arithmetic is light, so many times more; no more than fill an eighth of the axis."""
+        """Several vectors at once, light columns so many times more; no more than fill an eighth of the axis."""
         if not vector:
             return 16
-        dear = sum(CORE[v.op].cost for v in self.kernel.values if v.op in CORE and vector in v.axes)
-        wave = WAVE if dear <= 12 else WAVE // 2 if dear <= 40 else 16
+        inside = [v for v in self.kernel.values if v.op in CORE and vector in v.axes]
+        dear = sum(CORE[v.op].cost for v in inside)
+        if dear > 12 and any(v.dtype.itemsize == 8 for v in inside):
+            dear += WAVES[0][0]                      # twice as many registers
+        wave = next(lanes for most, lanes in WAVES if dear <= most)
+        if self._is_short(vector):
+            wave = 16
         while more > 1 and wave > 16 and 8 * wave < self.extents[vector]:
             wave, more = 2 * wave, more // 2
         if isinstance(self.kernel.axes[vector], int):
             while wave > 16 and wave // 2 >= self.extents[vector]:
                 wave //= 2
         return wave
+
+    def _is_short(self, vector: str) -> bool:
+        """Has the kernel so few points that compiling it matters more? Not where the lanes decide how a sum is rounded."""
+        if any(v.op in ("reduce", "scan") and vector in v.over for v in self.kernel.values):
+            return False
+        return all(isinstance(n, int) for n in self.kernel.axes.values()) and math.prod(self.extents.values()) <= SHORT
 
     # ---- costs ----------------------------------------------------------------------------------------------------
 

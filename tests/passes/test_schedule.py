@@ -10,6 +10,7 @@ import pytest
 from braze.ir import kernel_eval
 from braze.ir.errors import VerifyError
 from braze.ir.expr import symbol
+from braze.ir.kernel import Kernel
 from braze.ir.schedule import Contraction, Rows, Serial, are_disjoint, independent_axes
 from braze.ir.target import Target
 from braze.passes.collapse import collapse
@@ -129,3 +130,31 @@ def test_pieces_depend_on_the_extent_alone():
     count, length = pieces(1_000_003)
     assert count * length >= 1_000_003
     assert not needs_split(kernel_zoo.softmax(8192, 1024))
+
+
+def chain(functions: int, extent: int) -> Kernel:
+    """tanh of tanh of …, so often."""
+    k = Zoo("chain", {"i": extent})
+    x = k.read("x", "i")
+    for _ in range(functions):
+        x = k.tanh(x)
+    k.write("y", "i", x)
+    return k.build()
+
+
+@pytest.mark.parametrize("functions, extent, lanes", [(1, 1 << 20, 64), (4, 1 << 20, 64), (12, 1 << 20, 32), (40, 1 << 20, 16), (4, 1024, 16)])
+def test_several_vectors_hide_latencies_unless_compiling_costs_more(functions, extent, lanes):
+    found = rows(chain(functions, extent))
+    assert found is not None and found.lanes == lanes
+
+
+def test_lanes_grow_where_memory_is_read_down_columns_only():
+    assert rows(kernel_zoo.n_body(4096)).lanes == 64             # type: ignore[union-attr]
+    assert rows(columns(4096, 2048)).lanes == 256                # type: ignore[union-attr]
+
+
+def columns(rows: int, columns: int) -> Kernel:
+    """The sum of each column."""
+    k = Zoo("columns", {"i": rows, "j": columns})
+    k.write("y", "j", k.reduce("sum", k.read("x", "ij"), "i"))
+    return k.build()
