@@ -232,6 +232,8 @@ def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
 def _put_slice(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
     start, count, step, shape = _plan(x, keys)
     value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)), shape=_dims(shape))
+    if 0 in count:
+        return x
     value = F.reshape(value, shape=_dims(count))
     back = tuple(i for i, s in enumerate(step) if s < 0)
     if back:

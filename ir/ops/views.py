@@ -61,7 +61,7 @@ def split_index(at: Dim, shape: Sequence[Dim]) -> tuple[Dim, ...]:
     out: list[Dim] = []
     for n, d in enumerate(reversed(shape)):
         last = n == len(shape) - 1
-        if isinstance(d, int) and d == 1:
+        if isinstance(d, int) and d <= 1:
             out.append(0)
         else:
             out.append(at if last else expr.mod(at, d))
@@ -179,6 +179,8 @@ def _evaluate_slice(xp, x, start, shape, step):
 
 
 def _slice_vjp(g, y, x, start, shape, step):
+    if 0 in shape:
+        return (F.zeros_like(x),)
     axes = tuple(i for i, s in enumerate(step) if s < 0)
     if axes:                                   # a reversed slice is the flip of a forward one
         g = F.flip(g, axes)
