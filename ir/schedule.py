@@ -138,7 +138,7 @@ class Skewed(Schedule):
 
     In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis behind the turn
     before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after the other, in
-    two arrays, without a halo. Units are blocks of the outer axis (of the vector axis, where there is no other), as many as `blocks`:
+    two arrays, without a halo. So many rows `together` share their loads. Units are blocks of the outer axis (of the vector axis, where there is no other), as many as `blocks`:
     in phase 0 they shrink by the lag from turn to turn, in phase 1 what they left between them grows as much.
     A launch by this schedule is the only step of a loop, whose counter is `turn`.
     """
@@ -151,6 +151,7 @@ class Skewed(Schedule):
     levels: Dim = 1
     rows: int = 1
     columns: int = 256
+    together: int = 1
     lanes: int = 16
     blocks: int = 1
     turn: str = ""
@@ -192,7 +193,7 @@ class Skewed(Schedule):
         if read is None or read.shape != made.shape or read.dtype is not made.dtype or apart is None:
             yield f"it reads {self.carried} elsewhere than at constant offsets from where it writes"
             return
-        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.blocks) < 1:
+        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.together, self.blocks) < 1:
             yield "skews and columns must be whole vectors"
         for o in apart.values():
             if abs(o[places[-1]]) > self.skew or self.outer and abs(o[places[0]]) > self.lag:

@@ -21,8 +21,8 @@ from ..ir.target import Target
 from .schedule import is_legal
 
 FEW_TURNS = 3                   # do not repay a tile
-ROWS = 4                        # of a tile, whose loads are shared; 2 where registers are few
-ROW_TURNS = 64                  # the most turns of a pass
+ROWS = 4                        # of a tile; they share their loads where registers are many
+MOST_TURNS = 64                 # of a pass
 CACHE_SHARE = 0.8               # of the second cache, for the rows that a pass has under way
 FIRST_CACHE_SHARE = 0.65        # of the first one, for a tile from turn to turn
 BLOCKS_PER_THREAD = 4           # so that threads that are disturbed find others' help
@@ -67,11 +67,12 @@ def skewed_schedule(loop: Loop, launch: Launch, target: Target) -> Skewed | None
     *outside, vector = kernel.axes
     lanes, item = 16, carried.dtype.itemsize
     lag, skew = max(1, reach[outside[0]]) if outside else 0, -(-reach[vector] // lanes) * lanes
-    rows = (ROWS if target.registers >= 32 else 2) if outside else 1
+    rows = ROWS if outside else 1
+    together = rows if target.registers >= 32 else 1
     columns = int(FIRST_CACHE_SHARE * target.l1_bytes / ((2 * rows + 2 * lag) * item)) // lanes * lanes
     levels = _levels(kernel, loop.trips, outside, lag, skew, item, target)
-    candidate = Skewed(1, 1, carried.name, outside[0] if outside else "", vector, lag, skew, levels, rows, max(columns, lanes), lanes,
-                       BLOCKS_PER_THREAD * target.threads, loop.counter)
+    candidate = Skewed(1, 1, carried.name, outside[0] if outside else "", vector, lag, skew, levels, rows, max(columns, lanes), together,
+                       lanes, BLOCKS_PER_THREAD * target.threads, loop.counter)
     candidate = replace(candidate, units=candidate.cut(kernel))
     return candidate if is_legal(candidate, kernel) and not (isinstance(levels, int) and levels < 2) else None
 
@@ -103,7 +104,7 @@ def _levels(kernel: Kernel, trips: Dim | str | None, outside: Sequence[str], lag
     """Turns of a pass: as many as keep the rows under way in cache, and the blocks of all threads from shrinking to nothing."""
     *_, vector = kernel.axes
     extent = kernel.axes[outside[0] if outside else vector]
-    most: Dim = ROW_TURNS
+    most: Dim = MOST_TURNS
     if outside:
         row = item * expr.product(n for a, n in kernel.axes.items() if a != outside[0])
         most = expr.minimum(most, expr.floordiv(int(CACHE_SHARE * target.l2_bytes), row * (2 * lag)))

@@ -225,6 +225,8 @@ class Scope:
         if where.lanes is not None:
             return w.gather(d, pointer, where.lanes, mask, fill)
         base = w.at(pointer, where.start, d)
+        if for_all is not True:                      # a masked load from a page that is not there takes hundreds of cycles
+            base = w.select(for_all, base, pointer)
         if where.is_uniform:                         # varies by its bounds only
             x = w.gather(d, base, w.iota(self.lanes, step=0), mask, fill)
         elif not isinstance(where.step, int):

@@ -109,7 +109,7 @@ class _Skewed:
         check(bottom, end, a, b)
         check(top, bottom, a, left)
         check(top, bottom, right, b)
-        rows = self.schedule.rows if self.outside else 1
+        rows = self.schedule.together if self.outside else 1
         even = w.sub(bottom, w.mod(w.sub(bottom, top), rows))
 
         def run() -> None:
@@ -132,10 +132,12 @@ class _Skewed:
 
         def vector(j: Index, *state: X) -> list[X]:
             window.move(j, state)
-            for r, h in enumerate(here):
-                inner = h.enter({self.lane: j}, lane=self.lane, lanes=self.lanes, aligned=True)
-                inner.known.update({v: window.at(v, r) for v in self.offsets})
-                inner.store(self.store)
+            inner = [h.enter({self.lane: j}, lane=self.lane, lanes=self.lanes, aligned=True) for h in here]
+            for r, h in enumerate(inner):
+                h.known.update({v: window.at(v, r) for v in self.offsets})
+            made = [h.vector(self.store.value) for h in inner]           # loads first: rows a power of two apart look alike
+            for h, x in zip(inner, made):
+                h.store(self.store, x)
             return window.state()
 
         w.loop(left, right, self.lanes, vector, *window.start(left))

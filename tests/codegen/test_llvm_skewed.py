@@ -34,7 +34,7 @@ def skewed(kernel: Kernel, levels, rows: int, columns: int, blocks: int) -> Skew
     assert reach is not None
     *outside, vector = kernel.axes
     lag, skew = (max(1, reach[outside[0]]) if outside else 0), -(-reach[vector] // 16) * 16
-    made = Skewed(1, 1, "x", outside[0] if outside else "", vector, lag, skew, levels, rows, columns, 16, blocks, "turn")
+    made = Skewed(1, 1, "x", outside[0] if outside else "", vector, lag, skew, levels, rows, columns, min(rows, 4), 16, blocks, "turn")
     return replace(made, units=made.cut(kernel))
 
 
