@@ -6,7 +6,6 @@ the ops infer.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import Any
@@ -171,6 +170,8 @@ class _GraphReader(Reader):
         t = self.take("word", "an op")
         found = F[t.text] if t.text in F else None
         if not isinstance(found, Op):
+            import difflib                            # it costs more than all else that this module imports
+
             near = difflib.get_close_matches(t.text, [o.name for o in F if isinstance(o, Op)], 1)
             self.error(f"there is no op {t.text!r}" + (f"; is it {near[0]!r}?" if near else ""), t.start)
         return found

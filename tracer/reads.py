@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
-import sysconfig
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
@@ -22,8 +22,8 @@ from ..ir.location import is_internal
 Step = tuple[str, Any]                 # ("attribute", name), ("item", constant), ("each", None)
 Path = tuple[str, bool, tuple[Step, ...]]
 EACH: Step = ("each", None)
-_FOREIGN = tuple({sysconfig.get_path("stdlib") + os.sep, os.path.dirname(np.__file__) + os.sep, "<frozen"})
-_SITE = tuple({sysconfig.get_path(p) + os.sep for p in ("purelib", "platlib")})
+_FOREIGN = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<frozen")
+_SITE = tuple({p + os.sep for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")})
 _THROUGH = {"list", "tuple", "reversed", "sorted", "iter", "set", "next"}       # what gives a container's elements again
 _DEEPEST = 6
 

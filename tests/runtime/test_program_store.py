@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 
+import braze
 import numpy as np
 import pytest
 from braze.ir.configuration import configuration
 from braze.ir.program import Launch, walk
 from braze.runtime import cache, jit, program_store
-
-import braze
 
 
 def elementwise(x):
