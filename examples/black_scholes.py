@@ -2,10 +2,9 @@
 
 import math
 
+import braze
 import numpy as np
 from measure import QUICK, side_by_side
-
-import braze
 
 COUNT = 10_000 if QUICK else 1_000_000
 RATE, VOLATILITY = 0.03, 0.25

@@ -1,20 +1,21 @@
-"""A small GPT that learns to write like Python's own documentation, character by character: the text is in every installation.
+"""A small GPT that learns to write like Python's own documentation, character by character: the text is in every
+installation.
 
-The training step (forward, backward, clipping, update) is one compiled program; the learning rate follows one cycle without recompiling.
+The training step (forward, backward, clipping, update) is one compiled program; the learning rate follows one cycle
+without recompiling.
 """
 
 import os
 import pydoc_data.topics
 import time
 
-import numpy as np
-
 import braze
+import numpy as np
 from braze import nn, optim
 from braze.nn import functional as F
 
 QUICK = bool(os.environ.get("BRAZE_QUICK"))
-STEPS = 30 if QUICK else 1500
+STEPS = 30 if QUICK else 1000
 BATCH, CONTEXT, WIDTH, HEADS, LAYERS = 16, 64, 96, 4, 2
 
 

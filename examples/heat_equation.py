@@ -1,9 +1,8 @@
 """Heat spreading over a plate: an explicit scheme, hundreds of steps inside one compiled program."""
 
+import braze
 import numpy as np
 from measure import QUICK, side_by_side
-
-import braze
 
 SIZE, STEPS = (64, 20) if QUICK else (512, 200)
 
@@ -33,7 +32,8 @@ def main():
     plate[SIZE // 4:SIZE // 2, SIZE // 4:SIZE // 2] = 100.0
     u, fast = braze.tensor(plate), braze.compile(heat)
     print(f"{STEPS} steps on a plate of {SIZE} x {SIZE}")
-    return side_by_side({"NumPy": lambda: numpy_heat(plate), "Braze, eager": lambda: heat(u), "Braze, compiled": lambda: fast(u)}, repeats=3)
+    rows = {"NumPy": lambda: numpy_heat(plate), "Braze, eager": lambda: heat(u), "Braze, compiled": lambda: fast(u)}
+    return side_by_side(rows, repeats=3)
 
 
 if __name__ == "__main__":

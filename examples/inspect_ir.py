@@ -1,4 +1,5 @@
-"""What the compiler does with a small function: the graph as traced, the fused program, the generated source, and its reasons."""
+"""What the compiler does with a small function: the graph as traced, the fused program, the generated source, and its
+reasons."""
 
 import braze
 

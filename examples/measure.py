@@ -20,7 +20,8 @@ def median_seconds(run, repeats):
 
 
 def side_by_side(rows, repeats=3 if QUICK else 7):
-    """`rows`: {name: function without arguments}, NumPy first. Prints times and largest differences from the first; returns the latter."""
+    """`rows`: {name: function without arguments}, NumPy first. Prints times and largest differences from the first;
+    returns the latter."""
     results = {name: np.asarray(run()) for name, run in rows.items()}
     reference = next(iter(results.values()))
     scale = float(np.abs(reference).max())

@@ -1,9 +1,8 @@
 """Bodies that attract each other: accelerations from all pairs, positions by leapfrog, a compiled loop of steps."""
 
+import braze
 import numpy as np
 from measure import QUICK, side_by_side
-
-import braze
 
 BODIES, STEPS, DT, SOFTENING = (64, 3, 1e-3, 1e-2) if QUICK else (512, 20, 1e-3, 1e-2)
 
@@ -44,8 +43,12 @@ def main():
     tensors = [braze.tensor(a) for a in (x, v, mass)]
     fast = braze.compile(orbits)
     print(f"{STEPS} steps of {BODIES} bodies, float64")
-    return side_by_side({
-        "NumPy": lambda: numpy_orbits(x, v, mass), "Braze, eager": lambda: orbits(*tensors), "Braze, compiled": lambda: fast(*tensors)}, repeats=3)
+    rows = {
+        "NumPy": lambda: numpy_orbits(x, v, mass),
+        "Braze, eager": lambda: orbits(*tensors),
+        "Braze, compiled": lambda: fast(*tensors),
+    }
+    return side_by_side(rows, repeats=3)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Braze in one page: tensors, gradients, compilation, a model that learns."""
 
-import numpy as np
-
 import braze
+import numpy as np
 from braze import nn, optim
 
 # Tensors work like NumPy's arrays.

@@ -1,4 +1,5 @@
-"""Train a small convolutional network on scikit-learn's digits, twice: eagerly and with the whole training step compiled.
+"""Train a small convolutional network on scikit-learn's digits, twice: eagerly and with the whole training step
+compiled.
 
 The same initial values, the same batches, the same learning rates; then the two are compared. Run it with `make demo`.
 """
@@ -7,12 +8,11 @@ import copy
 import os
 import time
 
-import numpy as np
-from sklearn.datasets import load_digits
-
 import braze
+import numpy as np
 from braze import nn, optim
 from braze.nn import functional as F
+from sklearn.datasets import load_digits
 
 QUICK = bool(os.environ.get("BRAZE_QUICK"))
 EPOCHS = 2 if QUICK else 20

@@ -24,7 +24,8 @@ from .normalisation import LayerNorm
 from .parameter import Parameter
 
 
-def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
+                                 is_causal: bool = False,
                                  scale: float | None = None, enable_gqa: bool = False) -> Tensor:
     """softmax(query key^T * scale + mask) value over the last two dimensions. A bool mask keeps where it is true.
 
@@ -73,7 +74,8 @@ class MultiheadAttention(Module):
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Any, key: Any, value: Any, key_padding_mask: Any = None, need_weights: bool = True, attn_mask: Any = None,
+    def forward(self, query: Any, key: Any, value: Any, key_padding_mask: Any = None, need_weights: bool = True,
+                attn_mask: Any = None,
                 average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
         """(result, attention weights or None)."""
         same = query is key and key is value
@@ -134,7 +136,8 @@ def _additive(mask: Tensor, like: Tensor) -> Tensor:
 class TransformerEncoderLayer(Module):
     """Self-attention and a feed-forward network, each with a residual connection and a layer norm."""
 
-    def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: str | Callable[[Any], Any] = "relu",
+    def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+                 activation: str | Callable[[Any], Any] = "relu",
                  layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True,
                  device: Any = None, dtype: Any = None):
         super().__init__()
@@ -148,7 +151,8 @@ class TransformerEncoderLayer(Module):
         self.norm_first = norm_first
         self.activation = {"relu": relu, "gelu": gelu}[activation] if isinstance(activation, str) else activation
 
-    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Tensor:
+    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None,
+                is_causal: bool = False) -> Tensor:
         """The layer applied to a sequence."""
         masks = (src_mask, src_key_padding_mask, is_causal)
         if self.norm_first:

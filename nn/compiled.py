@@ -1,4 +1,5 @@
-"""`CompiledModule`: what `braze.compile(module)` gives. A module with the same parameters under the same names, whose calls are compiled."""
+"""`CompiledModule`: what `braze.compile(module)` gives. A module with the same parameters under the same names, whose
+calls are compiled."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from .module import _REGISTRIES, Module
 
 
 class CompiledModule(Module):
-    """A module whose calls run compiled. All state is the wrapped module's; `ir`, `explain`, `compilations`, … are the compiled function's."""
+    """A module whose calls run compiled. All state is the wrapped module's; `ir`, `explain`, `compilations`, … are the
+    compiled function's."""
 
     def __init__(self, module: Module, compiled: Any):
         self.__dict__.update({name: getattr(module, name) for name in _REGISTRIES})

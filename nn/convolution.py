@@ -26,7 +26,8 @@ def each(value: Any, rank: int) -> tuple[int, ...]:
     return out
 
 
-def _margins(padding: Any, kernel: Sequence[Any], stride: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def _margins(padding: Any, kernel: Sequence[Any], stride: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int,
+             int], ...]:
     """(low, high) for each spatial dimension; "same" puts an odd one at the end, as PyTorch does."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)
@@ -43,7 +44,8 @@ def _biased(y: Tensor, bias: Tensor | None, rank: int) -> Tensor:
 
 
 def _convolution(rank: int) -> Any:
-    def conv(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    def conv(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+             dilation: Any = 1, groups: int = 1) -> Tensor:
         x = lift(input)
         if x.ndim == rank + 1:                     # one example without a batch
             return conv(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
@@ -60,7 +62,8 @@ conv1d, conv2d, conv3d = map(_convolution, (1, 2, 3))
 
 
 def _transposed(rank: int) -> Any:
-    def conv_transpose(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    def conv_transpose(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+                       output_padding: Any = 0,
                        groups: int = 1, dilation: Any = 1) -> Tensor:
         x = lift(input)
         if x.ndim == rank + 1:
@@ -84,7 +87,8 @@ conv_transpose1d, conv_transpose2d, conv_transpose3d = map(_transposed, (1, 2, 3
 
 
 def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """(low, high) pairs from the last dimension backwards, as PyTorch lists them; mode "constant", "reflect", "replicate" or "circular"."""
+    """(low, high) pairs from the last dimension backwards, as PyTorch lists them; mode "constant", "reflect",
+    "replicate" or "circular"."""
     x = lift(input)
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
@@ -117,7 +121,8 @@ class _Convolution(Module):
     rank = 2
     transposed = False
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+                 dilation: Any = 1,
                  groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None):
         super().__init__()
         if in_channels % groups or out_channels % groups:
@@ -175,7 +180,8 @@ class _TransposedConvolution(_Convolution):
 
     transposed = True
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+                 output_padding: Any = 0,
                  groups: int = 1, bias: bool = True, dilation: Any = 1, device: Any = None, dtype: Any = None):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype)
         self.output_padding = each(output_padding, self.rank)

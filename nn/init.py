@@ -45,7 +45,8 @@ def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = Non
 
 
 @no_grad()
-def trunc_normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Tensor:
+def trunc_normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+                  generator: Any = None) -> Tensor:
     """Normal, drawn again until it lies in [a, b]."""
     values = np.array(random.randn(t.shape, generator=generator)) * std + mean
     while (outside := (values < a) | (values > b)).any():
@@ -90,13 +91,15 @@ def _kaiming_std(t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(t)[("fan_in", "fan_out").index(mode)])
 
 
-def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Tensor:
+def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                     generator: Any = None) -> Tensor:
     """Uniform, the variance kept through a rectifier (He et al. 2015)."""
     bound = math.sqrt(3) * _kaiming_std(t, a, mode, nonlinearity)
     return uniform_(t, -bound, bound, generator)
 
 
-def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Tensor:
+def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                    generator: Any = None) -> Tensor:
     """Normal, the variance kept through a rectifier (He et al. 2015)."""
     return normal_(t, 0.0, _kaiming_std(t, a, mode, nonlinearity), generator)
 

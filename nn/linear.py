@@ -78,7 +78,8 @@ class Linear(Module):
 class Bilinear(Module):
     """y[k] = a weight[k] b + bias[k]."""
 
-    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
+                 dtype: Any = None):
         super().__init__()
         bound = 1 / math.sqrt(in1_features)
         self.weight = Parameter(zeros(out_features, in1_features, in2_features, dtype=dtype))
@@ -94,7 +95,8 @@ class Bilinear(Module):
 class Embedding(Module):
     """A table of `num_embeddings` rows; called with integers it gives their rows."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, device: Any = None, dtype: Any = None):
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, device: Any = None,
+                 dtype: Any = None):
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings

@@ -1,7 +1,7 @@
 """Loss functions and their modules: PyTorch's names, reductions and conventions.
 
-A class is picked by comparing its number with the classes', not by gathering: comparison, logarithm and sum fuse, and the gradient needs
-no scatter.
+A class is picked by comparing its number with the classes', not by gathering: comparison, logarithm and sum fuse, and
+the gradient needs no scatter.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
 
 def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
                   label_smoothing: float = 0.0) -> Tensor:
-    """Minus the log-probability of the target under softmax(input); the target is classes, or probabilities of input's shape.
+    """Minus the log-probability of the target under softmax(input); the target is classes, or probabilities of input's
+    shape.
 
-    Classes are along dimension 1 (0 without a batch). The mean is over the targets that are not `ignore_index`, weighted.
+    Classes are along dimension 1 (0 without a batch). The mean is over the targets that are not `ignore_index`,
+    weighted.
     """
     input, target = lift(input), lift(target)
     log_p = F.log_softmax(input, _class_axis(input))
@@ -68,7 +70,8 @@ def _along_classes(v: Any, log_p: Tensor) -> Tensor:
     return F.reshape(lift(v), shape=tuple(as_dim(d) if i == axis else 1 for i, d in enumerate(log_p.shape)))
 
 
-def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
+def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str,
+                smoothing: float) -> Tensor:
     axis = _class_axis(log_p)
     if not target.dtype.is_integer:
         raise DTypeError(f"target classes must be integers, not {target.dtype.long_name}")
@@ -119,7 +122,8 @@ def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction:
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> Tensor:
+def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None, reduction: str = "mean",
+                                     pos_weight: Any = None) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), without overflow."""
     input, target = lift(input), lift(target)
     _same_shape("binary_cross_entropy_with_logits", input, target)
@@ -128,7 +132,8 @@ def binary_cross_entropy_with_logits(input: Any, target: Any, weight: Any = None
 
 
 def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    """target (log target - input), the input being log-probabilities; reduction="batchmean" divides by the batch size."""
+    """target (log target - input), the input being log-probabilities; reduction="batchmean" divides by the batch
+    size."""
     input, target = lift(input), lift(target)
     loss = F.exp(target) * (target - input) if log_target else F.kl_divergence(input, target)
     return total(loss) / input.shape[0] if reduction == "batchmean" else reduced(loss, reduction)
@@ -193,7 +198,8 @@ class CrossEntropyLoss(_Loss):
 
     function = staticmethod(cross_entropy)
 
-    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+                 label_smoothing: float = 0.0):
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
 
 

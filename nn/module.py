@@ -1,7 +1,7 @@
 """`Module`: parameters, buffers and submodules under names, as PyTorch's users know it.
 
-In a trace a call gives the nodes their scope (`block.3.attn`) and the parameters their names, and is watched: a change of the module
-afterwards (`eval()`, another submodule) makes compiled functions look again.
+In a trace a call gives the nodes their scope (`block.3.attn`) and the parameters their names, and is watched: a change
+of the module afterwards (`eval()`, another submodule) makes compiled functions look again.
 """
 
 from __future__ import annotations
@@ -118,15 +118,16 @@ class Module(Watched):
         return self.__dict__
 
     def _set_in_trace(self, trace: Trace, name: str, value: Any) -> None:
-        """A tensor is set after each call (or written into the one like it that was there); anything else would be lost."""
+        """A tensor is set after each call (or written into the one like it that was there); anything else would be
+        lost."""
         old = getattr(self, name, None)
         if isinstance(value, Tensor) and not isinstance(value, Parameter) and name not in self._parameters:
             trace.set_attribute(self, self._buffers if name in self._buffers else self.__dict__, name, value)
             return
         if old is value or (isinstance(value, (bool, int, float, str)) and type(old) is type(value) and old == value):
             return
-        raise TraceError(f"{type(self).__name__}.{name} = {value!r} inside a compiled function would happen once, while it is traced, and not in "
-                         f"each call; set it outside, or keep it a tensor")
+        raise TraceError(f"{type(self).__name__}.{name} = {value!r} inside a compiled function would happen once, while it is "
+                         f"traced, and not in each call; set it outside, or keep it a tensor")
 
     def __getattr__(self, name: str) -> Any:
         for registry in _REGISTRIES:
@@ -270,10 +271,11 @@ class Module(Watched):
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
-        """Floating-point parameters and buffers in another dtype; gradients are forgotten. The device is always "cpu"."""
+        """Floating-point parameters and buffers in another dtype; gradients are forgotten. The device is always
+        "cpu"."""
         for a in (*args, device):
             if isinstance(a, str) and a.split(":")[0] in ("cuda", "gpu"):
-                Tensor.to(next(self.parameters()), a)
+                next(self.parameters()).to(a)
             dtype = dtype if a is None or a == "cpu" else a
         if dtype is None:
             return self

@@ -39,7 +39,8 @@ def _scaled(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def layer_norm(input: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(input: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions (Ba, Kiros and Hinton 2016)."""
     x = lift(input)
     return F.layer_norm(x, _last_axes("layer_norm", x, normalized_shape), weight, bias, eps)
@@ -57,7 +58,8 @@ def _machine_epsilon(x: Tensor) -> float:
     return {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23}.get(x.dtype.name, 2.0**-52)
 
 
-def group_norm(input: Any, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def group_norm(input: Any, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
     """Each group of channels of each example normalised (Wu and He 2018)."""
     x = lift(input)
     channels = x.shape[1]
@@ -77,7 +79,8 @@ def instance_norm(input: Any, weight: Tensor | None = None, bias: Tensor | None 
 
 def batch_norm(input: Any, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
                bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5) -> Tensor:
-    """Each channel normalised over the batch (Ioffe and Szegedy 2015), or by running statistics, which training updates in place."""
+    """Each channel normalised over the batch (Ioffe and Szegedy 2015), or by running statistics, which training
+    updates in place."""
     x = lift(input)
     axes = tuple(i for i in range(x.ndim) if i != 1)
     if not training and running_mean is not None and running_var is not None:
@@ -93,7 +96,8 @@ def batch_norm(input: Any, running_mean: Tensor | None, running_var: Tensor | No
 
 
 @no_grad()
-def _update_statistics(running_mean: Tensor, running_var: Tensor, mean: Tensor, spread: Tensor, count: Any, momentum: Any) -> None:
+def _update_statistics(running_mean: Tensor, running_var: Tensor, mean: Tensor, spread: Tensor, count: Any,
+                       momentum: Any) -> None:
     """Running statistics move towards the batch's; the variance without bias."""
     if count == 1:
         raise ShapeError("batch_norm in training needs more than one value per channel")
@@ -130,7 +134,8 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """`functional.rms_norm` with a learned scale."""
 
-    def __init__(self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True,
+                 device: Any = None, dtype: Any = None):
         super().__init__()
         self.normalized_shape, self.eps = _sizes(normalized_shape), eps
         self.weight = Parameter(ones(self.normalized_shape, dtype=dtype)) if elementwise_affine else None
@@ -147,7 +152,8 @@ class RMSNorm(Module):
 class GroupNorm(Module):
     """`functional.group_norm` with a learned scale and shift for each channel."""
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None, dtype: Any = None):
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,
+                 dtype: Any = None):
         super().__init__()
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = Parameter(ones(num_channels, dtype=dtype)) if affine else None

@@ -1,4 +1,5 @@
-"""Pooling. A maximum is a chain of comparisons over the places of the window: the first of equal elements gets the gradient, as in PyTorch."""
+"""Pooling. A maximum is a chain of comparisons over the places of the window: the first of equal elements gets the
+gradient, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class _Windows:
                 for place in np.ndindex(*self.kernel)]
 
     def tiled(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-        """x with each dimension split into windows and places, and the axes of the places; what does not fill a window is cut off."""
+        """x with each dimension split into windows and places, and the axes of the places; what does not fill a window
+        is cut off."""
         outer = x.ndim - self.rank
         whole = [n * k for n, k in zip(self.count, self.kernel)]
         if any(a != b for a, b in zip(whole, x.shape[outer:])):
@@ -70,7 +72,8 @@ class _Windows:
 
 
 def _max_pool(rank: int) -> Any:
-    def max_pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> Tensor:
+    def max_pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+                 ceil_mode: bool = False) -> Tensor:
         x = lift(input)
         w = _Windows(x, kernel_size, stride, padding, dilation, ceil_mode, rank)
         best, *others = w.places(_padded(x, w.low, w.high, -math.inf))
@@ -79,7 +82,8 @@ def _max_pool(rank: int) -> Any:
         return best
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{rank}d"
-    max_pool.__doc__ = f"The largest element of each window over the last {rank} dimensions; NaN wins, the first of equal ones has the gradient."
+    max_pool.__doc__ = (f"The largest element of each window over the last {rank} dimensions; NaN wins, the first of equal ones "
+                        f"has the gradient.")
     return max_pool
 
 

@@ -19,7 +19,8 @@ def _with_gradients(parameters: Any) -> list[Tensor]:
 
 
 @no_grad()
-def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients so that their common norm is at most `max_norm`; returns the norm they had."""
     chosen = _with_gradients(parameters)
     total = _total_norm([p.grad for p in chosen], float(norm_type))
@@ -27,7 +28,9 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
         raise GradientError("the norm of the gradients is not finite")
     factor = F.minimum(max_norm / (total + 1e-6), 1.0)
     for p in chosen:
-        p.grad = p.grad * F.astype(factor, p.grad.dtype)
+        g = p.grad
+        assert g is not None
+        p.grad = g * F.astype(factor, g.dtype)
     return total
 
 

@@ -1,4 +1,5 @@
-"""Learning-rate schedules: called after each epoch (or step) with `step()`, they set `lr` of each group. Plain Python, outside of traces."""
+"""Learning-rate schedules: called after each epoch (or step) with `step()`, they set `lr` of each group. Plain Python,
+outside of traces."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class LRScheduler:
 class LambdaLR(LRScheduler):
     """The first rate times a function of the epoch (one function, or one for each group)."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]], last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+                 last_epoch: int = -1):
         count = len(optimizer.param_groups)
         self._functions = [lr_lambda] * count if callable(lr_lambda) else list(lr_lambda)
         super().__init__(optimizer, last_epoch)
@@ -98,7 +100,8 @@ class ExponentialLR(LRScheduler):
 class LinearLR(LRScheduler):
     """The rate times a factor that goes from start to end in `total_iters` epochs (warm-up)."""
 
-    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0,
+                 total_iters: int = 5, last_epoch: int = -1):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -122,7 +125,8 @@ class CosineAnnealingLR(LRScheduler):
 class OneCycleLR(LRScheduler):
     """Up to `max_lr` and down again, once, along half cosines (Smith and Topin 2018)."""
 
-    def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3, div_factor: float = 25.0,
+    def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, pct_start: float = 0.3,
+                 div_factor: float = 25.0,
                  final_div_factor: float = 1e4, last_epoch: int = -1):
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.first, self.last = max_lr / div_factor, max_lr / div_factor / final_div_factor

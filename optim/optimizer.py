@@ -1,7 +1,8 @@
 """`Optimizer`: groups of parameters with their hyperparameters, state tensors, and the walk of `step()`.
 
-In a compiled step every float hyperparameter is an input of the program (a scheduler may set it a thousand times, and nothing is compiled
-again), and state tensors are captured, like the parameters. Whether a float is zero is a property of the program: `weight_decay=0` costs nothing.
+In a compiled step every float hyperparameter is an input of the program (a scheduler may set it a thousand times, and
+nothing is compiled again), and state tensors are captured, like the parameters. Whether a float is zero is a property
+of the program: `weight_decay=0` costs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ..tracer.world import Watched
 
 
 class Group(dict[str, Any]):
-    """A parameter group: {"params": [...], "lr": ..., ...}. Setting anything but a float's value is noted as a change."""
+    """A parameter group: {"params": [...], "lr": ..., ...}. Setting anything but a float's value is noted as a
+    change."""
 
     def __init__(self, owner: Optimizer, values: dict[str, Any]):
         super().__init__(values)
@@ -30,8 +32,8 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if _current.get() is not None:
-            raise TraceError(f"setting {name!r} of a parameter group (a scheduler's step?) inside a compiled function would happen once, while it is "
-                             f"traced; do it outside")
+            raise TraceError(f"setting {name!r} of a parameter group (a scheduler's step?) inside a compiled function would "
+                             f"happen once, while it is traced; do it outside")
         old = self.get(name)
         super().__setitem__(name, value)
         if _role(name, old) != _role(name, value):
@@ -42,7 +44,8 @@ class Group(dict[str, Any]):
 
 
 def _role(name: str, value: Any) -> Any:
-    """What of a hyperparameter a program depends on: of a float only whether it is zero, of the learning rate nothing."""
+    """What of a hyperparameter a program depends on: of a float only whether it is zero, of the learning rate
+    nothing."""
     if isinstance(value, float):
         return "zero" if value == 0 and name != "lr" else "float"
     if isinstance(value, tuple):
@@ -89,7 +92,8 @@ class Optimizer(Watched):
     # ---- a step
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have gradients. A closure computes the loss (and the gradients) first, and is returned."""
+        """Update all parameters that have gradients. A closure computes the loss (and the gradients) first, and is
+        returned."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -219,7 +223,8 @@ def _as_float(value: Any, default: Any) -> Any:
 
 
 class _Hyperparameters:
-    """A group's hyperparameters as attributes: Python values, but in a trace floats other than 0 are inputs of the program."""
+    """A group's hyperparameters as attributes: Python values, but in a trace floats other than 0 are inputs of the
+    program."""
 
     def __init__(self, group: Group, number: int):
         self._group, self._number = group, number
@@ -227,11 +232,14 @@ class _Hyperparameters:
     def __getattr__(self, name: str) -> Any:
         value = self._group.get(name)
         if isinstance(value, tuple):
-            value = tuple(self._input(f"{name}{i}", v, lambda i=i: self._group[name][i]) for i, v in enumerate(value))
+            value = tuple(self._input(f"{name}{i}", v, self._reader(name, i)) for i, v in enumerate(value))
         else:
             value = self._input(name, value, lambda: self._group[name])
         setattr(self, name, value)
         return value
+
+    def _reader(self, name: str, i: int) -> Callable[[], float]:
+        return lambda: self._group[name][i]
 
     def _input(self, name: str, value: Any, read: Callable[[], float]) -> Any:
         trace = _current.get()

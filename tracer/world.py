@@ -1,6 +1,8 @@
-"""Who has changed: objects of ours that steer traces (modules, optimisers) count their changes, so that guards on them are cheap.
+"""Who has changed: objects of ours that steer traces (modules, optimisers) count their changes, so that guards on them
+are cheap.
 
-`WORLD[0]` grows with every change of any of them; each also counts its own in `_stamp`. A `Watch` remembers what one was like.
+`WORLD[0]` grows with every change of any of them; each also counts its own in `_stamp`. A `Watch` remembers what one
+was like.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ class Watched:
         bump()
 
     def _snapshot(self) -> Any:
-        """What a trace may have depended on: containers of plain values (compared by value) and others (by identity)."""
+        """What a trace may have depended on: containers of plain values (compared by value) and others (by
+        identity)."""
         raise NotImplementedError
 
 
 class Watch:
-    """What an object was like when a trace used it. Changed and changed back counts as unchanged (`eval()`, then `train()`)."""
+    """What an object was like when a trace used it. Changed and changed back counts as unchanged (`eval()`, then
+    `train()`)."""
 
     __slots__ = ("holder", "stamp", "snapshot")
 

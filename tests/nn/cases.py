@@ -1,5 +1,5 @@
-"""Functions, modules, optimisers and schedules with small inputs, as tables: run under PyTorch once (make_golden.py), and under Braze in
-the tests. A tensor is a shape here; its values are a fixed pattern."""
+"""Functions, modules, optimisers and schedules with small inputs, as tables: run under PyTorch once (make_golden.py),
+and under Braze in the tests. A tensor is a shape here; its values are a fixed pattern."""
 
 import numpy as np
 

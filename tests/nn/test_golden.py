@@ -3,10 +3,9 @@
 import importlib.util
 import pathlib
 
+import braze
 import numpy as np
 import pytest
-
-import braze
 from braze import nn
 
 

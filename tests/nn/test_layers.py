@@ -1,11 +1,11 @@
-"""What golden numbers do not say: initial values, dropout, sizes that vary, derivatives by differences, errors, other back ends."""
+"""What golden numbers do not say: initial values, dropout, sizes that vary, derivatives by differences, errors, other
+back ends."""
 
 import math
 
+import braze
 import numpy as np
 import pytest
-
-import braze
 from braze import nn
 from braze.nn import functional as F
 

@@ -3,10 +3,9 @@
 import copy
 import pickle
 
+import braze
 import numpy as np
 import pytest
-
-import braze
 from braze import nn
 from braze.nn import functional as F
 

@@ -1,12 +1,12 @@
-"""Optimisers and schedules: PyTorch's numbers, eager and compiled; one compilation for all learning rates; state that can be kept."""
+"""Optimisers and schedules: PyTorch's numbers, eager and compiled; one compilation for all learning rates; state that
+can be kept."""
 
 import importlib.util
 import pathlib
 
+import braze
 import numpy as np
 import pytest
-
-import braze
 from braze import nn, optim
 
 
