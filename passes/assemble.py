@@ -85,7 +85,7 @@ class _Assembler:
                 out += self._copies(v, places, all_targets[v])
         for group in fusion.groups:
             results = [r for n in group.nodes for r in n.results if r in all_targets]
-            if not results:
+            if all(0 in r.shape for r in results):       # nothing to store
                 continue
             known = {**places, **{v: t[0] for v, t in all_targets.items() if v not in places}}
             if group.kind == "host":
