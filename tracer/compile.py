@@ -29,7 +29,7 @@ class CompiledFunction:
         self.function, self.backend, self.dynamic = function, backend, dynamic
         self.name = getattr(function, "__name__", type(function).__name__)
         self.static = tuple(static_argnames)
-        self.parameters = _parameter_names(function.forward if hasattr(function, "_compiled") else function)
+        self.parameters = _parameter_names(getattr(function, "forward", function) if hasattr(function, "_compiled") else function)
         self.specialisations: list[Specialisation] = []
         self.compilations: list[CompilationRecord] = []
         self.frozen = False

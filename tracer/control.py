@@ -198,7 +198,7 @@ def _scan_eagerly(body: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: An
 
     carry, found = pytree.map_leaves(_as_tensor, init), []
     for i in reversed(range(turns)) if reverse else range(turns):
-        carry, y = body(carry, None if xs is None else pytree.map_leaves(lambda t, at=i: lift(t)[at], xs))
+        carry, y = body(carry, None if xs is None else pytree.map_leaves(lambda t: lift(t)[i], xs))
         found.append(y)
     if not found:
         raise ShapeError("an eager scan of no turns has no elements to stack; compile it, or skip it")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ir import expr
 from ..ir.interpreter import _current
 from ..ir.types import DType
 from . import world
@@ -135,7 +136,7 @@ class _Printer:
         position = {name: n for n, name in enumerate(self.spec.stages.program.inputs)}
         names = self.spec.stages.program.outputs
         self.possible &= len(set(names)) == len(names)
-        first = {}
+        first: dict[str, int] = {}
         for n, name in enumerate(names):
             first.setdefault(name, n)
         for k, slot in enumerate(executable.output_slots):
@@ -154,17 +155,17 @@ class _Printer:
             else:
                 self.before.append(f"o{n}, p{n} = take{n}()")
             self.pointers.append(f"p{n}")
-        made = set()
+        made: set[int] = set()
         for t, n in traced.writes:
             self.space[f"T{n}"], self.space[f"O{n}"] = t, prepare(t)
             self.after.append(f"if o{n} is not None: T{n}._array, T{n}._pointer = o{n}, p{n}")
-        for m, (t, n) in enumerate(traced.grads):
+        for m, (t, output) in enumerate(traced.grads):
             self.space[f"H{m}"] = t
-            if n is None:
+            if output is None:
                 self.after.append(f"H{m}._grad = None")
             else:
-                self._tensor(n, made)
-                self.after.append(f"H{m}._grad = t{n}")
+                self._tensor(output, made)
+                self.after.append(f"H{m}._grad = t{output}")
         for kind, x in traced.leaves:
             if kind == "output":
                 self._tensor(x, made)
@@ -175,7 +176,7 @@ class _Printer:
             return
         made.add(n)
         type_ = self.spec.traced.graph.outputs[n].type
-        self.space[f"L{n}"] = intern(tuple(type_.shape), type_.dtype, False)
+        self.space[f"L{n}"] = intern(tuple(map(expr.static, type_.shape)), type_.dtype, False)
         self.after += [f"t{n} = Tensor(o{n})", f"t{n}._meta = L{n}", f"t{n}._pointer = p{n}"]
 
     def function(self, miss: Any) -> Any:

@@ -124,7 +124,7 @@ class Watch:
         self.trace = trace
         self.guards: dict[tuple[int, str, Any], Guard] = {}
         self.lasting: dict[int, Any] = {}              # what was there before the trace: id -> object, which keeps the id its own
-        self.followed: dict[tuple[int, Any], Any] = {}
+        self.followed: dict[tuple[Any, ...], Any] = {}
         self.functions: dict[CodeType, FunctionType] = {}
         self.before: Any = None                        # the profile function that was there
         for x in (function, *leaves):

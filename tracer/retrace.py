@@ -61,17 +61,6 @@ def difference(one: Traced, other: Traced) -> str:
 
 
 def _same_capture(x: Any, y: Any) -> bool:
-    """The same tensor, or a constant that the function makes anew each time (`x + np.arange(3)`)."""
-    if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-        return isinstance(x, Tensor) == isinstance(y, Tensor)
-    if x is y:
-        return True
-    a, b = x._array, y._array
-    return (a is not None and b is not None and not x.requires_grad and not y.requires_grad
-            and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
-def _same_capture(x: Any, y: Any) -> bool:
     """The same tensor, or equal constants that each trace has made for itself; numbers are read at each call."""
     if x is y or not isinstance(x, Tensor):
         return isinstance(y, Tensor) is isinstance(x, Tensor)

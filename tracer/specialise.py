@@ -214,9 +214,9 @@ class Specialisation:
         for n in self.held:                              # the backward half reads these later
             where = {key: m for key, m in where.items() if m != n}
         found = {n: where[id(t)] for t, n in self.traced.writes if id(t) in where}
-        for t, n in self.traced.grads:
-            if n is not None and t._grad is not None and id(t._grad) in where:
-                found[n] = where[id(t._grad)]
+        for t, output in self.traced.grads:
+            if output is not None and t._grad is not None and id(t._grad) in where:
+                found[output] = where[id(t._grad)]
         return found
 
     # ---- calling

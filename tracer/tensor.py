@@ -9,7 +9,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class Tensor(Operators):
     _pointer: int
     _base: Any
     _weak: bool
+
+    if TYPE_CHECKING:                         # most methods are derived from the ops (tracer/public.py)
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, array: Any):
         self._array = array
