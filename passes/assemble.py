@@ -19,6 +19,7 @@ from .launches import Launcher
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
 from .skew import skew
+from .streaming import stream
 
 
 def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
@@ -57,6 +58,7 @@ def _place(slot: Slot) -> Place:
 
 class _Assembler:
     def __init__(self, target: Target):
+        self.target = target
         self.slots: dict[str, Slot] = {}
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
@@ -72,7 +74,7 @@ class _Assembler:
 
     def steps(self, graph: Graph, places: dict[Value, Place | Dim], targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = fuse(graph)
+        fusion = stream(graph, fuse(graph), self.target)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
@@ -84,7 +86,7 @@ class _Assembler:
             if v.node is None or v.literal is not None:
                 out += self._copies(v, places, all_targets[v])
         for group in fusion.groups:
-            results = [r for n in group.nodes for r in n.results if r in all_targets]
+            results = [r for n in group.nodes for r in n.results if r in all_targets and fusion.group_of[r] is group]
             if all(0 in r.shape for r in results):       # nothing to store
                 continue
             known = {**places, **{v: t[0] for v, t in all_targets.items() if v not in places}}
@@ -234,10 +236,11 @@ def _stored(graph: Graph, fusion: Fusion) -> list[Value]:
     """Values that one group writes and another one (or a host call) reads."""
     found: dict[Value, None] = {}
     for group in fusion.groups:
+        mine = {r for n in group.nodes for r in n.results}
         for n in group.nodes:
             for v in n.operands:
                 for base, _ in fusion.reach[v]:
-                    if base.node is not None and base.literal is None and fusion.group_of.get(base) is not group:
+                    if base.node is not None and base.literal is None and base not in mine:
                         found[base] = None
     return list(found)
 

@@ -46,11 +46,12 @@ class Group:
     """Nodes of one kernel. `axes` names the axis of each dimension of each value (None: size 1)."""
 
     number: int
-    kind: str                                         # "rows", "contraction", "alone" or "host"
+    kind: str                                         # "rows", "contraction", "streamed", "alone" or "host"
     nodes: list[Node]
     axes: dict[Value, tuple[int | None, ...]]
     extents: dict[int, Dim]
     reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
+    summed: dict[Node, int] = field(default_factory=dict)       # a contraction that sums along an axis of the group
     reads: list[_Read] = field(default_factory=list)  # what its nodes read, and along which axes
 
     @property
@@ -266,7 +267,7 @@ class _Grouper:
             return None
         axes, extents, reduced, reads = why
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
-        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads)
+        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~(1 << producer.number) & ~(1 << consumer.number)
         mine = (1 << producer.number) | (1 << consumer.number)
         self.before[merged.number] = bits

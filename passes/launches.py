@@ -14,7 +14,7 @@ from ..ir.kernel import Buffer, Kernel, Value
 from ..ir.program import Launch
 from ..ir.schedule import Schedule
 from ..ir.target import Target
-from . import contraction
+from . import contraction, streamed
 from .collapse import collapse
 from .schedule import schedule
 from .split import split_reduction
@@ -45,9 +45,8 @@ class Launcher:
         return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
 
     def _plan(self, kernel: Kernel) -> list[_Part]:
-        kernel = collapse(kernel)
         parts = []
-        for k in (split_reduction(kernel) if contraction.match(kernel) is None else None) or (kernel,):
+        for k in (kernel,) if streamed.match(kernel) is not None else _simpler(kernel):
             renamed, memory = _with_local_names(k)
             zeroed = tuple(s.buffer for s in k.stores if s.mode == "add")
             parts.append(_Part(renamed, schedule(renamed, self.target), memory, zeroed))
@@ -60,6 +59,12 @@ class Launcher:
         kernel = part.kernel if part.kernel.origin == origin else replace(part.kernel, origin=origin)
         arguments = {local: slots[name] for local, name in part.memory.items()}
         return Launch(kernel, part.schedule, arguments, tuple(slots[z] for z in part.zeroed))
+
+
+def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
+    """The kernel on as few axes as it needs, or two that do the same."""
+    kernel = collapse(kernel)
+    return (split_reduction(kernel) if contraction.match(kernel) is None else None) or (kernel,)
 
 
 def _structure(kernel: Kernel) -> Any:

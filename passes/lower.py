@@ -47,7 +47,7 @@ class Lowering:
         sizes = sorted(self.group.axes.values(), key=lambda t: -len([a for a in t if a is not None]))
         for t in sizes:
             order += [a for a in t if a is not None and a not in order]
-        for t in self.group.reduced.values():
+        for t in (*self.group.reduced.values(), self.group.summed.values()):
             order += [a for a in t if a not in order]
         for n, reduced in self.group.reduced.items():       # the place of a reduced axis is that in its operand
             kept = list(self.group.axes[n.results[0]])
@@ -194,7 +194,10 @@ class _Context:
         return self.lowering.load(place, tuple(index), 0)
 
     def reduced_axis(self, extent: Dim) -> tuple[str, Dim]:
-        """A further axis of the kernel to reduce over, and the position along it."""
+        """A further axis of the kernel to reduce over (or one of the group's, where others run along it too), and the position along it."""
+        axis = self.lowering.group.summed.get(self.node)
+        if axis is not None:
+            return self.lowering.axis_names[axis], self.lowering.axis(axis)
         name = _name(len(self.k.axes))
         return name, self.k.add_axis(name, extent)
 

@@ -18,7 +18,7 @@ from ..ir.kernel import Kernel, Store, Value
 from ..ir.scalar import CORE
 from ..ir.schedule import Rows, Schedule, Serial, independent_axes
 from ..ir.target import Target
-from . import contraction
+from . import contraction, streamed
 
 USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
@@ -38,6 +38,9 @@ def schedule(kernel: Kernel, target: Target) -> Schedule:
     found = contraction.match(kernel)
     if found is not None:
         return contraction.schedule(kernel, found, target)
+    streams = streamed.match(kernel)
+    if streams is not None:
+        return streamed.schedule(kernel, *streams, target)
     return rows(kernel) or Serial()
 
 

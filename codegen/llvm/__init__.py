@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ...ir.kernel import Kernel
 from ...ir.schedule import Contraction, Rows, Schedule, Serial, Skewed, Source
+from ...ir.streamed import Streamed
 from ...ir.target import Target
 from .contraction import emit_contraction
 from .rows import emit_rows
 from .serial import emit_serial
 from .skewed import emit_skewed
+from .streamed import emit_streamed
 
 
 def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
@@ -19,5 +21,7 @@ def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
         return emit_serial(kernel, schedule)
     if isinstance(schedule, Skewed):
         return emit_skewed(kernel, schedule)
+    if isinstance(schedule, Streamed):
+        return emit_streamed(kernel, schedule)
     assert isinstance(schedule, Contraction)
     return emit_contraction(kernel, schedule, target)

@@ -43,12 +43,12 @@ def in_full_or_masked(w: Function, position: Index, bound: Index, lanes: int, bo
     w.when(whole, lambda: body(None), lambda: body(w.mask_below(position, bound, lanes)))
 
 
-def copy_rows(module: Module, operand: Operand, s: Contraction, row_step: int) -> Part:
+def copy_rows(module: Module, operand: Operand, s: Contraction, row_step: int, name: str = "copy_a") -> Part:
     """to[r][kk] = A at (first + r, k0 + kk), in lanes along K. Lanes past the end of K are written and never read."""
     part = Part(
         module,
         operand.kernel,
-        "copy_a",
+        name,
         {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "k0", "depth")},
         [*s.g, *s.i[: -s.i_flat], *s.k[:-1]],
     )
@@ -182,9 +182,9 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
     return part
 
 
-def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
+def pack_columns(module: Module, operand: Operand, s: Contraction, name: str = "pack_b") -> Part:
     """to[kk][c] = B at (k0 + kk, first + c) for one panel, in lanes along J."""
-    part = _panel_part(module, operand, s)
+    part = _panel_part(module, operand, s, name)
     w, own, width = part.w, part.named, s.vectors * s.lanes
     lanes = math.gcd(width, LANES)
     bound = extent_of(part.scope, s.j[-1:])
@@ -212,9 +212,9 @@ def pack_columns(module: Module, operand: Operand, s: Contraction) -> Part:
     return part
 
 
-def pack_rows(module: Module, operand: Operand, s: Contraction) -> Part:
+def pack_rows(module: Module, operand: Operand, s: Contraction, name: str = "pack_b") -> Part:
     """The same panel in lanes along K, transposed in squares. Up to a square is written past the depth."""
-    part = _panel_part(module, operand, s)
+    part = _panel_part(module, operand, s, name)
     w, own, width, d = part.w, part.named, s.vectors * s.lanes, operand.dtype
     lanes = math.gcd(width, LANES)
     k, stop = s.k[-1], own["k0"] + own["depth"]
@@ -244,9 +244,9 @@ def pack_rows(module: Module, operand: Operand, s: Contraction) -> Part:
     return part
 
 
-def _panel_part(module: Module, operand: Operand, s: Contraction) -> Part:
+def _panel_part(module: Module, operand: Operand, s: Contraction, name: str) -> Part:
     own = {n: INDEX if n != "to" else POINTER for n in ("to", "first", "k0", "depth")}
-    return Part(module, operand.kernel, "pack_b", own, [*s.g, *s.j[:-1], *s.k[: -s.k_flat]])
+    return Part(module, operand.kernel, name, own, [*s.g, *s.j[:-1], *s.k[: -s.k_flat]])
 
 
 def transpose(w: Function, rows: list[X]) -> list[X]:

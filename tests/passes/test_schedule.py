@@ -12,6 +12,7 @@ from braze.ir.errors import VerifyError
 from braze.ir.expr import symbol
 from braze.ir.kernel import Kernel
 from braze.ir.schedule import Contraction, Rows, Serial, are_disjoint, independent_axes
+from braze.ir.streamed import Streamed
 from braze.ir.target import Target
 from braze.passes.collapse import collapse
 from braze.passes.schedule import is_legal, rows, schedule
@@ -42,7 +43,7 @@ def test_the_axes_run_where_they_should(name):
 @pytest.mark.parametrize("name", ZOO)
 def test_every_kernel_gets_a_legal_schedule(name):
     found = schedule(ZOO[name], Target())
-    assert isinstance(found, (Rows, Serial, Contraction))
+    assert isinstance(found, (Rows, Serial, Contraction, Streamed))
     found.check(ZOO[name])
     assert found.grain >= 1
 

@@ -1,0 +1,448 @@
+"""LLVM source of a kernel that streams: blocks of rows, past which tiles of the stream go by (attention, its gradient).
+
+Dao et al. 2022, on a register tile. For a tile of the stream: scores by the register tile, panels outermost; then, rows of a register
+tile at a time, the softmax or whatever makes weights of scores, in place, and the weights times what they weigh. Where conditions on
+positions leave no weight (a causal mask), register tiles are not computed, and the depth of the second product is cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ...ir.expr import Dim, coefficient
+from ...ir.kernel import Kernel, Value
+from ...ir.schedule import Contraction, Source
+from ...ir.streamed import Product, Streamed, roles
+from . import scalar
+from .body import Scope, flat_index, open_entry
+from .contraction_packing import Operand, copy_rows, pack_columns, pack_rows
+from .parts import Part, extent_of, positions, unsigned, with_extents
+from .tile import Tile, emit_tile
+from .types import BOOL
+from .writer import Index, Module, X
+
+LANES = 16
+PAGE = 4096
+
+
+def emit_streamed(kernel: Kernel, s: Streamed) -> Source:
+    """The text of a kernel that streams."""
+    s.check(kernel)
+    return _Emitter(kernel, s).source()
+
+
+def _up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+class _Emitter:
+    """One kernel; the methods write one loop level each."""
+
+    def __init__(self, kernel: Kernel, s: Streamed):
+        self.kernel, self.s, self.roles = kernel, s, roles(kernel, s.row, s.stream)
+        self.dtype = self.roles.inner[0].total.dtype
+        self.panel = s.vectors * s.lanes
+        self.tile_step = s.span + LANES                       # a multiple of 4 KiB would put all rows on the same places of the cache
+        self.together = max(n for n in (4, 3, 2, 1) if s.rows % n == 0)
+        self.module = Module()
+
+    # ---- memory -----------------------------------------------------------------------------------------------------
+
+    def extent(self, axis: str) -> int:
+        """An extent that must be known."""
+        n = self.kernel.axes[axis]
+        assert isinstance(n, int)
+        return n
+
+    def left_step(self, p: Product) -> int:
+        """Elements between rows of the copy of what scores are made of."""
+        padded = _up(self.extent(p.axis), LANES)
+        return padded + (LANES if padded * self.dtype.itemsize % (PAGE // 4) == 0 else 0)
+
+    def sum_step(self, p: Product) -> int:
+        """Elements between rows of a result."""
+        return _up(self.extent(p.column), math.lcm(self.panel, LANES))
+
+    def areas(self) -> dict[str, Dim]:
+        """Elements of each area of scratch."""
+        s, r, length = self.s, self.roles, self.kernel.axes[self.s.stream]
+        panels = (length + self.panel - 1) // self.panel * self.panel
+        found: dict[str, Dim] = {}
+        for n, p in enumerate(r.inner):
+            found[f"right{n}"] = panels * self.extent(p.axis) + LANES * self.panel
+            found[f"left{n}"] = s.block * self.left_step(p) + LANES
+        for n, p in enumerate(r.outer):
+            found[f"sum{n}"] = s.block * self.sum_step(p)
+            if s.reads[n] != "direct":
+                found[f"weighed{n}"] = length * _up(self.extent(p.column), self.panel)
+        for n in range(max(len(r.inner), len(r.outer))):
+            found[f"tile{n}"] = s.block * self.tile_step
+        if r.softmax is not None:
+            found["peak"], found["norm"] = s.block, s.block * LANES
+        return found
+
+    def place_areas(self, scratch: X) -> Dim:
+        """Find a place for each area; the bytes of all."""
+        at: Dim = 0
+        self.area: dict[str, X] = {}
+        for name, elements in self.areas().items():
+            size = self.dtype.itemsize
+            self.area[name] = self.w.at(scratch, self.scope.index(at), self.dtype)
+            at = at + (elements * size + 63) // 64 * 64 // size
+        return at * self.dtype.itemsize
+
+    # ---- functions beside -------------------------------------------------------------------------------------------
+
+    def contraction(self, p: Product) -> Contraction:
+        """A product as the schedule of packing sees it."""
+        s, r = self.s, self.roles
+        return Contraction(g=r.g, i=(s.row,), j=(p.column,), k=(p.axis,), rows=s.rows, vectors=s.vectors, lanes=s.lanes, block=s.block)
+
+    def write_functions(self) -> None:
+        """Register tiles, and what copies their operands."""
+        s, r, d = self.s, self.roles, self.dtype
+        self.copies: list[Part] = []
+        self.packs: list[Part] = []
+        self.gathers: dict[int, Part] = {}
+        for n, p in enumerate(r.inner):
+            shape, right = self.contraction(p), Operand(self.kernel, p.right, d)
+            pack = pack_rows if s.packs[n] == "rows" else pack_columns
+            self.packs.append(pack(self.module, right, shape, f"pack{n}"))
+            self.copies.append(copy_rows(self.module, Operand(self.kernel, p.left, d), shape, self.left_step(p), f"copy{n}"))
+            tile = Tile(d, s.rows, s.vectors, s.lanes, self.left_step(p), 1, self.panel, self.tile_step)
+            emit_tile(self.module, f"scores{n}", tile)
+        for n, p in enumerate(r.outer):
+            if s.reads[n] != "direct":
+                self.gathers[n] = pack_columns(self.module, Operand(self.kernel, p.right, d), self.contraction(p), f"gather{n}")
+            tile = Tile(d, s.rows, s.vectors, s.lanes, self.tile_step, 1, self.weighed_step(n), self.sum_step(p))
+            emit_tile(self.module, f"results{n}", tile)
+
+    def weighed_step(self, n: int) -> int:
+        """Elements from one position of the stream to the next in what a result weighs."""
+        if self.s.reads[n] != "direct":
+            return self.panel
+        load = self.roles.outer[n].right
+        step = coefficient(flat_index(self.kernel.buffers[load.buffer], load.index)[0], self.s.stream)
+        assert isinstance(step, int), "what is weighed is read in place by known strides"
+        return step
+
+    # ---- the loops --------------------------------------------------------------------------------------------------
+
+    def source(self) -> Source:
+        """The module's text, with how to call it."""
+        s = self.s
+        self.w, self.scope, start, stop, scratch = open_entry(self.module, self.kernel, "entry")
+        self.args = self.w.parameters[0]
+        with_extents(self.scope)
+        self.write_functions()
+        size = self.place_areas(scratch)
+        self.height, self.length = extent_of(self.scope, (s.row,)), extent_of(self.scope, (s.stream,))
+        blocks = self.w.floordiv(self.w.add(self.height, s.block - 1), s.block)
+
+        def unit(u: X) -> None:
+            w = self.w
+            block, batch = unsigned(w, "urem", u, blocks), unsigned(w, "udiv", u, blocks)
+            here = self.scope.enter(positions(self.scope, batch, self.roles.g))
+            fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(block, 0), like=BOOL))
+            w.when(fresh, lambda: self.pack(here))
+            self.block(here, w.mul(block, s.block))
+
+        self.w.loop(start, stop, 1, unit)
+        return Source(str(self.module), "entry", "llvm", s.units, s.grain, size)
+
+    def pack(self, here: Scope) -> None:
+        """What all rows share: the right sides, in panels."""
+        w = self.w
+        for n, p in enumerate(self.roles.inner):
+            depth = self.extent(p.axis)
+
+            def panel(first: X, n: int = n, depth: int = depth) -> None:
+                own = {"to": w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype), "first": first, "k0": 0, "depth": depth}
+                self.packs[n].call(w, self.args, own, here.point)
+
+            w.loop(0, self.length, self.panel, panel)
+        for n, part in self.gathers.items():
+            for c in range(0, self.extent(self.roles.outer[n].column), self.panel):
+                to = w.at(self.area[f"weighed{n}"], w.mul(self.length, c), self.dtype)
+                part.call(w, self.args, {"to": to, "first": c, "k0": 0, "depth": self.length}, here.point)
+
+    def block(self, here: Scope, first: Index) -> None:
+        """All of a block of rows."""
+        w, s, r = self.w, self.s, self.roles
+        count = w.min(w.sub(self.height, first), s.block)
+        for n, p in enumerate(r.inner):
+            own = {"to": self.area[f"left{n}"], "first": first, "count": count, "k0": 0, "depth": self.extent(p.axis)}
+            self.copies[n].call(w, self.args, own, here.point)
+        for n, p in enumerate(r.outer):
+            self.fill(f"sum{n}", s.block * self.sum_step(p), 0.0)
+        if r.softmax is not None:
+            self.fill("norm", s.block * LANES, 0.0)
+            w.loop(0, s.block, 1, lambda i: w.store(w.number(-math.inf, self.dtype), w.at(self.area["peak"], i, self.dtype)))
+        low, high = self.reach(here, first, w.sub(w.add(first, count), 1))
+        low = w.mul(w.floordiv(low, self.panel), self.panel)
+        w.loop(low, high, s.span, lambda j0: self.tile(here, first, count, j0, w.min(w.sub(high, j0), s.span)))
+        w.loop(0, count, 1, lambda i: self.finish(here, first, i))
+
+    def fill(self, area: str, elements: int, number: float) -> None:
+        w, d = self.w, self.dtype
+        w.loop(0, elements, LANES, lambda i: w.store(w.number(number, d, LANES), w.at(self.area[area], i, d)))
+
+    # ---- which positions of the stream have weights -----------------------------------------------------------------
+
+    def reach(self, here: Scope, first: Index, last: Index) -> tuple[Index, Index]:
+        """The positions that some row from first to last sees."""
+        return self.range(here, first, last, self.w.min, self.w.max)
+
+    def interior(self, here: Scope, first: Index, last: Index) -> tuple[Index, Index]:
+        """The positions that all rows from first to last see."""
+        return self.range(here, first, last, self.w.max, self.w.min)
+
+    def range(self, here: Scope, first: Index, last: Index, lower: Callable[..., Index], upper: Callable[..., Index]) -> tuple[Index, Index]:
+        w, s = self.w, self.s
+        low: Index = 0
+        high: Index = self.length
+        for limit in self.roles.limits:
+            along = coefficient(limit.claim, s.stream)
+            rest = limit.claim - along * self.kernel.axis(s.stream)      # type: ignore[operator]
+            ends = [here.enter({s.row: i}).index(rest) for i in (first, last)]
+            if along == 1:
+                low = w.max(low, lower(*(w.sub(0, e) for e in ends)))
+            else:
+                high = w.min(high, w.add(upper(*ends), 1))
+        return low, high
+
+    # ---- a tile -----------------------------------------------------------------------------------------------------
+
+    def tile(self, here: Scope, first: Index, count: Index, j0: X, columns: Index) -> None:
+        """A block of rows and some positions of the stream."""
+        w, s = self.w, self.s
+
+        def seen(r: Index) -> tuple[Index, Index]:
+            """The columns of the tile that the rows of a register tile see."""
+            top = w.add(first, r)
+            low, high = self.reach(here, top, w.min(w.add(top, s.rows - 1), w.sub(self.height, 1)))
+            return w.max(w.sub(low, j0), 0), w.min(w.sub(high, j0), columns)
+
+        def panel(p: X) -> None:
+            def rows(r: X) -> None:
+                low, high = seen(r)
+                w.when(w.both(w.less(p, high), w.less(low, w.add(p, self.panel))), lambda: self.scores(w.add(j0, p), p, r))
+
+            w.loop(0, count, s.rows, rows)
+
+        def rows(r: X) -> None:
+            low, high = seen(r)
+            w.when(w.less(low, high), lambda: self.weigh(here, first, r, j0, w.binary("and", w.lift(low), -LANES), high))
+
+        w.loop(0, columns, self.panel, panel)
+        w.loop(0, count, s.rows, rows)
+
+    def scores(self, j: Index, p: Index, r: Index) -> None:
+        """One register tile of each score."""
+        w, d = self.w, self.dtype
+        for n, inner in enumerate(self.roles.inner):
+            depth = self.extent(inner.axis)
+            a = w.at(self.area[f"left{n}"], w.mul(r, self.left_step(inner)), d)
+            b = w.at(self.area[f"right{n}"], w.mul(j, depth), d)
+            w.call(f"scores{n}", None, a, b, self.in_tile(n, r, p), depth, w.lift(False, like=BOOL))
+
+    def in_tile(self, n: int, r: Index, c: Index) -> X:
+        return self.w.at(self.area[f"tile{n}"], self.w.add(self.w.mul(r, self.tile_step), c), self.dtype)
+
+    def weigh(self, here: Scope, first: Index, r: X, j0: Index, low: X, high: Index) -> None:
+        """Scores become weights, and are multiplied into the results, for the rows of a register tile."""
+        w, s, d = self.w, self.s, self.dtype
+        softmax = self.roles.softmax is not None
+        w.loop(r, w.add(r, s.rows), self.together, lambda x: _Rows(self, here, first, x, j0, low, high).write(softmax))
+        for n, p in enumerate(self.roles.outer):
+            start = w.add(j0, low)
+            step = self.weighed_step(n)
+            direct = s.reads[n] == "direct"
+            base = self.in_place(here, p.right, start) if direct else w.at(self.area[f"weighed{n}"], w.mul(start, step), d)
+
+            def columns(c: Index, n: int = n, p: Product = p, base: X = base, direct: bool = direct) -> None:
+                b = w.at(base, c if direct else w.mul(self.length, c), d)
+                total = w.at(self.area[f"sum{n}"], w.add(w.mul(r, self.sum_step(p)), c), d)
+                w.call(f"results{n}", None, self.in_tile(n, r, low), b, total, w.sub(high, low), w.lift(True, like=BOOL))
+
+            w.loop(0, self.extent(p.column), self.panel, columns)
+
+    def in_place(self, here: Scope, load: Value, start: Index) -> X:
+        """Where what is weighed begins at a position of the stream."""
+        (column,) = set(load.axes) - set(here.point) - {self.s.stream}
+        place = here.enter({self.s.stream: start, column: 0})
+        return self.w.at(here.pointers[load.buffer], place.place(self.kernel.buffers[load.buffer], load.index).start, load.dtype)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    def finish(self, here: Scope, first: Index, i: X) -> None:
+        """What follows the sums, and the stores of a row."""
+        w, d, softmax = self.w, self.dtype, self.roles.softmax
+        row = here.enter({self.s.row: w.add(first, i)})
+        norm = None
+        if softmax is not None:
+            row.known[softmax.peak] = w.load(d, w.at(self.area["peak"], i, d))
+            parts = w.load(d, w.at(self.area["norm"], w.mul(i, LANES), d), LANES)
+            norm = w.reduce_lanes(lambda a, b: a + b, parts)
+            if softmax.norm is not None:
+                row.known[softmax.norm] = norm
+                norm = w.select(w.equal(self.length, 0), w.number(1.0, d), norm)     # nothing is divided where there is no stream
+                row.known["norm"] = w.splat(norm, LANES)
+        base = {*self.roles.g, self.s.row}
+        row.prepare(self.kernel.stores)
+        for store in self.kernel.stores:
+            column = next((a for a in store.axes if a not in base), "")
+            if not column:
+                row.store(store)
+                continue
+
+            def strip(c: int, width: int, store=store, column: str = column) -> None:
+                mask = w.mask_below(0, width, LANES) if width < LANES else None
+                place = row.enter({column: c}, lane=column, lanes=LANES, mask=mask)
+                for n, p in enumerate(self.roles.outer):
+                    if p.column == column:
+                        place.known[p.total] = self.total(n, p, i, c, row)
+                place.store(store)
+
+            extent = self.extent(column)
+            for c in range(0, extent, LANES):
+                strip(c, min(LANES, extent - c))
+
+    def total(self, n: int, p: Product, i: Index, c: Index, row: Scope) -> X:
+        """Lanes of a finished result."""
+        w, d = self.w, self.dtype
+        x = w.load(d, w.at(self.area[f"sum{n}"], w.add(w.mul(i, self.sum_step(p)), c), d), LANES)
+        return x / row.known["norm"] if self.roles.divided[n] else x
+
+
+class _Rows:
+    """The weights of some rows, side by side, so that their chains of operations overlap."""
+
+    def __init__(self, e: _Emitter, here: Scope, first: Index, r: X, j0: Index, low: X, high: Index):
+        self.e, self.w, self.s, self.d = e, e.w, e.s, e.dtype
+        self.r, self.j0, self.low, self.high = r, j0, low, high
+        w, last = e.w, e.w.sub(e.height, 1)
+        self.count = e.together
+        self.at = [w.min(w.add(w.add(first, r), k), last) for k in range(self.count)]       # rows past the end are the last one
+        self.places = [here.enter({e.s.row: at}) for at in self.at]
+        inside = e.interior(here, self.at[0], self.at[-1])
+        self.trusted = frozenset(x.condition for x in e.roles.limits if x.condition is not None)
+        has_low = any(coefficient(x.claim, e.s.stream) == 1 for x in e.roles.limits)
+        top = w.min(w.sub(inside[1], j0), high)
+        top = w.max(w.binary("and", w.lift(top), -LANES), low)
+        bottom: Index = low
+        if has_low:
+            bottom = w.binary("and", w.add(w.sub(inside[0], j0), LANES - 1), -LANES)
+            bottom = w.max(w.min(bottom, top), low)
+        self.pieces = [(low, bottom, False)] * has_low + [(bottom, top, True), (top, high, False)]
+
+    def write(self, softmax: bool) -> None:
+        """Weights in place of scores."""
+        if softmax:
+            self.online()
+        else:
+            for place in self.places:
+                place.prepare([p.left for p in self.e.roles.outer])
+            self.sweep(self.plain)
+
+    def sweep(self, body: Callable[..., list[X]], *carried: X) -> list[X]:
+        """body(scopes, column, mask, *carried) over all columns: with conditions on positions trusted where all rows see all lanes."""
+        state = list(carried)
+        for start, stop, whole in self.pieces:
+
+            def turn(c: X, *state: X, whole: bool = whole) -> list[X]:
+                mask = None if whole else self.w.mask_below(c, self.high, LANES)
+                point = {self.s.stream: self.w.add(self.j0, c)}
+                trusted = self.trusted if whole else None
+                scopes = [p.enter(point, lane=self.s.stream, lanes=LANES, mask=mask, trusted=trusted) for p in self.places]
+                return body(scopes, c, mask, *state)
+
+            state = list(self.w.loop(start, stop, LANES, turn, *state))
+        return state
+
+    def spot(self, n: int, k: int, c: Index) -> X:
+        """Where lanes of a tile are for the k-th of these rows."""
+        return self.e.in_tile(n, self.w.add(self.r, k), c)
+
+    def plain(self, scopes: list[Scope], c: X, mask: X | None) -> list[X]:
+        """Weights that need nothing but what is known here."""
+        w, made = self.w, []
+        for k, scope in enumerate(scopes):
+            for n, p in enumerate(self.e.roles.inner):
+                scope.known[p.total] = w.load(self.d, self.spot(n, k, c), LANES)
+            made += [(self.spot(n, k, c), scope.vector(p.left)) for n, p in enumerate(self.e.roles.outer)]
+        for spot, x in made:
+            w.store(x, spot)
+        return []
+
+    # ---- the online softmax -----------------------------------------------------------------------------------------
+
+    def online(self) -> None:
+        """The maximum of these columns, what it does to what is summed already, then the weights and their sum."""
+        w, d, softmax = self.w, self.d, self.e.roles.softmax
+        assert softmax is not None
+        peaks = [w.at(self.e.area["peak"], w.add(self.r, k), d) for k in range(self.count)]
+        norms = [w.at(self.e.area["norm"], w.mul(w.add(self.r, k), LANES), d) for k in range(self.count)]
+        for place in self.places:
+            place.prepare([softmax.scores])
+        old = [w.load(d, p) for p in peaks]
+        best = self.sweep(self.highest, *(w.splat(x, LANES) for x in old))
+        sums = []
+        for k, place in enumerate(self.places):
+            peak = w.reduce_lanes(self.larger, best[k])
+            w.store(peak, peaks[k])
+            shift = w.select(w.compare("oeq", peak, -math.inf), w.number(0.0, d), peak)     # a row that sees nothing yet weighs 0
+            place.known[softmax.peak] = shift
+            place.known["splat", softmax.peak] = w.splat(shift, LANES)
+            if softmax.norm is not None:
+                place.known[softmax.norm] = w.number(1.0, d)                                   # results are divided at the end
+            faded = w.splat(scalar.emit(w, "exp", (old[k] - shift,), d), LANES)
+            sums.append(w.load(d, norms[k], LANES) * faded)
+            self.fade(k, faded)
+            place.prepare([p.left for p in self.e.roles.outer])
+        for p, x in zip(norms, self.sweep(self.weights, *sums)):
+            w.store(x, p)
+
+    def larger(self, a: X, b: X) -> X:
+        """The larger one; b if either is NaN. (A NaN is found again in the weights.)"""
+        return self.w.select(self.w.compare("ogt", a, b), a, b)
+
+    def highest(self, scopes: list[Scope], c: X, mask: X | None, *best: X) -> list[X]:
+        """The maximum of the scores, which are written back as what they are at the end."""
+        w, softmax, (inner,) = self.w, self.e.roles.softmax, self.e.roles.inner
+        assert softmax is not None
+        out = []
+        for k, scope in enumerate(scopes):
+            spot = self.spot(0, k, c)
+            scope.known[inner.total] = w.load(self.d, spot, LANES)
+            x = scope.vector(softmax.scores)
+            if mask is not None:
+                x = w.select(mask, x, -math.inf)
+            if mask is not None or softmax.scores is not inner.total:
+                w.store(x, spot)
+            out.append(self.larger(best[k], x))
+        return out
+
+    def fade(self, k: int, factor: X) -> None:
+        """Rescale what is summed already."""
+        w, d = self.w, self.d
+        for n, p in enumerate(self.e.roles.outer):
+            step = self.e.sum_step(p)
+            line = w.at(self.e.area[f"sum{n}"], w.mul(w.add(self.r, k), step), d)
+            for c in range(0, _up(self.e.extent(p.column), LANES), LANES):
+                spot = w.at(line, c, d)
+                w.store(w.load(d, spot, LANES) * factor, spot)
+
+    def weights(self, scopes: list[Scope], c: X, mask: X | None, *sums: X) -> list[X]:
+        """The weights, and their sum."""
+        w, softmax = self.w, self.e.roles.softmax
+        assert softmax is not None
+        out = []
+        for k, scope in enumerate(scopes):
+            scope.known[softmax.scores] = w.load(self.d, self.spot(0, k, c), LANES)
+            made = [scope.vector(p.left) for p in self.e.roles.outer]
+            out.append(sums[k] + scope.vector(softmax.weights))
+            for n, x in enumerate(made):
+                w.store(x, self.spot(n, k, c))
+        return out

@@ -1,0 +1,225 @@
+"""Groups that pass their terms to one another by the square are merged into groups that stream (attention, its gradient).
+
+A contraction of weights that are made of other contractions (`softmax(q @ k^T) @ v`) takes these over, and what lies between: what is as
+large as the weights is computed in its kernel, tile by tile, as often as it is read, and never stored. With a softmax, the maximum and the
+sum come along; where these are known already (in a gradient) they are read. What is merged is lowered on trial: it stays merged
+if the kernel is one that `passes/streamed.py` can schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..ir import expr
+from ..ir.expr import Dim
+from ..ir.graph import Graph, Node, Value
+from ..ir.ops.namespace import F
+from ..ir.target import Target
+from . import streamed
+from .dimension_maps import MOVED, ONE
+from .fuse import Fusion, Group
+from .lower import Place, lower_group
+from .walks import usual
+
+FEW_ROWS = 16                   # a contraction of fewer rows is bound by reading what they share
+SMALLEST = 1 << 18              # bytes of weights that are cheaper to store
+
+
+@dataclass(eq=False)
+class _Candidate:
+    """A group that would stream instead of `old`; `taken` are the nodes that it computes besides those of the old group."""
+
+    old: Group
+    new: Group
+    taken: list[Node]
+
+
+def stream(graph: Graph, fusion: Fusion, target: Target) -> Fusion:
+    """The same decisions, with groups that stream where they can."""
+    finder = _Finder(graph, fusion)
+    found = [c for g in fusion.groups if g.kind == "contraction" for c in [finder.candidate(g)] if c is not None]
+    while found:
+        merged = _merged(graph, fusion, found)
+        stored = {base for g in merged.groups for base in _outside(g, merged)} | set(graph.outputs)
+        kept = [c for c in found if not any(r in stored and finder.is_large(r) for n in c.taken for r in n.results)]
+        if len(kept) == len(found):
+            return merged
+        found = kept
+    return fusion
+
+
+class _Finder:
+    def __init__(self, graph: Graph, fusion: Fusion):
+        self.fusion, self.outputs = fusion, set(graph.outputs)
+        self.readers: dict[Value, list[Group]] = {}
+        for g in fusion.groups:
+            for base in dict.fromkeys(_outside(g, fusion)):
+                self.readers.setdefault(base, []).append(g)
+        self.position = {n: i for i, n in enumerate(graph.nodes)}
+        self.fresh = max((a for g in fusion.groups for a in g.extents), default=0)
+        self.large: set[Value] = set()
+
+    def is_large(self, v: Value) -> bool:
+        """Is it one of the values that are not to be stored?"""
+        return v in self.large
+
+    def candidate(self, group: Group) -> _Candidate | None:
+        """The group with what its weights are made of, if that streams."""
+        roots = [n for n in group.nodes if n.op.kind == "contraction"]
+        if len(roots) != 1 or roots[0].op is not F.matmul:
+            return None
+        for side, v in enumerate(roots[0].operands):
+            bases = self.fusion.reach[v]
+            if len(bases) == 1 and self.is_worth_it(bases[0][0], roots[0]):
+                for online in (True, False):
+                    found = self.attempt(group, roots[0], side, online)
+                    if found is not None:
+                        return found
+        return None
+
+    def is_worth_it(self, weights: Value, root: Node) -> bool:
+        """Are the weights computed from a contraction, and so many that they should not be stored?"""
+        if weights.node is None or weights.node.op.kind not in ("pointwise", "contraction") or len(weights.shape) < 2:
+            return False
+        many = usual(expr.product(weights.shape)) * weights.dtype.itemsize >= SMALLEST
+        return many and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
+
+    # ---- what is taken over -------------------------------------------------------------------------------------------
+
+    def taken(self, group: Group, weights: Value, online: bool) -> list[Node]:
+        """The nodes that the weights are made of, as far as they are as large; with the reductions of a softmax if `online`."""
+        size = expr.product(weights.shape)
+        found: dict[Node, None] = {}
+        asked: dict[Value, bool] = {}
+
+        def visit(v: Value) -> bool:
+            if v in asked or v.node is None or v.literal is not None:
+                return asked.get(v, False)
+            asked[v] = False
+            n = v.node
+            if expr.product(v.shape) == size:
+                found[n] = None
+                if n.op.kind != "contraction":
+                    _ = [visit(b) for b in self.bases(n)]
+                asked[v] = True
+            elif online and n.op.kind in ("reduction", "pointwise"):
+                asked[v] = any([visit(b) for b in self.bases(n)])
+                if asked[v]:
+                    found[n] = None
+            return asked[v]
+
+        visit(weights)
+        for b in [b for n in group.nodes for b in self.bases(n)]:
+            if self.fusion.group_of.get(b) is self.fusion.group_of[weights]:      # a sum that the result is divided by
+                visit(b)
+        return sorted((n for n in found if n not in group.nodes), key=self.position.__getitem__)
+
+    def bases(self, n: Node) -> Iterator[Value]:
+        return (b for v in n.operands for b, _ in self.fusion.reach[v])
+
+    def attempt(self, group: Group, root: Node, side: int, online: bool) -> _Candidate | None:
+        """The merged group, if its kernel streams."""
+        (weights, inner), = self.fusion.reach[root.operands[side]]
+        taken = self.taken(group, weights, online)
+        if sum(n.op.kind == "contraction" for n in taken) == 0:
+            return None
+        shared = self.fresh + 1
+        sizes = root.operands[side].shape
+        along = len(sizes) - 1 if side == 0 else len(sizes) - 2
+        axes = self.axes_of(weights, inner, self.operand_axes(group, root, side, shared))
+        if axes is None:
+            return None
+        reductions = self.reductions(taken, weights, axes)
+        if reductions is None or online != any(n.op.kind == "reduction" for n in taken):
+            return None
+        own_axes, reduced = reductions
+        new = Group(group.number, "streamed", sorted([*taken, *group.nodes], key=self.position.__getitem__), {**own_axes, **group.axes},
+                    {**group.extents, shared: sizes[along]}, {**reduced, **group.reduced}, {root: shared})
+        if not self.streams(new, group):
+            return None
+        self.fresh = shared
+        size = expr.product(weights.shape)
+        self.large |= {r for n in taken for r in n.results if expr.product(r.shape) == size}
+        return _Candidate(group, new, taken)
+
+    def operand_axes(self, group: Group, root: Node, side: int, shared: int) -> tuple[int | None, ...]:
+        """The axis of each dimension of a factor of a matrix product."""
+        result = group.axes[root.results[0]]
+        shape = root.operands[side].shape
+        batch = result[len(result) - len(shape):-2]
+        own = [None if isinstance(d, int) and d == 1 else a for a, d in zip(batch, shape)]
+        return (*own, result[-2], shared) if side == 0 else (*own, shared, result[-1])
+
+    def axes_of(self, weights: Value, inner: Sequence[int], operand: Sequence[int | None]) -> tuple[int | None, ...] | None:
+        """The axis of each dimension of the weights, through the views between them and the product."""
+        if any(d == MOVED for d in inner):
+            return None
+        return tuple(None if d == ONE else operand[d] for d in inner)
+
+    def reductions(self, taken: list[Node], weights: Value, axes: tuple[int | None, ...]) -> tuple[dict, dict] | None:
+        """The axes of reductions and of what is made of them, and those that they reduce; None where these are not the weights' axes."""
+        source = self.fusion.group_of[weights]
+        names = {**dict(zip(source.axes[weights], axes)), None: None}
+        own: dict[Value, tuple[int | None, ...]] = {}
+        reduced: dict[Node, tuple[int, ...]] = {}
+        size = expr.product(weights.shape)
+        for n in taken:
+            (v, *_) = n.results
+            if expr.product(v.shape) == size:
+                continue
+            if v not in source.axes or not set(source.axes[v]) <= set(names):
+                return None
+            own[v] = tuple(names[a] for a in source.axes[v])
+            if n in source.reduced:
+                reduced[n] = tuple(names[a] for a in source.reduced[n])  # type: ignore[misc]
+        return own, reduced
+
+    # ---- the trial --------------------------------------------------------------------------------------------------
+
+    def streams(self, new: Group, old: Group) -> bool:
+        """Is the kernel of the merged group one that streams?"""
+        outside = dict.fromkeys(_outside(new, self.fusion))
+        places: dict[Value, Place | Dim] = {b: Place(f"x{i}", b.shape, b.dtype) for i, b in enumerate(outside)}
+        results = [r for n in old.nodes for r in n.results if r in self.outputs or r in self.readers]
+        targets = {r: [Place(f"y{i}", r.shape, r.dtype)] for i, r in enumerate(results)}
+        return streamed.match(lower_group(new, self.fusion, places, results, targets, "trial")) is not None
+
+
+def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
+    """What a group reads that it does not compute."""
+    mine = {r for n in group.nodes for r in n.results}
+    for n in group.nodes:
+        for v in n.operands:
+            for base, _ in fusion.reach[v]:
+                if base not in mine and base.literal is None:
+                    yield base
+
+
+def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion:
+    """The fusion with some groups replaced, and those that nobody needs any more left out."""
+    instead = {c.old: c.new for c in found}
+    group_of = {v: instead.get(g, g) for v, g in fusion.group_of.items()}
+    for c in found:
+        for v in c.new.axes:                                   # the maximum and the sum of a softmax: who has them online gives them
+            group_of[v] = c.new
+    groups: list[Group] = []
+    state: dict[Group, bool] = {}
+
+    def visit(g: Group) -> None:
+        if g in state:
+            return
+        state[g] = False
+        for base in dict.fromkeys(_outside(g, fusion)):
+            if base in group_of:
+                visit(group_of[base])
+        groups.append(g)
+
+    for v in graph.outputs:
+        for base, _ in fusion.reach[v]:
+            if base in group_of:
+                visit(group_of[base])
+    for g in fusion.groups:
+        if any(n.op.kind in ("effect", "control") for n in g.nodes):
+            visit(g)
+    return Fusion(groups, fusion.inlined, fusion.reach, group_of, fusion.notes)

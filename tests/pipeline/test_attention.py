@@ -1,0 +1,114 @@
+"""Attention through the whole pipeline: written out by hand or by name, it is one kernel that streams, and gives what NumPy gives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from braze.ir.build import GraphBuilder
+from braze.ir.interpreter import interpreting
+from braze.ir.ops.namespace import F
+from braze.ir.streamed import Streamed
+from braze.ir.types import TensorType, bool_, float32, float64
+from braze.tracer.pipeline import lower
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def graph_of(function, shapes, dtypes=None):
+    """The graph of a function of values with these shapes."""
+    builder = GraphBuilder("attention")
+    inputs = [builder.input(TensorType(s, d), f"x{n}") for n, (s, d) in enumerate(zip(shapes, dtypes or [float32] * len(shapes)))]
+    with interpreting(builder):
+        results = function(*inputs)
+    return builder.build(list(results) if isinstance(results, (tuple, list)) else [results])
+
+
+def arrays_for(shapes, dtypes=None, seed=0):
+    rng = np.random.default_rng(seed)
+    dtypes = dtypes or [float32] * len(shapes)
+    return [rng.random(s) < 0.7 if d is bool_ else rng.standard_normal(s).astype(d.numpy) for s, d in zip(shapes, dtypes)]
+
+
+def schedules(stages):
+    return [type(step.schedule) for step in stages.program.steps]
+
+
+def compare(graph, arrays, tolerance=2e-5, kernels=1):
+    """Compiled equals the reference interpreter's; so many kernels stream."""
+    stages = lower(graph, "llvm", {}, {})
+    assert schedules(stages).count(Streamed) == kernels, stages.program
+    for found, wanted in zip(stages.executable([np.ascontiguousarray(a) for a in arrays]), graph.eval(*arrays)):
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance * max(1, np.abs(np.nan_to_num(wanted)).max()))
+    return stages
+
+
+def last_two(x):
+    n = len(x.shape)
+    return F.permute(x, axes=(*range(n - 2), n - 1, n - 2))
+
+
+def softmax(x):
+    n = len(x.shape) - 1
+    e = F.exp(x - F.reshape(F.max(x, axes=(n,)), shape=(*x.shape[:n], 1)))
+    return e / F.reshape(F.sum(e, axes=(n,)), shape=(*x.shape[:n], 1))
+
+
+def divided_afterwards(q, k, v):
+    s = F.matmul(q * 0.25, last_two(k))
+    n = len(s.shape) - 1
+    e = F.exp(s - F.reshape(F.max(s, axes=(n,)), shape=(*s.shape[:n], 1)))
+    return F.matmul(e, v) / F.reshape(F.sum(e, axes=(n,)), shape=(*s.shape[:n], 1))
+
+
+def filled(q, k, v, hidden):
+    s = F.where(hidden, -math.inf, F.matmul(q, last_two(k)) / 8.0)
+    return F.matmul(softmax(s), v)
+
+
+def heads_from_projections(x, w):
+    """[B, T, 3 * H * D] in, [B, T, H * D] out, as models write it."""
+    b, t, _ = x.shape
+    y = F.reshape(F.matmul(x, w), shape=(b, t, 3, 4, 16))
+    q, k, v = (F.reshape(F.slice(y, start=(0, 0, n, 0, 0), shape=(b, t, 1, 4, 16), step=(1,) * 5), shape=(b, t, 4, 16)) for n in range(3))
+    q, k, v = (F.permute(z, axes=(0, 2, 1, 3)) for z in (q, k, v))
+    o = F.attention(q, k, v, causal=True)
+    return F.reshape(F.permute(o, axes=(0, 2, 1, 3)), shape=(b, t, 64))
+
+
+def grouped(q, k, v):
+    """Heads of q in groups that share a head of k and v."""
+    b, h, t, d = q.shape
+    q = F.reshape(q, shape=(b, h // 3, 3, t, d))
+    k, v = (F.reshape(x, shape=(b, h // 3, 1, *x.shape[2:])) for x in (k, v))
+    return F.reshape(F.attention(q, k, v, causal=True), shape=(b, h, t, d))
+
+
+SQUARE = [(2, 3, 200, 32)] * 3
+CROSS = [(2, 3, 150, 16), (2, 3, 260, 16), (2, 3, 260, 24)]
+CASES = {
+    "by name": (F.attention, SQUARE, None),
+    "causal": (lambda q, k, v: F.attention(q, k, v, causal=True), SQUARE, None),
+    "three dimensions": (lambda q, k, v: F.attention(q, k, v, causal=True), [(3, 333, 48)] * 3, None),
+    "two dimensions": (F.attention, [(400, 64)] * 3, None),
+    "cross": (F.attention, CROSS, None),
+    "cross, causal": (lambda q, k, v: F.attention(q, k, v, causal=True), CROSS, None),
+    "float64": (lambda q, k, v: F.attention(q, k, v, causal=True), SQUARE, [float64] * 3),
+    "bias": (lambda q, k, v, m: F.attention(q, k, v, mask=m), [*SQUARE, (3, 200, 200)], None),
+    "bias and causal": (lambda q, k, v, m: F.attention(q, k, v, mask=m, causal=True), [*SQUARE, (200, 200)], None),
+    "bool mask": (lambda q, k, v, m: F.attention(q, k, v, mask=m), [*SQUARE, (2, 1, 1, 200)], [*[float32] * 3, bool_]),
+    "hidden": (filled, [*SQUARE, (200, 200)], [*[float32] * 3, bool_]),
+    "divided afterwards": (divided_afterwards, SQUARE, None),
+    "grouped": (grouped, [(2, 6, 150, 32), (2, 2, 150, 32), (2, 2, 150, 32)], None),
+    "one head of keys": (F.attention, [(2, 6, 150, 32), (2, 1, 150, 32), (2, 1, 150, 32)], None),
+    "projections": (heads_from_projections, [(2, 190, 64), (64, 192)], None),
+    "permuted": (lambda q, k, v: F.attention(*(F.permute(x, axes=(0, 2, 1, 3)) for x in (q, k, v))), [(2, 200, 4, 32)] * 3, None),
+    "gelu of it": (lambda q, k, v: F.gelu(F.attention(q, k, v)) + q, SQUARE, None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_one_kernel(name):
+    function, shapes, dtypes = CASES[name]
+    compare(graph_of(function, shapes, dtypes), arrays_for(shapes, dtypes))
