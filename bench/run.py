@@ -1,6 +1,6 @@
 """The benchmark: each workload in each framework, each in a process of its own, interleaved; then start and overheads.
 
-`python bench/run.py [--quick] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as
+`python bench/run.py [--quick] [--group NAME ...] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as
 Markdown and JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if not this one.
 """
 
@@ -23,7 +23,7 @@ from processes import Answer, ask, environment, interpreter, is_installed, pin
 from report import duration, markdown
 from results import FOLDER, Cell, Results, Row, current_commit
 from workload import compute_reference
-from workloads import WORKLOADS
+from workloads import GROUPS, WORKLOADS
 
 PROCESSES, SECONDS = 5, 0.7
 QUICK_PROCESSES, QUICK_SECONDS = 2, 0.2
@@ -143,7 +143,8 @@ def store(results: Results, folder: Path) -> Path:
 def options_of_measuring(parser: argparse.ArgumentParser) -> None:
     """Options shared with compare.py; `--quick` is fewer processes and shorter measurements of the same sizes."""
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROCESSES} processes of {QUICK_SECONDS} s each")
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=["core"], help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="NAME", help="these workloads, of any group")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -152,6 +153,7 @@ def options_of_measuring(parser: argparse.ArgumentParser) -> None:
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """The options given, with what `--quick` decides filled in."""
     options = parser.parse_args()
+    options.only = options.only or [name for group in options.group for name in GROUPS[group]]
     options.processes = options.processes or (QUICK_PROCESSES if options.quick else PROCESSES)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     return options

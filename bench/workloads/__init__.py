@@ -1,27 +1,61 @@
-"""All workloads by name. To add one: write the class in a file of this folder and name it in the table below."""
+"""All workloads by name and by group. To add one: write the class in a file of this folder and name it in the table below."""
 
 from __future__ import annotations
 
 from workload import Workload
 
 from .elementwise import BlackScholes, Chain, GeluBias, SmallOps
+from .networks import LSTM, CNNTraining, ResNet50
+from .products import MLP, ConvolutionBlock, KMeansAssignment, MatMul, PairwiseDistances
 from .reductions import LogSumExp, ResidualLayerNorm, Softmax, Variance
 from .simulation import HeatStencil, NBody
 from .training import AdamW
+from .transformers import Attention, AttentionGradient, Decode, Encoder, GPTTraining
 
-WORKLOADS: dict[str, Workload] = {
-    workload.name: workload
-    for workload in (
-        Chain(),
-        GeluBias(),
-        Softmax(),
-        ResidualLayerNorm(),
-        BlackScholes(),
-        Variance(),
-        LogSumExp(),
-        HeatStencil(),
-        NBody(),
-        SmallOps(),
-        AdamW(),
-    )
+_CORE = (
+    Chain(),
+    GeluBias(),
+    Softmax(),
+    ResidualLayerNorm(),
+    BlackScholes(),
+    Variance(),
+    LogSumExp(),
+    HeatStencil(),
+    NBody(),
+    SmallOps(),
+    AdamW(),
+)
+
+_PRODUCTS = (
+    MatMul("matmul_256", 256, 256, 256),
+    MatMul("matmul_1024", 1024, 1024, 1024),
+    MatMul("matmul_2048", 2048, 2048, 2048),
+    MatMul("matmul_row", 1, 4096, 4096),
+    MatMul("matmul_skinny", 16, 1024, 1024),
+    MLP(),
+    ConvolutionBlock(),
+    Attention(),
+    AttentionGradient(),
+    LSTM(),
+    KMeansAssignment(),
+    PairwiseDistances(),
+)
+
+_MODELS = (
+    Encoder("gpt_block", "GPT-2 small block, T=512", 1, 512, causal=True),
+    Encoder("bert", "BERT-base-shaped inference, T=128", 12, 128, causal=False),
+    Decode(),
+    GPTTraining(),
+    CNNTraining(),
+    ResNet50(1),
+    ResNet50(8),
+)
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "core": tuple(workload.name for workload in _CORE),
+    "products": tuple(workload.name for workload in _PRODUCTS),
+    "models": tuple(workload.name for workload in _MODELS),
 }
+"""What `--group` runs: programs bound by memory, by multiply-adds, and whole models."""
+
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS)}
