@@ -138,9 +138,9 @@ class Skewed(Schedule):
 
     In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis behind the turn
     before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after the other, in
-    two arrays, without a halo. So many rows `together` share their loads. Units are blocks of the outer axis (of the vector axis, where there is no other), as many as `blocks`:
-    in phase 0 they shrink by the lag from turn to turn, in phase 1 what they left between them grows as much.
-    A launch by this schedule is the only step of a loop, whose counter is `turn`.
+    two arrays, without a halo. So many rows `together` share their loads. Units are blocks of the outer axis (of the vector axis, where
+    there is no other), `blocks` at most: in phase 0 they shrink by the lag from turn to turn, in phase 1 what they left between them
+    grows as much. A launch by this schedule is the only step of a loop, whose counter is `turn`.
     """
 
     carried: str = ""

@@ -12,7 +12,6 @@ number of turns; and the phase.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ...ir import expr
 from ...ir.claims import Claim, conditions, entries, offsets
@@ -92,7 +91,8 @@ class _Skewed:
         right = w.mul(w.floordiv(w.min(high, w.sub(columns, self.lanes)), self.lanes), self.lanes)
         left = w.min(w.max(a, left), b)
         right = w.max(w.min(b, right), left)
-        top, bottom = first, end
+        top: Index = first
+        bottom: Index = end
         if self.outside:
             low, high = ranges[self.outside[-1]]
             for axis, at in zip(self.outside, around):
@@ -246,7 +246,6 @@ class _Window:
                 self.keys[v, r] = row + down, apart[lane_place]
         self.pointers = {row: scope.w.at(origin, scope.index(row), self.dtype) for row, _ in self.keys.values()}
         self.wide = list(dict.fromkeys(row for row, along in self.keys.values() if 0 < abs(along) <= self.lanes))
-        self.now: dict[Any, X] = {}
 
     def _load(self, row: Dim, at: Index) -> X:
         return self.w.load(self.dtype, self.w.at(self.pointers[row], at, self.dtype), self.lanes)
@@ -257,7 +256,8 @@ class _Window:
 
     def move(self, j: Index, state: Sequence[X]) -> None:
         """Stand at a vector."""
-        self.j, self.known = j, {}
+        self.j = j
+        self.known: dict[tuple[Dim, int], X] = {}
         self.windows = {row: (state[2 * n], state[2 * n + 1], self._load(row, self.w.add(j, self.lanes))) for n, row in enumerate(self.wide)}
 
     def at(self, v: Value, r: int) -> X:
