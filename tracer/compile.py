@@ -122,8 +122,7 @@ class CompiledFunction:
             nearest = min(known, key=lambda s: (s.distance(call), s.traced.outside.failures()))
             differ = [(n, p, v) for n, (p, v) in enumerate(zip(nearest.pattern, call.numbers)) if p is not None and p != v]
             if not differ:
-                return nearest.traced.outside.failure() or (f"a guard of ({nearest.signature}) failed: a captured tensor, a gradient, a module "
-                                                            f"or a relation of sizes has changed")
+                return nearest.failure(call)
             parts = []
             for n, p, v in differ:
                 leaf, d = call.owners[n]

@@ -247,6 +247,22 @@ class Specialisation:
             return False
         return all((t._grad is not None) is had for t, had in self.had_grad) and all(w.holds() for w in self.watches)
 
+    def failure(self, call: Call) -> str:
+        """Which guard does not hold, in words."""
+        outside = self.traced.outside.failure()
+        if outside:
+            return outside
+        for w in self.watches:
+            if not w.holds():
+                return w.failure()
+        for t, had in self.had_grad:
+            if (t._grad is not None) is not had:
+                return f"the .grad of a captured tensor {t.type} was {'there' if had else 'None'}, is {'None' if had else 'there'}"
+        for x, type, needs in self.captures:
+            if type is not None and (str(x.type) != str(type) or x.requires_grad is not needs):
+                return f"a captured tensor was {type}{' requires_grad' * needs}, is {x.type}{' requires_grad' * x.requires_grad}"
+        return "a relation of sizes that the function asked for does not hold"
+
     def difference(self, function: Callable[..., Any], call: Call) -> str:
         """Trace once more: what differs from the first trace, in words."""
         self.is_checked = True

@@ -7,6 +7,7 @@ was like.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 WORLD = [0]
@@ -54,6 +55,27 @@ class Watch:
             return False
         self.stamp = now
         return True
+
+
+    def failure(self) -> str:
+        """What has changed, in words."""
+        name, before, now = type(self.holder).__name__, self.snapshot, self.holder._snapshot()
+        if not isinstance(before, dict) or not isinstance(now, dict):
+            return f"{name} has changed"
+        return next((f"`{name}{path}` {text}" for path, text in _changes(before, now)), f"{name} has changed")
+
+
+def _changes(before: dict[Any, Any], now: dict[Any, Any]) -> Iterator[tuple[str, str]]:
+    for key in {**before, **now}:
+        a, b = before.get(key, None), now.get(key, None)
+        if _same(a, b) and (key in before) is (key in now):
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _changes(a, b)
+        elif isinstance(a, _PLAIN) and isinstance(b, _PLAIN):
+            yield f".{key}", f"was {a!r}, is {b!r}"
+        else:
+            yield f".{key}", "is another one"
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -152,8 +152,10 @@ def test_dynamic_lengths_of_a_scan():
 
 
 def test_second_derivatives_through_a_scan():
-    f = lambda x: braze.scan(lambda c, v: (c * v, c), braze.tensor(1.0), x)[0]
-    hessian = lambda x: braze.grad(lambda y: braze.grad(f)(y).sum())(x)
+    def f(x):
+        return braze.scan(lambda c, v: (c * v, c), braze.tensor(1.0), x)[0]
+    def hessian(x):
+        return braze.grad(lambda y: braze.grad(f)(y).sum())(x)
     x = braze.tensor([1.5, 2.0, 3.0])
     np.testing.assert_allclose(np.asarray(hessian(x)), [5.0, 4.5, 3.5])
     np.testing.assert_allclose(np.asarray(braze.compile(hessian)(x)), [5.0, 4.5, 3.5], rtol=1e-5)

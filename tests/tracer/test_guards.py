@@ -272,6 +272,51 @@ def test_braze_check_names_the_node(monkeypatch):
         compiled(X)
 
 
+# ---- modules -------------------------------------------------------------------------------------------------------------
+
+
+class Scaled(braze.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.options, self.scale = braze.nn.Linear(3, 3), {"gain": 2.0}, 3.0
+
+    def forward(self, x):
+        y = self.linear(x) * self.options["gain"] * self.scale
+        return y if self.training else -y
+
+
+MODULE_CHANGES = {
+    "an attribute": (lambda m: setattr(m, "scale", 7.0), "`Scaled.scale` was 3.0, is 7.0"),
+    "an item": (lambda m: m.options.update(gain=7.0), "`self.options['gain']`"),
+    "the mode": (lambda m: m.eval(), "`Scaled.training` was True, is False"),
+    "a submodule": (lambda m: setattr(m, "linear", braze.nn.Linear(3, 3)), "`Scaled.linear` is another one"),
+    "a parameter": (lambda m: setattr(m.linear, "weight", braze.nn.Parameter(braze.ones(3, 3))), "`Linear.weight` is another one"),
+    "a hook": (lambda m: m.register_forward_hook(lambda module, args, out: out * 2), ""),
+}
+
+
+@pytest.mark.parametrize("name", MODULE_CHANGES)
+def test_changes_of_modules_are_noticed_and_named(name):
+    change, reason = MODULE_CHANGES[name]
+    model = Scaled()
+    compiled = braze.compile(lambda x: model(x))
+    with braze.no_grad():
+        compiled(X), compiled(X), compiled(X)
+        change(model)
+        np.testing.assert_allclose(np.asarray(compiled(X)), np.asarray(model(X)), rtol=1e-5)
+    assert len(compiled.compilations) == 2 and reason in compiled.compilations[1].reason
+
+
+def test_train_and_eval_in_turn_compile_twice():
+    model = Scaled()
+    compiled = braze.compile(model)
+    with braze.no_grad():
+        for n in range(6):
+            model.train(n % 2 == 0)
+            np.testing.assert_allclose(np.asarray(compiled(X)), np.asarray(model(X)), rtol=1e-5)
+    assert len(compiled.compilations) == 2
+
+
 # ---- changes while tracing -----------------------------------------------------------------------------------------------
 
 
