@@ -1,6 +1,6 @@
 """Fusion: which nodes become one kernel.
 
-Views, positions and what is cheap to compute again from one load are *inlined* into whoever reads them. All other nodes are grouped,
+What is cheap to compute again is *inlined* into whoever reads it (`inlining.py`). All other nodes are grouped,
 producers with consumers, as long as the group is one loop nest: each value varies over all axes of the nest, or over those
 that are left after the reduction, and all large reductions run over the same axes. Groups that read each other in a circle are
 refused by reachability bitsets. Each refusal leaves a `WhyNot`.
@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
-from ..ir.scalar import CORE
-from .dimension_maps import FREE, MOVED, ONE, Map, compose, operand_map
+from .dimension_maps import FREE, MOVED, ONE, Map
+from .inlining import CHEAP, Inliner, cost_of
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 FEW_ROWS, LONG_ROW = 64, 1 << 14
-CHEAP = 3.0                     # computing this much again costs less than memory
 
 
 @dataclass(frozen=True)
@@ -101,97 +100,11 @@ class Fusion:
     notes: list[WhyNot]
 
 
-def cost_of(n: Node) -> float:
-    """Arithmetic of one element, in additions."""
-    core = CORE.get(n.op.name)
-    if core is not None:
-        return core.cost
-    return 0.0 if "free" in n.op.traits else 12.0 if n.op.kind == "random" else 6.0
-
-
-# ---- what is inlined -------------------------------------------------------------------------------------------------
-
-
-class _Inliner:
-    """Decides which values are computed again by each reader."""
-
-    def __init__(self, graph: Graph, kept: set[Value]):
-        self.inlined: set[Value] = set()
-        self.reach: dict[Value, tuple[tuple[Value, Map], ...]] = {}
-        self.weight: dict[Value, float] = {}
-        self.readers, self.kept = graph.uses(), kept
-        self.maps: dict[tuple[Node, int], Map] = {}
-        for v in graph.inputs:
-            self._is_base(v)
-        for n in graph.nodes:
-            for r in n.results:
-                if r not in kept and self._may_inline(n):
-                    self._inline(n, r)
-                else:
-                    self._is_base(r)
-
-    def _is_base(self, v: Value) -> None:
-        self.reach[v] = ((v, tuple(ONE if d == 1 and isinstance(d, int) else i for i, d in enumerate(v.shape))),)
-        self.weight[v] = 0.0
-
-    def _may_inline(self, n: Node) -> bool:
-        if n.op.kind == "view":
-            return True
-        if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c" or any(v.dtype.kind == "c" for v in n.operands):
-            return False
-        if self._is_read_once_elsewhere(n.results[0]):
-            return True
-        bases = {b for v in n.operands for b, _ in self.reach[v]}
-        cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
-        if not any(_elements(b) != 1 for b in bases):
-            return cost <= 4 * CHEAP or not bases
-        big = [b for b in bases if _elements(b) != 1]
-        return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
-
-    def _is_read_once_elsewhere(self, v: Value) -> bool:
-        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be stored."""
-        moved = False
-        while True:
-            if v in self.kept:
-                return moved                     # the last view is what is stored
-            readers = self.readers.get(v, ())
-            if len(readers) != 1:
-                return False
-            (n,) = readers
-            if n.op.kind in ("pointwise", "reduction"):
-                return moved
-            if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or "repeats" in n.op.traits:
-                return False
-            moved = moved or MOVED in self.map(n, n.operands.index(v))
-            v = n.results[0]
-
-    def map(self, n: Node, i: int) -> Map:
-        """How the dimensions of an operand show in the result."""
-        found = self.maps.get((n, i))
-        if found is None:
-            found = self.maps[n, i] = operand_map(n, i)
-        return found
-
-    def _inline(self, n: Node, r: Value) -> None:
-        found: dict[tuple[Value, Map], None] = {}
-        for i, v in enumerate(n.operands):
-            outer = self.map(n, i)
-            for base, inner in self.reach[v]:
-                found[base, compose(inner, outer)] = None
-        self.reach[r] = tuple(found)
-        self.weight[r] = (cost_of(n) if n.op.kind == "pointwise" else 0.0) + sum(self.weight[v] for v in n.operands)
-        self.inlined.add(r)
-
-
-def _elements(v: Value) -> Dim:
-    return expr.product(v.shape)
-
-
 # ---- grouping ----------------------------------------------------------------------------------------------------------
 
 
 class _Grouper:
-    def __init__(self, graph: Graph, inliner: _Inliner, kept: set[Value]):
+    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value]):
         self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
         self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
@@ -427,7 +340,7 @@ def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
         elif n.op.kind == "gather":
             kept.add(n.operands[0])              # it is read at computed places
     kept = {v for v in kept if v.literal is None}
-    inliner = _Inliner(graph, kept)
+    inliner = Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept)
     for n in graph.nodes:
         if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
