@@ -1,5 +1,5 @@
-"""Pooling. A maximum is a chain of comparisons over the places of the window: the first of equal elements gets the
-gradient, as in PyTorch."""
+"""Pooling. A maximum is a chain of comparisons over the places of the window, which notes the place it found: the first of
+equal elements gets the gradient, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 from ..ir.errors import ShapeError
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
+from ..ir.types import int32
 from ..tracer.arguments import lift
 from ..tracer.manipulation import pad, stack
 from ..tracer.reductions import amax, mean
 from ..tracer.tensor import Tensor
+from ..tracer.transforms import Function
 from .convolution import each
 from .module import Module
 
@@ -60,6 +62,26 @@ class _Windows:
         return [F.slice(x, start=(*(0,) * outer, *(a * d for a, d in zip(place, self.dilation))), shape=shape, step=step)
                 for place in np.ndindex(*self.kernel)]
 
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """How many windows an element lies in at most, along each dimension."""
+        return tuple(-(-(d * (k - 1) + 1) // s) for k, s, d in zip(self.kernel, self.stride, self.dilation))
+
+    def codes(self) -> list[int]:
+        """A number for each place in the window: its offset, counted in the window made up to whole strides."""
+        spans = [t * s for t, s in zip(self.turns, self.stride)]
+        return [int(np.ravel_multi_index([a * d for a, d in zip(place, self.dilation)], spans)) for place in np.ndindex(*self.kernel)]
+
+    def block_codes(self, turn: tuple[int, ...]) -> Tensor:
+        """For the elements of a block of strides their places in the window that began `turn` blocks before."""
+        spans = [t * s for t, s in zip(self.turns, self.stride)]
+        total = None
+        for axis, (t, s) in enumerate(zip(turn, self.stride)):
+            at = (F.cast(F.iota(size=s), dtype=int32) + t * s) * math.prod(spans[axis + 1:])
+            at = F.reshape(at, shape=tuple(s if i == 2 * axis + 1 else 1 for i in range(2 * self.rank)))
+            total = at if total is None else total + at
+        return total
+
     def tiled(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """x with each dimension split into windows and places, and the axes of the places; what does not fill a window
         is cut off."""
@@ -71,15 +93,60 @@ class _Windows:
         return x.reshape(*x.shape[:outer], *pairs), tuple(range(outer + 1, outer + 2 * self.rank, 2))
 
 
+class _Maximum(Function):
+    """The largest element of each window; its place is kept for the gradient, which each element then collects from the
+    windows that it lies in."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: _Windows) -> Tensor:
+        """The maxima."""
+        ctx.windows, ctx.shape = w, x.shape
+        best, place = None, None
+        for code, other in zip(w.codes(), w.places(_padded(x, w.low, w.high, -math.inf))):
+            here = F.constant(value=code, dtype=int32)
+            if best is None:
+                best, place = other, here
+                continue
+            wins = F.logical_or(F.greater(other, best), F.isnan(other))
+            best, place = F.where(wins, other, best), F.where(wins, here, place)
+        ctx.save_for_backward(F.broadcast_to(place, shape=tuple(map(as_dim, best.shape))))
+        return best
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
+        """Elements are taken as blocks of one stride: those of block b lie in the windows b, b - 1, … that reach so far."""
+        (g,), (place,), w = cotangents, ctx.saved_tensors, ctx.windows
+        outer = g.ndim - w.rank
+        total = None
+        for turn in np.ndindex(*w.turns):
+            margins = ((0, 0),) * outer + tuple((t, n - 1 - t) for t, n in zip(turn, w.turns))
+            mine = F.equal(_blocks(_shifted(place, margins, -1), w.rank), w.block_codes(turn))
+            part = F.where(mine, _blocks(_shifted(g, margins, 0), w.rank), 0.0)
+            total = part if total is None else total + part
+        sizes = [(c + t - 1) * s for c, t, s in zip(w.count, w.turns, w.stride)]
+        low = (*(0,) * outer, *(-p for p in w.low))
+        high = (*(0,) * outer, *(as_dim(d + p - n) for d, p, n in zip(ctx.shape[outer:], w.low, sizes)))
+        total = total.reshape(*g.shape[:outer], *sizes)
+        return _shifted(total, tuple(zip(low, high)), 0), None
+
+
+def _shifted(t: Tensor, margins: Any, value: int) -> Tensor:
+    if all(isinstance(n, int) and n == 0 for pair in margins for n in pair):
+        return t
+    return F.pad(t, low=tuple(a for a, _ in margins), high=tuple(b for _, b in margins), value=value)
+
+
+def _blocks(t: Tensor, rank: int) -> Tensor:
+    """A dimension of size 1 after each of the last ones, to be broadcast over a stride."""
+    outer = t.ndim - rank
+    return t.reshape(*t.shape[:outer], *(d for n in t.shape[outer:] for d in (n, 1)))
+
+
 def _max_pool(rank: int) -> Any:
     def max_pool(input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
                  ceil_mode: bool = False) -> Tensor:
         x = lift(input)
-        w = _Windows(x, kernel_size, stride, padding, dilation, ceil_mode, rank)
-        best, *others = w.places(_padded(x, w.low, w.high, -math.inf))
-        for other in others:
-            best = F.where(F.logical_or(F.greater(other, best), F.isnan(other)), other, best)
-        return best
+        return _Maximum.apply(x, _Windows(x, kernel_size, stride, padding, dilation, ceil_mode, rank))
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{rank}d"
     max_pool.__doc__ = (f"The largest element of each window over the last {rank} dimensions; NaN wins, the first of equal ones "
