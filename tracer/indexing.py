@@ -40,7 +40,13 @@ def get(x: Tensor, key: Any) -> Tensor:
             axes.append(axis)
             indices.append(_as_index(k))
         axis += 1
-    return _gather(y, tuple(axes), indices)
+    return _gather(y, tuple(axes), indices, _stand_apart(keys))
+
+
+def _stand_apart(keys: tuple[Any, ...]) -> bool:
+    """Do slices stand between index tensors (and integers, which count as such)? Then NumPy puts their dimensions in front."""
+    places = [n for n, k in enumerate(keys) if not isinstance(k, (slice, type(None)))]
+    return places != list(range(places[0], places[0] + len(places)))
 
 
 def _get_at_once(x: Tensor, key: Any) -> Tensor:
@@ -152,13 +158,12 @@ def resolve(index: Tensor, size: Any) -> Tensor:
     return F.where(F.less(index, 0), F.add(index, as_dim(size)), index)
 
 
-def _gather(y: Tensor, axes: tuple[int, ...], indices: list[Tensor]) -> Tensor:
+def _gather(y: Tensor, axes: tuple[int, ...], indices: list[Tensor], in_front: bool) -> Tensor:
     indices = broadcast([resolve(i, y.shape[a]) for i, a in zip(indices, axes)])
-    adjacent = axes == tuple(range(axes[0], axes[0] + len(axes)))
     out = F.gather(y, *indices, axes=axes)
-    if adjacent or axes[0] == 0:
+    if not in_front or axes[0] == 0:
         return out
-    n, first = indices[0].ndim, axes[0]           # NumPy puts them in front when slices stand between
+    n, first = indices[0].ndim, axes[0]
     order = (*range(first, first + n), *range(first), *range(first + n, out.ndim))
     return F.permute(out, axes=order)
 
@@ -261,7 +266,10 @@ def _put_gathered(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
                          "split it into two assignments")
     indices = broadcast([resolve(_as_index(keys[a]), x.shape[a]) for a in axes])
     kept = [d for i, d in enumerate(x.shape) if i not in axes]
-    shape = _dims((*kept[: axes[0]], *indices[0].shape, *kept[axes[0]:]))
+    n, first = indices[0].ndim, 0 if _stand_apart(keys) else axes[0]
+    shape = _dims((*kept[:first], *indices[0].shape, *kept[first:]))
     value = value if _dims(value.shape) == shape else F.broadcast_to(value, shape=shape)
+    if first != axes[0]:
+        value = F.permute(value, axes=(*range(n, n + axes[0]), *range(n), *range(n + axes[0], value.ndim)))
     return F.scatter_set(x, value, *indices, axes=axes)
 

@@ -97,6 +97,31 @@ def test_compiled_indexing_agrees_with_numpy(case):
     close(got, array[key])
 
 
+I, J = np.array([2, 0]), np.array([1, 1])
+ASSIGNED = {
+    "one": (I,), "two": (I, J), "integer before": (0, I), "integer apart": (0, slice(None), J), "apart": (I, slice(None), J),
+    "last": (Ellipsis, J), "middle": (slice(None), J), "integer after": (I, 1), "table": (np.array([[0, 1], [2, 0]]), J),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_assigning_through_index_tensors_agrees_with_numpy(name, compiled):
+    key, array = ASSIGNED[name], RNG.standard_normal((3, 4, 3)).astype("f")
+    value = RNG.standard_normal(array[key].shape).astype("f")
+    wanted = array.copy()
+    wanted[key] = value
+
+    def f(x, value):
+        x = x * 1
+        x[as_tensors(key)] = value
+        return x
+
+    close((braze.compile(f) if compiled else f)(braze.tensor(array), braze.tensor(value)), wanted)
+    close(f(braze.tensor(array, requires_grad=True), braze.tensor(value)).detach(), wanted)
+    close((braze.compile(f) if compiled else f)(braze.tensor(array), braze.tensor(2.0)), np.where(wanted == array, array, 2.0))
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_masks_and_index_tensors_in_assignments(compiled):
     def f(x, i):
