@@ -24,7 +24,7 @@ FEW_TURNS = 3                   # do not repay a tile
 ROWS = 4                        # of a tile; they share their loads where registers are many
 MOST_TURNS = 64                 # of a pass
 CACHE_SHARE = 0.8               # of the second cache, for the rows that a pass has under way
-FIRST_CACHE_SHARE = 0.65        # of the first one, for a tile from turn to turn
+FIRST_CACHE_SHARE = 0.85        # of the first one, for a tile from turn to turn
 BLOCKS_PER_THREAD = 4           # so that threads that are disturbed find others' help
 
 

@@ -103,7 +103,8 @@ class _Skewed:
         args, source, target, level = w.parameters[:4]
 
         def check(*part: Index) -> None:
-            w.call(f"{self.name}_checked", None, args, source, target, level, *around, *part)
+            some = w.both(w.less(*part[:2]), w.less(*part[2:]))
+            w.when(some, lambda: w.call(f"{self.name}_checked", None, args, source, target, level, *around, *part) and None)
 
         check(first, top, a, b)
         check(bottom, end, a, b)
