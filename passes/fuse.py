@@ -20,6 +20,8 @@ from .dimension_maps import FREE, MOVED, ONE, Map
 from .inlining import CHEAP, Inliner, cost_of
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
+MOST_NODES = 64                 # of groups that are merged only because they read the same
+LARGE = 1 << 10                 # elements: reading less twice costs nothing
 FEW_ROWS, LONG_ROW = 64, 1 << 14
 
 
@@ -100,6 +102,11 @@ class Fusion:
     notes: list[WhyNot]
 
 
+def _is_large(v: Value) -> bool:
+    n = expr.product(v.shape)
+    return not isinstance(n, int) or n >= LARGE
+
+
 # ---- grouping ----------------------------------------------------------------------------------------------------------
 
 
@@ -174,11 +181,38 @@ class _Grouper:
 
     def merge(self, producer: Group, consumer: Group, n: Node) -> Group | None:
         """The two as one group, or None and a note."""
-        why = self._obstacle(producer, consumer, n)
-        if isinstance(why, str):
-            self.notes.append(WhyNot(why, producer.nodes[-1], n))
+        joined = self._obstacle(producer, consumer)
+        if isinstance(joined, str):
+            self.notes.append(WhyNot(joined, producer.nodes[-1], n))
             return None
-        axes, extents, reduced, reads = why
+        return self._joined(producer, consumer, joined)
+
+    def merge_siblings(self) -> None:
+        """Groups that do not depend on each other and read the same large value along the same axes become one: it is read once."""
+        readers: dict[Value, dict[int, _Read]] = {}
+        for g in self.groups.values():
+            for read in g.reads if g.kind == "rows" else ():
+                if read.axes is not None and _is_large(read.base):
+                    readers.setdefault(read.base, {}).setdefault(g.number, read)
+        for base, found in readers.items():
+            for first, second in zip(list(found), list(found)[1:]):
+                one, other = (self.groups.get(number) for number in (first, second))
+                if one is not None and other is not None and len(one.nodes) + len(other.nodes) <= MOST_NODES:
+                    self._merge_sibling(one, other, base)
+
+    def _merge_sibling(self, one: Group, other: Group, base: Value) -> None:
+        if self.before[other.number] >> one.number & 1 or self.before[one.number] >> other.number & 1:
+            return
+        first, second = (next((r.axes for r in g.reads if r.base is base and r.axes), None) for g in (one, other))
+        if first is None or second is None or any((a is None) != (b is None) for a, b in zip(first, second)):
+            return
+        joined = self._unify(one, other, [(a, b) for a, b in zip(first, second) if a is not None])
+        if not isinstance(joined, str) and len(joined[1]) == len(one.extents) == len(other.extents) and self._is_nest(
+                *joined[:3], [*one.nodes, *other.nodes]) is None:
+            self._joined(one, other, joined)
+
+    def _joined(self, producer: Group, consumer: Group, joined: Any) -> Group:
+        axes, extents, reduced, reads = joined
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
         merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~(1 << producer.number) & ~(1 << consumer.number)
@@ -194,7 +228,7 @@ class _Grouper:
             self.group_of[v] = merged
         return merged
 
-    def _obstacle(self, producer: Group, consumer: Group, n: Node) -> Any:
+    def _obstacle(self, producer: Group, consumer: Group) -> Any:
         if producer.kind in ("alone", "host") or consumer.kind == "contraction":
             return "kind"
         bit = 1 << producer.number
@@ -210,9 +244,9 @@ class _Grouper:
         why = self._is_nest(axes, extents, reduced, [*producer.nodes, *consumer.nodes])
         return joined if why is None else why
 
-    def _unify(self, producer: Group, consumer: Group) -> Any:
-        """Axes of both with those equated that the consumer's reads equate; a reason if a read is elsewhere."""
-        renamed: dict[int, int] = {}
+    def _unify(self, producer: Group, consumer: Group, equal: Iterable[tuple[int, int]] = ()) -> Any:
+        """Axes of both with those equated that are `equal` or that the consumer's reads equate; a reason if a read is elsewhere."""
+        renamed: dict[int, int] = {b: a for a, b in equal}
 
         def name(a: int | None) -> int | None:
             while a in renamed:
@@ -266,7 +300,12 @@ class _Grouper:
         return found
 
     def _share_reads(self, producer: Group, consumer: Group, name: Any, renamed: dict[int, int]) -> None:
-        """A reduction over what another node reads from memory, at the same places otherwise, runs over the same axis."""
+        """Who reduces what another node reads from memory, at the same places otherwise, runs over the same axis."""
+        free = {name(a) for group in (producer, consumer) for axes in group.reduced.values() for a in axes}
+
+        def together(a: int | None, b: int | None) -> bool:
+            return any({a, b} <= {name(c) for c in t} for group in (producer, consumer) for t in group.axes.values())
+
         reads: dict[Value, list[_Read]] = {}
         for group in (producer, consumer):
             for read in group.reads:
@@ -278,11 +317,10 @@ class _Grouper:
                 if any(a is None and b is not None or b is None and a is not None for a, b in pairs):
                     continue
                 differ = [(a, b) for a, b in pairs if a != b]
-                free = {name(a) for a in first.reduced | second.reduced if a is not None}
                 taken = {a for a, _ in pairs} & {b for _, b in differ}
-                if differ and not taken and all(a in free or b in free for a, b in differ):
-                    for a, b in differ:
-                        renamed[b] = a
+                if differ and not taken and all((a in free or b in free) and not together(a, b) for a, b in differ):
+                    renamed.update({b: a for a, b in differ})
+                    free = {name(a) for a in free}
 
     def _one_space(self, producer: Group, axes: dict[Value, tuple[int | None, ...]]) -> bool:
         """Has each value all axes of the contraction's result?"""
@@ -345,6 +383,7 @@ def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
     for n in graph.nodes:
         if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
             grouper.add(n)
+    grouper.merge_siblings()
     groups = _ordered(grouper)
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
 
