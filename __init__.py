@@ -1,7 +1,7 @@
 """Braze: a tensor library with a compiler at its heart.
 
-Eager, define-by-run tensors with automatic differentiation; `@braze.compile` traces a function into a typed graph, differentiates
-and fuses it, and runs it as a few native kernels.
+Eager, define-by-run tensors with automatic differentiation; `@braze.compile` traces a function into a typed graph,
+differentiates and fuses it, and runs it as a few native kernels.
 """
 
 # ruff: noqa: F401
@@ -51,7 +51,8 @@ globals().update(_install_methods())
 _LATER = {
     "tracer.random": "Generator manual_seed rand rand_like randint randn randn_like randperm",
     "tracer.compare": "compare", "tracer.control": "cond fori_loop scan while_loop",
-    "tracer.transforms": "Function checkpoint grad value_and_grad vjp", "runtime.threads": "get_num_threads set_num_threads",
+    "tracer.transforms": "Function checkpoint grad value_and_grad vjp",
+    "runtime.threads": "get_num_threads set_num_threads",
 }  # fmt: skip
 _HOME = {name: module for module, names in _LATER.items() for name in names.split()}
 _MODULES = {module.rpartition(".")[2]: module for module in ("nn", "optim", "tracer.random", "tracer.testing")}

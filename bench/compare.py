@@ -1,7 +1,8 @@
 """The change in Braze's speed as ratios: the working tree against the last stored run, or against a commit.
 
-`python bench/compare.py [--quick] [--only NAME ...]` compares with the last run under bench/results/, or `--stored FILE`.
-With `--commit REVISION` both are measured now, in turn: the sound way where the machine is shared or has changed.
+`python bench/compare.py [--quick] [--only NAME ...]` compares with the last run under bench/results/, or `--stored
+FILE`. With `--commit REVISION` both are measured now, in turn: the sound way where the machine is shared or has
+changed.
 """
 
 from __future__ import annotations

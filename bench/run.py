@@ -1,7 +1,8 @@
 """The benchmark: each workload in each framework, each in a process of its own, interleaved; then start and overheads.
 
-`python bench/run.py [--quick] [--group NAME ...] [--only NAME ...] [--frameworks NAME ...]` prints the report and stores it as
-Markdown and JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if not this one.
+`python bench/run.py [--quick] [--group NAME ...] [--only NAME ...] [--frameworks NAME ...]` prints the report and
+stores it as Markdown and JSON under bench/results/. Set PEERS_PYTHON to the interpreter that has torch and JAX, if not
+this one.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def main():
     fast = braze.compile(call_price)
     print(f"{COUNT:,} prices")
     worst = side_by_side({
-        "NumPy": lambda: numpy_price(*market), "Braze, eager": lambda: call_price(*tensors), "Braze, compiled": lambda: fast(*tensors)})
+        "NumPy": lambda: numpy_price(*market), "Braze, eager": lambda: call_price(*tensors),
+        "Braze, compiled": lambda: fast(*tensors)})
 
     def total(spot, strike, years):
         return call_price(spot, strike, years).sum()

@@ -1,4 +1,6 @@
-"""Building graphs: the interpreter that appends nodes, and what every tracing interpreter shares (promotion of arguments)."""
+"""Building graphs: the interpreter that appends nodes, and what every tracing interpreter shares (promotion of
+arguments).
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def check_arity(op: Op, args: Sequence[Any]) -> None:
 
 
 class GraphBuilder:
-    """Appends nodes: the interpreter of passes. Types are inferred, constants and pure nodes are shared (hash-consing)."""
+    """Appends nodes: the interpreter of passes. Types are inferred, constants and pure nodes are shared
+    (hash-consing).
+    """
 
     def __init__(self, name: str = "graph"):
         self.name = name

@@ -1,7 +1,7 @@
 """What a kernel asks about positions: is an index inside its buffer, does a condition on positions hold?
 
-Each question is put in one form, that some index expressions are not negative, so that emitters can answer it for a whole
-vector or a whole box of positions, and passes can tell how far a kernel reaches.
+Each question is put in one form, that some index expressions are not negative, so that emitters can answer it for a
+whole vector or a whole box of positions, and passes can tell how far a kernel reaches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from . import expr
 from .expr import Dim, Expr
 from .kernel import Kernel, Store, Value
 
-Claim = Union[tuple[Dim, Dim], Value]        # an index entry with the size it must be below, or a condition that must hold
+# an index entry with the size it must be below, or a condition that must hold
+Claim = Union[tuple[Dim, Dim], Value]
 
 
 def open_ends(i: Any, size: Dim) -> tuple[bool, bool]:
@@ -56,7 +57,9 @@ _NEEDS = {
 
 
 def conditions(v: Value) -> list[tuple[Value, Dim]] | None:
-    """A condition as comparisons of positions that must all hold, each with what must not be negative; None if it is none such."""
+    """A condition as comparisons of positions that must all hold, each with what must not be negative; None if it is
+    none such.
+    """
     if v.op == "and":
         left, right = map(conditions, v.args)
         return None if left is None or right is None else left + right
@@ -69,7 +72,8 @@ def offsets(kernel: Kernel, buffer: str, store: Store) -> dict[Value, tuple[int,
     found = {}
     for v in kernel.values:
         if v.op == "load" and v.buffer == buffer:
-            apart = [None if isinstance(i, Value) or isinstance(j, Value) else i - j for i, j in zip(v.index, store.index)]
+            apart = [None if isinstance(i, Value) or isinstance(j, Value) else i - j for i,
+                     j in zip(v.index, store.index)]
             if len(v.index) != len(store.index) or not all(isinstance(x, int) for x in apart):
                 return None
             found[v] = tuple(apart)

@@ -1,6 +1,8 @@
-"""The configuration: one dataclass, one instance, each field with the environment variable that sets it before the import.
+"""The configuration: one dataclass, one instance, each field with the environment variable that sets it before the
+import.
 
-Fields may be changed at run time; they are read when they are needed (`num_threads` through `runtime.threads.set_num_threads`).
+Fields may be changed at run time; they are read when they are needed (`num_threads` through
+`runtime.threads.set_num_threads`).
 """
 
 from __future__ import annotations

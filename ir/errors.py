@@ -1,7 +1,9 @@
-"""The errors that Braze raises. Each says what was wrong, with which shapes and dtypes, where in the user's code, and one remedy.
+"""The errors that Braze raises. Each says what was wrong, with which shapes and dtypes, where in the user's code, and
+one remedy.
 
-The user's line is found when the error is made. Our own frames are cut out of tracebacks where calls enter Braze; what must remain of
-them goes with `hide_internal_frames()` (or `BRAZE_TRACEBACK=short`), and `BRAZE_TRACEBACK=full` keeps all.
+The user's line is found when the error is made. Our own frames are cut out of tracebacks where calls enter Braze; what
+must remain of them goes with `hide_internal_frames()` (or `BRAZE_TRACEBACK=short`), and `BRAZE_TRACEBACK=full` keeps
+all.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def user_traceback(tb: TracebackType | None) -> TracebackType | None:
 def hide_internal_frames() -> None:
     """From now on, when an error of Braze ends the program or a thread, its traceback shows the user's frames alone.
 
-    Sets `sys.excepthook` and `threading.excepthook`, which call those that were there before; other errors are left alone.
+    Sets `sys.excepthook` and `threading.excepthook`, which call those that were there before; other errors are left
+    alone.
     """
     hook, thread_hook = sys.excepthook, threading.excepthook
 

@@ -1,8 +1,9 @@
 """Integer expressions: sizes of tensors (`Dim`) and index expressions of kernels.
 
-One small algebra (`ir/polynomials.py`) serves both, and is used through this file: `symbol`, `floordiv`, `minimum`, … build
-expressions, `bounds` and `is_less` know their ranges, and what follows here looks inside: substitution, values, coefficients, source.
-Everything is simplified when it is built; a constant result is a plain `int`. Nothing here knows about tensors.
+One small algebra (`ir/polynomials.py`) serves both, and is used through this file: `symbol`, `floordiv`, `minimum`, …
+build expressions, `bounds` and `is_less` know their ranges, and what follows here looks inside: substitution, values,
+coefficients, source. Everything is simplified when it is built; a constant result is a plain `int`. Nothing here knows
+about tensors.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from .polynomials import (
 )
 
 __all__ = [
-    "Atom", "Dim", "Expr", "Monomial", "Quotient", "Symbol", "as_python", "bounds", "coefficient", "evaluate", "floordiv", "is_less",
+    "Atom", "Dim", "Expr", "Monomial", "Quotient", "Symbol", "as_python", "bounds", "coefficient", "evaluate",
+    "floordiv", "is_less",
     "is_less_equal", "is_static", "maximum", "minimum", "mod", "product", "static", "substitute", "symbol", "symbols",
 ]  # fmt: skip
 
@@ -94,12 +96,15 @@ def _fold(x: Dim, leaf: Callable[[Symbol], Any], floor: Binary, remainder: Binar
 
 
 def coefficient(x: Dim, name: str) -> Dim | None:
-    """How much x grows when the symbol grows by one; None when that is not the same everywhere (x is not affine in it)."""
+    """How much x grows when the symbol grows by one; None when that is not the same everywhere (x is not affine in
+    it).
+    """
     if not isinstance(x, Expr):
         return 0
     total: Dim = 0
     for m, c in x.terms.items():
-        inside = [a for a in m if (a.name == name if isinstance(a, Symbol) else name in symbols(a.left) | symbols(a.right))]
+        inside = [a for a in m if (a.name == name if isinstance(a, Symbol)
+                                   else name in symbols(a.left) | symbols(a.right))]
         if not inside:
             continue
         if len(inside) > 1 or not isinstance(inside[0], Symbol):
@@ -114,7 +119,9 @@ _NEEDS_NO_PARENTHESES = re.compile(r"\w+(\[[^\[\]]*\])?").fullmatch
 
 
 def as_python(x: Dim, name: Callable[[str], str] = str, least: str = "min", greatest: str = "max") -> str:
-    """Python source of x, with symbols spelled by `name`; `least` and `greatest` are functions (those of NumPy, for arrays)."""
+    """Python source of x, with symbols spelled by `name`; `least` and `greatest` are functions (those of NumPy, for
+    arrays).
+    """
     if not isinstance(x, Expr):
         return str(x)
 

@@ -1,6 +1,7 @@
 """The graph: a function as typed nodes in order, in SSA form. Pure; frozen once made.
 
-`Value` is one result or input, with operators, so that rules read like arithmetic. `Graph.eval` is the reference interpreter.
+`Value` is one result or input, with operators, so that rules read like arithmetic. `Graph.eval` is the reference
+interpreter.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Node:
 class Graph:
     """A function from `inputs` to `outputs`.
 
-    `notes` say what an input is when it is not an argument: `capture "model.0.weight"`. `facts` are relations between symbolic
-    sizes that held when the graph was traced, and that guards check.
+    `notes` say what an input is when it is not an argument: `capture "model.0.weight"`. `facts` are relations between
+    symbolic sizes that held when the graph was traced, and that guards check.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Who carries out an operation: the current interpreter (eager, trace, graph builder), asked for by `bind`.
 
-This is the one place of the trace stack. An interpreter's operands have `shape` and `dtype`; it turns plain numbers into operands.
+This is the one place of the trace stack. An interpreter's operands have `shape` and `dtype`; it turns plain numbers
+into operands.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The kernel IR: what fusion makes and emitters read. A kernel is a small SSA program over *named axes*.
 
-Each value knows the axes that it varies over; operands are broadcast by name. Loads and stores index buffers by one entry per
-dimension: an expression of axes and sizes (`expr.Dim`), or a value (gather, scatter). A load outside its buffer gives its fill.
-A reduction removes axes, a scan keeps its axis. Nothing here says how a kernel runs: that is the `Schedule`'s.
-The definition of what a kernel computes is `kernel_eval.evaluate`.
+Each value knows the axes that it varies over; operands are broadcast by name. Loads and stores index buffers by one
+entry per dimension: an expression of axes and sizes (`expr.Dim`), or a value (gather, scatter). A load outside its
+buffer gives its fill. A reduction removes axes, a scan keeps its axis. Nothing here says how a kernel runs: that is the
+`Schedule`'s. The definition of what a kernel computes is `kernel_eval.evaluate`.
 
     kernel softmax(x: f32[8192, 1024]) -> (y: f32[8192, 1024]) axes i: 8192, j: 1024 {
       %0[i, j] = load x[i, j] : f32
@@ -80,7 +80,9 @@ def is_affine(index: Sequence[Index]) -> TypeGuard[Sequence[Dim]]:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """`buffer[index] = value` for all points of `axes`; an index outside is dropped. `mode` is "set" or "add" (scatter)."""
+    """`buffer[index] = value` for all points of `axes`; an index outside is dropped. `mode` is "set" or "add"
+    (scatter).
+    """
 
     buffer: str
     index: tuple[Index, ...]
@@ -103,8 +105,8 @@ class Store:
 class Kernel:
     """A program over `axes` (name to extent, in loop order), on `buffers`; `values` in order, then `stores`.
 
-    A buffer that is written by an "add" scatter starts as zeros, one written by a "set" scatter must also be an input of the
-    same place in the program (the emitters write only what is stored).
+    A buffer that is written by an "add" scatter starts as zeros, one written by a "set" scatter must also be an input
+    of the same place in the program (the emitters write only what is stored).
     """
 
     name: str
@@ -146,7 +148,8 @@ class Kernel:
 
 
 class KernelBuilder(ScalarBuilder):
-    """Builds a kernel: `k.load`, `k.reduce`, `k.store`, `k.index`, and the scalar core as methods (`k.exp(x)`, `k.add(x, 1.0)`).
+    """Builds a kernel: `k.load`, `k.reduce`, `k.store`, `k.index`, and the scalar core as methods (`k.exp(x)`,
+    `k.add(x, 1.0)`).
 
     >>> k = KernelBuilder("double", {"i": 4})
     >>> x = k.load("x", (4,), "f32", (k.axis("i"),))
@@ -198,7 +201,8 @@ class KernelBuilder(ScalarBuilder):
         if self.buffers.setdefault(name, new) != new:
             raise VerifyError(f"kernel {self.name}: buffer {name} is declared as {self.buffers[name]} and as {new}")
 
-    def load(self, buffer: str, shape: Sequence[Dim], d: DType | str, index: Sequence[Index], fill: Any = None) -> Value:
+    def load(self, buffer: str, shape: Sequence[Dim], d: DType | str, index: Sequence[Index],
+             fill: Any = None) -> Value:
         """buffer[index]; `fill` is the value outside the buffer (None: it is never outside)."""
         self._buffer(buffer, shape, dtype(d), False)
         axes = self._ordered(self._axes_of(index))

@@ -89,7 +89,8 @@ def _value(kernel, v, got, buffers, extents, position, places, at) -> Any:
         f = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}[core]
         axes = tuple(position[a] for a in v.over)
         full = np.broadcast_to(got[v.args[0]], [
-            extents[a] if i in axes else n for (a, i), n in zip(position.items(), np.shape(got[v.args[0]]) or [1] * len(position))
+            extents[a] if i in axes else n for (a, i), n in zip(position.items(),
+                                                                np.shape(got[v.args[0]]) or [1] * len(position))
         ])
         with np.errstate(all="ignore"):
             if v.op == "scan":

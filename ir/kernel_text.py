@@ -2,7 +2,8 @@
 
     kernel head(x: f32[N, 64]) -> (y: f32[N]) axes i: N, j: 64 where 1 <= N {
       %0[i, j] = load x[i, j] : f32
-      %1[i, j] = mul %0, 0.5 : f32             # a constant stands where it is used, with its dtype where that is another
+      %1[i, j] = mul %0, 0.5 : f32             # a constant stands where it is used, with its dtype where that is
+      another
       %2[i] = sum %1 over j : f32              # also: prod, max, min; scan sum %1 along j
       store y[i], %2                           # or `add`; a store by computed places says over which axes: ... for i, j
     }
@@ -101,7 +102,8 @@ def _size_symbols(kernel: Kernel) -> list[Symbol]:
 
 
 def parse_kernel(text: str) -> Kernel:
-    """The kernel that a text says; ParseError with the line and a caret where it is damaged, VerifyError where it breaks a rule.
+    """The kernel that a text says; ParseError with the line and a caret where it is damaged, VerifyError where it
+    breaks a rule.
 
     >>> print(parse_kernel("kernel twice(x: f32[4]) -> (y: f32[4]) axes i: 4 { %0[i] = load x[i] : f32 %1[i] = add %0, %0 : f32"
     ...                    " store y[i], %1 }"))
@@ -120,7 +122,9 @@ def parse_kernel(text: str) -> Kernel:
 
 
 class _KernelReader(Reader):
-    """Headers, values and stores. An operand is a value, or a number whose dtype may only be known at the end of its line."""
+    """Headers, values and stores. An operand is a value, or a number whose dtype may only be known at the end of its
+    line.
+    """
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -268,7 +272,8 @@ class _KernelReader(Reader):
         if t.text == "scan":
             return self.scan(axes)
         if t.text not in CORE and t.text not in COMBINE:
-            self.error(f"{t.text} is not an operation of the scalar core, and no load, index, scan or reduction", t.start)
+            self.error(f"{t.text} is not an operation of the scalar core, and no load, index, scan or reduction",
+                       t.start)
         args = self.separated(self.operand)
         if t.text in COMBINE and self.accept("over"):
             over = tuple(self.separated(self.axis)) if self.token.text != ":" else ()

@@ -7,7 +7,8 @@ import sys
 from types import CodeType, FrameType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_TRANSPARENT = tuple(_PACKAGE + room + os.sep for room in ("ir", "passes", "codegen", "runtime", "tracer", "nn", "optim", "data"))
+_TRANSPARENT = tuple(_PACKAGE + room + os.sep for room in ("ir", "passes", "codegen", "runtime", "tracer", "nn",
+                                                           "optim", "data"))
 _ours: dict[CodeType, bool] = {}
 
 

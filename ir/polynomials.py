@@ -1,8 +1,9 @@
-"""The algebra behind `ir/expr.py`: polynomials with integer coefficients over atoms, simplified when they are built, and their ranges.
+"""The algebra behind `ir/expr.py`: polynomials with integer coefficients over atoms, simplified when they are built,
+and their ranges.
 
-An atom is a `Symbol` (a size such as `B`, or a kernel's axis), a floor division, a remainder, or a minimum or maximum of expressions.
-Building and ranges belong together: `x // d` and `x % d` simplify by what is known of x, and what is known of a quotient follows
-from its parts. A constant result is a plain `int`.
+An atom is a `Symbol` (a size such as `B`, or a kernel's axis), a floor division, a remainder, or a minimum or maximum
+of expressions. Building and ranges belong together: `x // d` and `x % d` simplify by what is known of x, and what is
+known of a quotient follows from its parts. A constant result is a plain `int`.
 """
 
 from __future__ import annotations
@@ -315,7 +316,8 @@ def _atom_range(a: Atom) -> Range:
         return a.low, (a.high if a.high is None else bounds(a.high)[1])
     left, right = bounds(a.left), bounds(a.right)
     if a.kind == "mod":
-        ends = [x for x in (right[1] and right[1] - 1, left[1] if left[0] is not None and left[0] >= 0 else None) if x is not None]
+        ends = [x for x in (right[1] and right[1] - 1, left[1] if left[0] is not None and left[0] >= 0 else None)
+                if x is not None]
         return 0, (min(ends) if ends else None)
     if a.kind == "floordiv":
         return _quotient_range(left, (max(1, right[0] or 1), right[1]))

@@ -1,7 +1,8 @@
-"""A program: kernels with their schedules, host calls, loops and branches, on planned memory. What the runtime executes.
+"""A program: kernels with their schedules, host calls, loops and branches, on planned memory. What the runtime
+executes.
 
-A `Slot` is a piece of memory with a role. Steps run in order and name slots. Loops and branches hold steps of their own; inside a
-loop the turn is a size symbol, so that a kernel reads `xs[t, i]` and writes `ys[t, i]` with no copying.
+A `Slot` is a piece of memory with a role. Steps run in order and name slots. Loops and branches hold steps of their
+own; inside a loop the turn is a size symbol, so that a kernel reads `xs[t, i]` and writes `ys[t, i]` with no copying.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class Carry:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """`for counter in range(trips)`: `trips` is a size or the name of a 0-d i64 slot; `counter` becomes a size symbol in `steps`.
+    """`for counter in range(trips)`: `trips` is a size or the name of a 0-d i64 slot; `counter` becomes a size symbol
+    in `steps`.
 
     `condition` (while_loop): a b1 slot that the steps in `test` write before each turn; the loop ends when it is false.
     """
@@ -145,7 +147,8 @@ def walk(steps: tuple[Step, ...]):
     """All steps, depth first."""
     for s in steps:
         yield s
-        for inner in (s.test, s.steps) if isinstance(s, Loop) else (s.then, s.otherwise) if isinstance(s, Branch) else ():
+        for inner in (s.test, s.steps) if isinstance(s, Loop) else (s.then, s.otherwise) if isinstance(s,
+                                                                                                       Branch) else ():
             yield from walk(inner)
 
 

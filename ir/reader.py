@@ -1,4 +1,6 @@
-"""Reading IR text: tokens, errors with a caret, types, attributes and sizes. What a graph is made of is parse.py's. No `eval`."""
+"""Reading IR text: tokens, errors with a caret, types, attributes and sizes. What a graph is made of is parse.py's. No
+`eval`.
+"""
 
 from __future__ import annotations
 

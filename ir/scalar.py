@@ -1,8 +1,9 @@
 """The closed scalar core: the few operations on single elements that kernels are made of.
 
-Every emitter has one row for each name in `CORE`, and knows no other. An op of the registry that is not a member says how it is
-expanded, with a `ScalarBuilder`. What C leaves undefined is defined here, the same on every target (see `Scalar.note`).
-The `evaluate` functions are the definition: NumPy on arrays of the result's dtype, quiet about NaN and overflow.
+Every emitter has one row for each name in `CORE`, and knows no other. An op of the registry that is not a member says
+how it is expanded, with a `ScalarBuilder`. What C leaves undefined is defined here, the same on every target (see
+`Scalar.note`). The `evaluate` functions are the definition: NumPy on arrays of the result's dtype, quiet about NaN and
+overflow.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def cast(x: Any, to: DType) -> Any:
         info = np.iinfo(to.numpy)
         low, high = float(info.min), float(info.max)
         inside = np.clip(np.nan_to_num(wide, nan=0.0, posinf=high, neginf=low), low, np.nextafter(high + 1, 0))
-        return np.where(wide >= high, info.max, np.where(wide <= low, info.min, inside.astype(to.numpy))).astype(to.numpy)
+        return np.where(wide >= high, info.max, np.where(wide <= low, info.min,
+                                                         inside.astype(to.numpy))).astype(to.numpy)
     if to.kind == "b":
         return x != 0
     return x.astype(to.numpy)
@@ -99,7 +101,9 @@ def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fused(x, y, z):
-    """x * y + z as if rounded once: float32 in float64, float64 with the rounding errors of product and sum (Dekker, Knuth)."""
+    """x * y + z as if rounded once: float32 in float64, float64 with the rounding errors of product and sum (Dekker,
+    Knuth).
+    """
     if x.dtype == np.float32:
         return (x.astype(np.float64) * y + z).astype(x.dtype)
     product, total = x * y, x * y + z
@@ -209,7 +213,8 @@ def evaluate(op: str, arrays: tuple[Any, ...], to: DType | None = None) -> Any:
 
 
 class ScalarBuilder:
-    """What expansions are written with: `s.add(x, 1.0)`, `s.exp(x)`, `s.cast(x, dtype)`; numbers take the other operand's dtype.
+    """What expansions are written with: `s.add(x, 1.0)`, `s.exp(x)`, `s.cast(x, dtype)`; numbers take the other
+    operand's dtype.
 
     A subclass says what a value is, by `dtype_of`, `constant` and `apply`.
     """

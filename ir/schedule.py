@@ -18,7 +18,9 @@ from .kernel import Kernel, Store
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of schedules. `units` is the size of the parallel iteration space, cut among threads in chunks of at least `grain`."""
+    """Base of schedules. `units` is the size of the parallel iteration space, cut among threads in chunks of at least
+    `grain`.
+    """
 
     units: Dim = 1
     grain: int = 1
@@ -31,11 +33,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Rows(Schedule):
-    """Loops over the `parallel` axes, which flattened are the units; inside, loops over the `inner` axes in this order, as sweeps ask.
+    """Loops over the `parallel` axes, which flattened are the units; inside, loops over the `inner` axes in this order,
+    as sweeps ask.
 
-    `vector` is the axis that runs in `lanes` lanes (a multiple of 16), "" for none. With a `block` (a multiple of the lanes) it is cut
-    among the units, innermost, and all other loops are inside of it; without, it is one of the `inner` axes, and a reduction over it
-    combines its lanes by a fixed tree. `unrolled` axes are small and static, and are written out.
+    `vector` is the axis that runs in `lanes` lanes (a multiple of 16), "" for none. With a `block` (a multiple of the
+    lanes) it is cut among the units, innermost, and all other loops are inside of it; without, it is one of the `inner`
+    axes, and a reduction over it combines its lanes by a fixed tree. `unrolled` axes are small and static, and are
+    written out.
     """
 
     parallel: tuple[str, ...] = ()
@@ -87,14 +91,16 @@ class Rows(Schedule):
 
 @dataclass(frozen=True)
 class Contraction(Schedule):
-    """A sum over `k` of mul(A[g, i, k], B[g, k, j]), with prologues and an epilogue; the axes of each group outermost first.
+    """A sum over `k` of mul(A[g, i, k], B[g, k, j]), with prologues and an epilogue; the axes of each group outermost
+    first.
 
-    `variant` "tile": a register tile of `rows` x `vectors` of `lanes` runs over `depth` of K at a time. A unit is a `block` of rows
-    by a number of `panels` of columns; the last `i_flat` axes of I, flattened, are the rows, the last `k_flat` of K are what a depth is
-    taken from, the last of J is cut into panels; the axes before them are loops. A is read in place (`left` "direct") or copied,
-    in lanes along K ("rows") or along I ("columns"); B is packed, in lanes along J ("columns") or along K and transposed ("rows"),
-    again for each unit or, where it `keeps`, once for units that follow each other.
-    "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J or along K, `vectors` at a time.
+    `variant` "tile": a register tile of `rows` x `vectors` of `lanes` runs over `depth` of K at a time. A unit is a
+    `block` of rows by a number of `panels` of columns; the last `i_flat` axes of I, flattened, are the rows, the last
+    `k_flat` of K are what a depth is taken from, the last of J is cut into panels; the axes before them are loops. A is
+    read in place (`left` "direct") or copied, in lanes along K ("rows") or along I ("columns"); B is packed, in lanes
+    along J ("columns") or along K and transposed ("rows"), again for each unit or, where it `keeps`, once for units
+    that follow each other. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J
+    or along K, `vectors` at a time.
     """
 
     g: tuple[str, ...] = ()
@@ -129,18 +135,22 @@ class Contraction(Schedule):
 
 @dataclass(frozen=True)
 class Serial(Schedule):
-    """One thread, one value after the other, each at all its points in the kernel's axis order: the schedule that is always legal."""
+    """One thread, one value after the other, each at all its points in the kernel's axis order: the schedule that is
+    always legal.
+    """
 
 
 @dataclass(frozen=True)
 class Skewed(Schedule):
-    """Many turns of a loop at once, on tiles that stay in cache. The kernel makes the next turn's `carried` buffer from this turn's.
+    """Many turns of a loop at once, on tiles that stay in cache. The kernel makes the next turn's `carried` buffer from
+    this turn's.
 
-    In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis behind the turn
-    before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after the other, in
-    two arrays, without a halo. So many rows `together` share their loads. Units are blocks of the outer axis (of the vector axis, where
-    there is no other), `blocks` at most: in phase 0 they shrink by the lag from turn to turn, in phase 1 what they left between them
-    grows as much. A launch by this schedule is the only step of a loop, whose counter is `turn`.
+    In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis
+    behind the turn before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels`
+    turns one after the other, in two arrays, without a halo. So many rows `together` share their loads. Units are
+    blocks of the outer axis (of the vector axis, where there is no other), `blocks` at most: in phase 0 they shrink by
+    the lag from turn to turn, in phase 1 what they left between them grows as much. A launch by this schedule is the
+    only step of a loop, whose counter is `turn`.
     """
 
     carried: str = ""
@@ -177,7 +187,8 @@ class Skewed(Schedule):
         if not axes or self.vector != axes[-1] or self.outer != (axes[0] if len(axes) > 1 else ""):
             yield f"{self.outer} and {self.vector} are not the first and the last of {axes}"
             return
-        if any(v.op in ("reduce", "scan") for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
+        if any(v.op in ("reduce", "scan")
+               for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
             yield "it is no step that makes one buffer element by element"
             return
         (store,) = kernel.stores
@@ -193,7 +204,8 @@ class Skewed(Schedule):
         if read is None or read.shape != made.shape or read.dtype is not made.dtype or apart is None:
             yield f"it reads {self.carried} elsewhere than at constant offsets from where it writes"
             return
-        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.together, self.blocks) < 1:
+        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.together,
+                                                                      self.blocks) < 1:
             yield "skews and columns must be whole vectors"
         for o in apart.values():
             if abs(o[places[-1]]) > self.skew or self.outer and abs(o[places[0]]) > self.lag:
@@ -210,7 +222,8 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
         if not isinstance(i, (int, Expr)):
             continue
         here = [a for a in s.axes if a in expr.symbols(i)]
-        if len(here) == 1 and here[0] not in from_values and expr.is_static(c := expr.coefficient(i, here[0]) or 0) and c != 0:
+        if len(here) == 1 and here[0] not in from_values and expr.is_static(c := expr.coefficient(i, here[0])
+                                                                            or 0) and c != 0:
             alone.add(here[0])
     if alone == set(s.axes) or s.is_scatter:
         return frozenset(alone)
@@ -262,9 +275,10 @@ def _never_zero(x: Dim) -> bool:
 class Source:
     """Text of one kernel for one target, with what is needed to call it.
 
-    LLVM: `void entry(ptr args, i64 start, i64 stop, ptr scratch)`, args being an array of 64-bit words: the buffers' pointers in the
-    kernel's order (inputs and outputs as declared), then the kernel's symbolic sizes in the order of `Kernel.sizes`; start and stop
-    cut [0, units); scratch is 64-byte aligned, one per thread. A "tail" of work is never shared between threads.
+    LLVM: `void entry(ptr args, i64 start, i64 stop, ptr scratch)`, args being an array of 64-bit words: the buffers'
+    pointers in the kernel's order (inputs and outputs as declared), then the kernel's symbolic sizes in the order of
+    `Kernel.sizes`; start and stop cut [0, units); scratch is 64-byte aligned, one per thread. A "tail" of work is never
+    shared between threads.
     """
 
     text: str

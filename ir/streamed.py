@@ -1,4 +1,5 @@
-"""The streamed schedule: sums along one axis whose terms are made of contractions, worked through tile by tile (attention, its gradient).
+"""The streamed schedule: sums along one axis whose terms are made of contractions, worked through tile by tile
+(attention, its gradient).
 
     scores[g, row, stream] = sum of left * right over a depth          (contractions inside, one or several)
     weights                = whatever is made of scores at one place; with a softmax: exp(x - max of x over the stream)
@@ -22,7 +23,9 @@ from .schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """`total = sum over axis of mul(left, right)`: left varies over the rows, right does not; `column` is the axis of right alone."""
+    """`total = sum over axis of mul(left, right)`: left varies over the rows, right does not; `column` is the axis of
+    right alone.
+    """
 
     total: Value
     left: Value
@@ -33,7 +36,9 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Softmax:
-    """`weights = exp(scores - peak)`, peak being the maximum of the scores and `norm` (perhaps) the sum of the weights over the stream."""
+    """`weights = exp(scores - peak)`, peak being the maximum of the scores and `norm` (perhaps) the sum of the weights
+    over the stream.
+    """
 
     scores: Value
     peak: Value
@@ -51,7 +56,9 @@ class Limit:
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """The parts of a kernel that streams: `g` are its other axes. `divided` says for each result whether its weights hold 1 / norm."""
+    """The parts of a kernel that streams: `g` are its other axes. `divided` says for each result whether its weights
+    hold 1 / norm.
+    """
 
     g: tuple[str, ...]
     inner: tuple[Product, ...]
@@ -63,12 +70,14 @@ class Roles:
 
 @dataclass(frozen=True)
 class Streamed(Schedule):
-    """A unit is a `block` of rows of one place of g. Tiles of `span` positions of the stream pass by; each is a block of scores, made
-    by a register tile of `rows` x `vectors` of `lanes`, then weighed row by row, then multiplied into the results by the same tile.
+    """A unit is a `block` of rows of one place of g. Tiles of `span` positions of the stream pass by; each is a block
+    of scores, made by a register tile of `rows` x `vectors` of `lanes`, then weighed row by row, then multiplied into
+    the results by the same tile.
 
-    With a softmax, the maximum and the sum of a row run along, and what is summed already is rescaled when the maximum grows.
-    The right sides of the inner products are packed once for units that follow each other (`packs`: "rows" if they are contiguous
-    along the depth and are transposed, else "columns"); those of the outer ones are read in place ("direct") or packed (`reads`).
+    With a softmax, the maximum and the sum of a row run along, and what is summed already is rescaled when the maximum
+    grows. The right sides of the inner products are packed once for units that follow each other (`packs`: "rows" if
+    they are contiguous along the depth and are transposed, else "columns"); those of the outer ones are read in place
+    ("direct") or packed (`reads`).
     """
 
     row: str = ""
@@ -96,7 +105,9 @@ class Streamed(Schedule):
 
 
 def roles(kernel: Kernel, row: str, stream: str) -> Roles:
-    """The parts of the kernel when rows run along one axis and sums along another; VerifyError where it has no such form."""
+    """The parts of the kernel when rows run along one axis and sums along another; VerifyError where it has no such
+    form.
+    """
     return _Reader(kernel, row, stream).roles()
 
 
@@ -128,8 +139,8 @@ class _Reader:
                 self.need(v.combine == "sum", f"a {v.combine} is no sum")
                 norms.append(v)
         self.need(bool(inner) and bool(outer), "there are no contractions inside and outside")
-        self.need(len({p.total.dtype for p in inner + outer}) == 1 and inner[0].total.dtype.is_float and inner[0].total.dtype.bits >= 32,
-                  "products are not summed in one type of float")
+        self.need(len({p.total.dtype for p in inner + outer}) == 1 and inner[0].total.dtype.is_float
+                  and inner[0].total.dtype.bits >= 32, "products are not summed in one type of float")
         softmax = self.softmax(peaks, norms)
         own = {self.row, self.stream, *(p.axis for p in inner), *(p.column for p in outer)}
         g = tuple(a for a in self.kernel.axes if a not in own)
@@ -140,7 +151,7 @@ class _Reader:
         self.check_places(found)
         return found
 
-    # ---- products -----------------------------------------------------------------------------------------------------
+    # ---- products ----------------------------------------------------------------------------------------------------
 
     def _left(self, v: Value) -> Value:
         a, b = v.args[0].args
@@ -151,17 +162,20 @@ class _Reader:
         self.need(v.args[0].op == "mul" and len(v.over) == 1, "a sum inside is not one of products over one axis")
         left = self._left(v)
         right = next((x for x in v.args[0].args if x is not left), left)
-        self.need(self.row in left.axes and self.row not in right.axes, "a product does not have rows on one side alone")
+        self.need(self.row in left.axes and self.row not in right.axes,
+                  "a product does not have rows on one side alone")
         columns = set(right.axes) - set(left.axes) - set(v.over)
         if self.stream in v.axes:
-            self.need(columns == {self.stream}, "scores are not made of something along the rows and something along the stream")
-        self.need(len(columns) == 1 and set(v.over) <= set(left.axes) & set(right.axes), "a product has not one axis of columns")
+            self.need(columns == {self.stream},
+                      "scores are not made of something along the rows and something along the stream")
+        self.need(len(columns) == 1 and set(v.over) <= set(left.axes) & set(right.axes),
+                  "a product has not one axis of columns")
         (column,) = columns
         for a in (column, *v.over):
             self.need(a == self.stream or isinstance(self.kernel.axes[a], int), f"the extent of {a} is not known")
         return Product(v, left, right, v.over[0], column)
 
-    # ---- the softmax --------------------------------------------------------------------------------------------------
+    # ---- the softmax -------------------------------------------------------------------------------------------------
 
     def softmax(self, peaks: list[Value], norms: list[Value]) -> Softmax | None:
         """The online part, where there is a maximum."""
@@ -171,7 +185,8 @@ class _Reader:
         self.need(len(peaks) == 1 and len(norms) <= 1, "there are several softmaxes")
         (peak,) = peaks
         scores = peak.args[0]
-        weights = [v for v in self.kernel.values if v.op == "exp" and v.args[0].op == "sub" and v.args[0].args == (scores, peak)]
+        weights = [v for v in self.kernel.values if v.op == "exp" and v.args[0].op == "sub"
+                   and v.args[0].args == (scores, peak)]
         self.need(len(weights) == 1, "the maximum is not subtracted under one exponential")
         norm = norms[0] if norms else None
         self.need(norm is None or norm.args == (weights[0],), "what is summed are not the weights")
@@ -183,7 +198,9 @@ class _Reader:
         return Softmax(scores, peak, weights[0], norm)
 
     def is_divided(self, v: Value, softmax: Softmax | None) -> bool:
-        """Do these weights of a result hold 1 / norm? They must be in proportion to the softmax's, since both are rescaled."""
+        """Do these weights of a result hold 1 / norm? They must be in proportion to the softmax's, since both are
+        rescaled.
+        """
         if softmax is None or v is softmax.weights:
             return False
         running = (softmax.weights, softmax.norm, softmax.peak, *self.totals)
@@ -195,15 +212,18 @@ class _Reader:
             other = [x for x in v.args if not _reaches(x, running)]
             mine = [x for x in arms if x not in other]
             self.need(len(mine) == 1 and len(other) == len(v.args) - 1, "weights are not in proportion to the softmax")
-            self.need(v.op != "select" or any(x.op == "const" and x.number == 0 for x in other), "weights are replaced by something else")
+            self.need(v.op != "select" or any(x.op == "const" and x.number == 0 for x in other),
+                      "weights are replaced by something else")
             return self.is_divided(mine[0], softmax)
         self.need(False, f"weights pass through {v.op}")
         return False
 
-    # ---- what is zero ---------------------------------------------------------------------------------------------------
+    # ---- what is zero ------------------------------------------------------------------------------------------------
 
     def limits(self, softmax: Softmax | None, outer: list[Product]) -> tuple[Limit, ...]:
-        """Conditions on positions without which a weight is zero in all results, as far as they bound the stream for a row."""
+        """Conditions on positions without which a weight is zero in all results, as far as they bound the stream for a
+        row.
+        """
         if softmax is not None:
             found = self.bounds_of(softmax.scores, -math.inf)
         else:
@@ -215,7 +235,8 @@ class _Reader:
         if v.op == "exp" and v.args[0].op == "sub":
             return self.bounds_of(v.args[0].args[0], -math.inf)
         if v.op in ("mul", "div"):
-            return [x for a in (v.args if v.op == "mul" else v.args[:1]) if self.tile <= set(a.axes) for x in self.zero_unless(a)]
+            return [x for a in (v.args if v.op == "mul" else v.args[:1]) if self.tile <= set(a.axes)
+                    for x in self.zero_unless(a)]
         return self.bounds_of(v, 0.0)
 
     def bounds_of(self, v: Value, nothing: float) -> list[Limit]:
@@ -234,7 +255,7 @@ class _Reader:
         """Is it linear along the rows, and by steps of one along the stream?"""
         return isinstance(claim, Expr) and coefficient(claim, self.stream) in (-1, 1) and isinstance(coefficient(claim, self.row), int)
 
-    # ---- where everything is --------------------------------------------------------------------------------------------
+    # ---- where everything is -----------------------------------------------------------------------------------------
 
     def check_places(self, found: Roles) -> None:
         """What is made at one place of tile, row or result may only be made of what is known there."""
@@ -250,8 +271,8 @@ class _Reader:
         needed = {a for a in base if self.kernel.axes[a] != 1}
         for s in self.kernel.stores:
             rest = set(s.axes) - base
-            self.need(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) and len(rest) <= 1 and rest <= columns,
-                      f"the store to {s.buffer} is not one for each row")
+            self.need(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) and len(rest) <= 1
+                      and rest <= columns, f"the store to {s.buffer} is not one for each row")
             mixed = any(rest != {p.column} and _reaches(s.value, (p.total,)) for p in found.outer)
             self.need(not mixed, f"the store to {s.buffer} mixes columns")
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU: LLVM's `triple`, `cpu` and `features`; vector `registers` of `vector_bytes`; caches in bytes; `threads`."""
+    """A CPU: LLVM's `triple`, `cpu` and `features`; vector `registers` of `vector_bytes`; caches in bytes;
+    `threads`.
+    """
 
     triple: str = ""
     cpu: str = "generic"

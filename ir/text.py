@@ -1,4 +1,5 @@
-"""The text of a graph: a dump and a file format. `parse_graph(print_graph(g)) == g`; equality of graphs is equality of this text.
+"""The text of a graph: a dump and a file format. `parse_graph(print_graph(g)) == g`; equality of graphs is equality of
+this text.
 
     graph @mlp(%x: f32[B, 64], %w: f32[64, 128] capture "model.0.weight") -> f32[B, 128] where 1 <= B <= 512 {
       %0 = matmul %x, %w : f32[B, 128]                                        # model.py:14 in 0
@@ -6,8 +7,8 @@
       return %1
     }
 
-Constants stand where they are used, with their dtype where it is not the result's. `where` gives the ranges of symbolic sizes
-(without one: at least 0). A region stands below its node as `body = graph …`; it sees nothing from outside.
+Constants stand where they are used, with their dtype where it is not the result's. `where` gives the ranges of symbolic
+sizes (without one: at least 0). A region stands below its node as `body = graph …`; it sees nothing from outside.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class _Printer:
         notes = ", ".join(f"{k} = {attribute(x)}" for k, x in graph.notes.items() if k not in own)
         results = ", ".join(self.type(v.type) for v in graph.outputs)
         results = results if len(graph.outputs) == 1 else f"({results})"
-        return f"{quoted('graph @', graph.name)}({', '.join(inputs)}) -> {results}" + (f" with {notes}" if notes else "")
+        return f"{quoted('graph @', graph.name)}({', '.join(inputs)}) -> {results}" + (f" with {notes}" if notes
+                                                                                       else "")
 
     def node(self, n: Node, names: dict[Value, str], indent: str) -> list[str]:
         common = n.results[0].type.dtype if n.results else None
@@ -141,7 +143,7 @@ def _operand(v: Value, common: DType | None, names: dict[Value, str]) -> str:
     return f"{name}:{v.type.dtype.name}"
 
 
-# ---- symbolic sizes -----------------------------------------------------------------------------------------------------
+# ---- symbolic sizes --------------------------------------------------------------------------------------------------
 
 
 def symbols_of(graph: Graph) -> dict[str, set[Symbol]]:

@@ -18,7 +18,9 @@ from .expr import Dim, Expr
 
 
 class DType:
-    """A dtype: `name` ("f32"), `numpy` dtype, `kind` ("b", "u", "i", "f" or "c") and width in `bits`. One object each."""
+    """A dtype: `name` ("f32"), `numpy` dtype, `kind` ("b", "u", "i", "f" or "c") and width in `bits`. One object
+    each.
+    """
 
     __slots__ = ("name", "long_name", "numpy", "kind", "bits")
 
@@ -93,7 +95,8 @@ def dtype(x: Any) -> DType:
     """
     if type(x) is DType:
         return x
-    found = _BY_NUMPY.get(x) if isinstance(x, np.dtype) else _BY_NAME.get(x) if isinstance(x, str) else _BY_PYTHON.get(x)
+    found = _BY_NUMPY.get(x) if isinstance(x, np.dtype) else _BY_NAME.get(x) if isinstance(x,
+                                                                                           str) else _BY_PYTHON.get(x)
     if found is None:
         try:
             found = _BY_NUMPY.get(np.dtype(x))

@@ -1,7 +1,8 @@
-"""The rules of a graph: every use after its definition, every node as its op declares it, every region fit for its node.
+"""The rules of a graph: every use after its definition, every node as its op declares it, every region fit for its
+node.
 
-Passes are tested with it, and text that was loaded is checked by it. Symbolic sizes that differ as expressions are taken to be
-equal where an op needs that: the trace has guarded them.
+Passes are tested with it, and text that was loaded is checked by it. Symbolic sizes that differ as expressions are
+taken to be equal where an op needs that: the trace has guarded them.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def _attributes(op: Op, node: Node) -> None:
     unknown = [k for k in node.attrs if k not in op.parameters]
     missing = [k for k in op.parameters if k not in node.attrs and k not in op.defaults]
     if unknown or missing:
-        wrong = [f"{', '.join(names)} {verb}" for names, verb in ((unknown, "is unknown"), (missing, "is missing")) if names]
+        wrong = [f"{', '.join(names)} {verb}" for names, verb in ((unknown, "is unknown"), (missing, "is missing"))
+                 if names]
         raise VerifyError(f"{op.name} has the attributes ({', '.join(op.parameters)}); {'; '.join(wrong)}")
 
 
@@ -131,7 +133,7 @@ def _show(types: Types) -> str:
     return f"({', '.join(map(str, types))})"
 
 
-# ---- regions ----------------------------------------------------------------------------------------------------------------
+# ---- regions ---------------------------------------------------------------------------------------------------------
 
 
 def _region(node: Node, name: str, takes: Types, gives: Types | None = None) -> Types:

@@ -113,7 +113,8 @@ class MultiheadAttention(Module):
         return tuple(linear(t, w, b) for t, w, b in zip((q, k, v), weights, biases))  # type: ignore[return-value]
 
     def _heads(self, t: Tensor) -> Tensor:
-        return permute_dims(t.reshape(t.shape[0], t.shape[1], self.num_heads, self.embed_dim // self.num_heads), 0, 2, 1, 3)
+        return permute_dims(t.reshape(t.shape[0], t.shape[1], self.num_heads, self.embed_dim // self.num_heads), 0, 2,
+                            1, 3)
 
     def _mask(self, q: Tensor, attn_mask: Any, padding: Any) -> Tensor | None:
         """Both masks as one that is added to the scores."""
@@ -162,7 +163,8 @@ class TransformerEncoderLayer(Module):
         return self.norm2(x + self._feed(x))
 
     def _attend(self, x: Tensor, mask: Any, padding: Any, causal: bool) -> Tensor:
-        y, _ = self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask, is_causal=causal and mask is None)
+        y, _ = self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask,
+                              is_causal=causal and mask is None)
         return self.dropout1(y)
 
     def _feed(self, x: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class CompiledModule(Module):
         own = self.__dict__
         if "_wrapped" not in own:
             raise AttributeError(name)
-        holder = own["compiled"] if hasattr(type(own["compiled"]), name) or name in own["compiled"].__dict__ else own["_wrapped"]
+        holder = own["compiled"] if hasattr(type(own["compiled"]),
+                                            name) or name in own["compiled"].__dict__ else own["_wrapped"]
         return getattr(holder, name)
 
     def _snapshot(self) -> Any:

@@ -67,7 +67,8 @@ def _transposed(rank: int) -> Any:
                        groups: int = 1, dilation: Any = 1) -> Tensor:
         x = lift(input)
         if x.ndim == rank + 1:
-            return conv_transpose(x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
+            return conv_transpose(x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups,
+                                  dilation).squeeze(0)
         stride, padding, extra, dilation = (each(v, rank) for v in (stride, padding, output_padding, dilation))
         size = weight.shape[2:]
         spread = F.dilate(x, step=(1, 1, *stride)) if any(s != 1 for s in stride) else x
@@ -76,7 +77,8 @@ def _transposed(rank: int) -> Any:
         inputs, outputs = weight.shape[0] // groups, weight.shape[1]
         back = F.flip(weight, tuple(range(2, 2 + rank))).reshape(groups, inputs, outputs, *size)
         back = F.permute(back, axes=(0, 2, 1, *range(3, 3 + rank))).reshape(groups * outputs, inputs, *size)
-        return _biased(F.conv(spread, back, stride=(1,) * rank, padding=margins, dilation=dilation, groups=groups), bias, rank)
+        return _biased(F.conv(spread, back, stride=(1,) * rank, padding=margins, dilation=dilation, groups=groups),
+                       bias, rank)
 
     conv_transpose.__name__ = conv_transpose.__qualname__ = f"conv_transpose{rank}d"
     conv_transpose.__doc__ = f"The transpose of conv{rank}d: input [N, C, *S] with weight [C, O / groups, *K]."
@@ -123,7 +125,8 @@ class _Convolution(Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
                  dilation: Any = 1,
-                 groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None):
+                 groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None,
+                 dtype: Any = None):
         super().__init__()
         if in_channels % groups or out_channels % groups:
             raise ShapeError(f"{in_channels} input and {out_channels} output channels do not divide into {groups} groups")
@@ -189,7 +192,8 @@ class _TransposedConvolution(_Convolution):
     def forward(self, input: Any) -> Tensor:
         """The transposed convolution."""
         function = (conv_transpose1d, conv_transpose2d, conv_transpose3d)[self.rank - 1]
-        return function(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return function(input, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups,
+                        self.dilation)
 
 
 class ConvTranspose1d(_TransposedConvolution):

@@ -37,7 +37,7 @@ def _same_shape(name: str, input: Tensor, target: Tensor) -> None:
         raise ShapeError(f"{name}: input {list(input.shape)} and target {list(target.shape)} must have one shape")
 
 
-# ---- classification --------------------------------------------------------------------------------------------------------
+# ---- classification --------------------------------------------------------------------------------------------------
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -91,7 +91,8 @@ def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, r
         return reduced(loss, reduction)
     if weight is None:
         return total(loss) / total(F.cast(kept, dtype=loss.dtype))
-    weights = F.where(is_target, F.broadcast_to(_along_classes(weight, log_p), shape=tuple(map(as_dim, log_p.shape))), 0.0)
+    weights = F.where(is_target, F.broadcast_to(_along_classes(weight, log_p), shape=tuple(map(as_dim, log_p.shape))),
+                      0.0)
     return total(loss) / total(weights)
 
 
@@ -139,7 +140,7 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     return total(loss) / input.shape[0] if reduction == "batchmean" else reduced(loss, reduction)
 
 
-# ---- regression ------------------------------------------------------------------------------------------------------------
+# ---- regression ------------------------------------------------------------------------------------------------------
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -169,7 +170,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     return F.cosine_similarity(lift(x1), lift(x2), dim, eps)
 
 
-# ---- modules ---------------------------------------------------------------------------------------------------------------
+# ---- modules ---------------------------------------------------------------------------------------------------------
 
 
 class _Loss(Module):

@@ -1,5 +1,5 @@
-"""Pooling. A maximum is a chain of comparisons over the places of the window, which notes the place it found: the first of
-equal elements gets the gradient, as in PyTorch."""
+"""Pooling. A maximum is a chain of comparisons over the places of the window, which notes the place it found: the first
+of equal elements gets the gradient, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class _Windows:
         outer = x.ndim - self.rank
         shape = (*map(as_dim, x.shape[:outer]), *map(as_dim, self.count))
         step = (*(1,) * outer, *self.stride)
-        return [F.slice(x, start=(*(0,) * outer, *(a * d for a, d in zip(place, self.dilation))), shape=shape, step=step)
+        return [F.slice(x, start=(*(0,) * outer, *(a * d for a, d in zip(place, self.dilation))), shape=shape,
+                        step=step)
                 for place in np.ndindex(*self.kernel)]
 
     @property
@@ -70,7 +71,8 @@ class _Windows:
     def codes(self) -> list[int]:
         """A number for each place in the window: its offset, counted in the window made up to whole strides."""
         spans = [t * s for t, s in zip(self.turns, self.stride)]
-        return [int(np.ravel_multi_index([a * d for a, d in zip(place, self.dilation)], spans)) for place in np.ndindex(*self.kernel)]
+        return [int(np.ravel_multi_index([a * d for a, d in zip(place, self.dilation)], spans))
+                for place in np.ndindex(*self.kernel)]
 
     def block_codes(self, turn: tuple[int, ...]) -> Tensor:
         """For the elements of a block of strides their places in the window that began `turn` blocks before."""
@@ -114,7 +116,9 @@ class _Maximum(Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
-        """Elements are taken as blocks of one stride: those of block b lie in the windows b, b - 1, … that reach so far."""
+        """Elements are taken as blocks of one stride: those of block b lie in the windows b, b - 1, … that reach so
+        far.
+        """
         (g,), (place,), w = cotangents, ctx.saved_tensors, ctx.windows
         outer = g.ndim - w.rank
         total = None
@@ -216,7 +220,8 @@ def _adapted(x: Tensor, axis: int, count: int, reduce: Any) -> Tensor:
     if n % count == 0:
         return reduce(x.reshape(*x.shape[:axis], count, n // count, *x.shape[axis + 1:]), axis + 1)
     head = (slice(None),) * axis
-    return stack([reduce(x[(*head, slice(i * n // count, -(-(i + 1) * n // count)))], axis) for i in range(count)], axis)
+    return stack([reduce(x[(*head, slice(i * n // count, -(-(i + 1) * n // count)))], axis) for i in range(count)],
+                 axis)
 
 
 adaptive_avg_pool1d = _adaptive(1, mean, "adaptive_avg_pool1d")

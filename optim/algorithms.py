@@ -127,7 +127,8 @@ class RMSprop(Optimizer):
                  weight_decay: float = 0.0,
                  momentum: float = 0.0, centered: bool = False, *, maximize: bool = False):
         _check(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
-        super().__init__(params, {"lr": float(lr), "alpha": float(alpha), "eps": float(eps), "weight_decay": float(weight_decay),
+        super().__init__(params, {"lr": float(lr), "alpha": float(alpha), "eps": float(eps),
+                                  "weight_decay": float(weight_decay),
                                   "momentum": float(momentum), "centered": centered, "maximize": maximize})
 
     def slots_of(self, group: Group) -> tuple[str, ...]:
@@ -159,7 +160,8 @@ class Adagrad(Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1e-2, lr_decay: float = 0.0, weight_decay: float = 0.0,
                  initial_accumulator_value: float = 0.0, eps: float = 1e-10, *, maximize: bool = False):
         _check(lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps)
-        super().__init__(params, {"lr": float(lr), "lr_decay": float(lr_decay), "weight_decay": float(weight_decay), "eps": float(eps),
+        super().__init__(params, {"lr": float(lr), "lr_decay": float(lr_decay), "weight_decay": float(weight_decay),
+                                  "eps": float(eps),
                                   "initial_accumulator_value": float(initial_accumulator_value), "maximize": maximize})
 
     def initial(self, name: str, group: Group) -> float:

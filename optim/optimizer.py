@@ -82,7 +82,8 @@ class Optimizer(Watched):
                 raise GradientError(f"an optimiser needs leaf tensors, not {p!r}")
             if id(p) in known:
                 raise ValueError("a parameter is in two groups")
-        values = {**self.defaults, **{k: _as_float(v, self.defaults.get(k)) for k, v in group.items()}, "params": params}
+        values = {**self.defaults, **{k: _as_float(v, self.defaults.get(k)) for k, v in group.items()},
+                  "params": params}
         self.param_groups.append(Group(self, values))
         self._changed()
 
@@ -125,7 +126,8 @@ class Optimizer(Watched):
             if self.counts_steps:
                 key = (id(state["step"]), p.dtype)
                 if key not in factors:
-                    factors[key] = tuple(F.astype(f, p.dtype) for f in self.factors(h, F.astype(state["step"], float64)))
+                    factors[key] = tuple(F.astype(f, p.dtype)
+                                         for f in self.factors(h, F.astype(state["step"], float64)))
                 self.update(p, grad, state, h, *factors[key])
             else:
                 self.update(p, grad, state, h)
@@ -149,7 +151,8 @@ class Optimizer(Watched):
         state = self.state.get(p)
         if state is None:
             with interpreting(None):
-                state = {name: Tensor(np.full(p.shape, self.initial(name, group), p.dtype.numpy)) for name in self.slots_of(group)}
+                state = {name: Tensor(np.full(p.shape, self.initial(name, group), p.dtype.numpy))
+                         for name in self.slots_of(group)}
                 if self.counts_steps:             # parameters that start together count together
                     state["step"] = fresh.setdefault("step", Tensor(np.zeros((), np.float32)))
             self.state[p] = state
@@ -165,7 +168,8 @@ class Optimizer(Watched):
         trace = _current.get()
         if isinstance(trace, Trace):
             for name, t in state.items():
-                trace.root.names.setdefault(id(t), f"{trace.root.names.get(id(p), 'parameter')}.{name}" if name != "step" else "step")
+                trace.root.names.setdefault(id(t), f"{trace.root.names.get(id(p), 'parameter')}.{name}"
+                                            if name != "step" else "step")
 
     def _separate_steps(self, group: Group, active: Sequence[Tensor]) -> None:
         """A parameter without a gradient does not step: it gets a counter of its own."""
@@ -187,7 +191,8 @@ class Optimizer(Watched):
         """Groups and state, parameters by number: {"state": {0: {...}}, "param_groups": [...]}."""
         numbers = {p: n for n, p in enumerate(p for g in self.param_groups for p in g["params"])}
         groups = [{**g, "params": [numbers[p] for p in g["params"]]} for g in self.param_groups]
-        return {"state": {numbers[p]: {k: t.detach() for k, t in s.items()} for p, s in self.state.items()}, "param_groups": groups}
+        return {"state": {numbers[p]: {k: t.detach() for k, t in s.items()} for p, s in self.state.items()},
+                "param_groups": groups}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over hyperparameters and state; the parameters must be as many, in the same groups."""
@@ -204,7 +209,8 @@ class Optimizer(Watched):
         self._changed()
 
     def __repr__(self) -> str:
-        lines = [f"  group {n}: {len(g['params'])} parameters, " + ", ".join(f"{k}={v}" for k, v in g.items() if k != "params")
+        lines = [f"  group {n}: {len(g['params'])} parameters, " + ", ".join(f"{k}={v}" for k,
+                                                                             v in g.items() if k != "params")
                  for n, g in enumerate(self.param_groups)]
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 
@@ -219,7 +225,8 @@ def _own(name: str, value: Any, steps: dict[float, Tensor]) -> Tensor:
 
 def _as_float(value: Any, default: Any) -> Any:
     """`lr=1` means 1.0 where a float is expected, so that `lr=0.5` later is no other kind of value."""
-    return float(value) if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if isinstance(default, float) and isinstance(value, int) and not isinstance(value,
+                                                                                                    bool) else value
 
 
 class _Hyperparameters:

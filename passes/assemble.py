@@ -1,4 +1,6 @@
-"""From a graph to a program: groups become kernels with schedules, values get slots, control flow becomes loops and branches."""
+"""From a graph to a program: groups become kernels with schedules, values get slots, control flow becomes loops and
+branches.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from .streaming import stream
 
 def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
              hints: Mapping[str, int] | None = None) -> Program:
-    """The program of a graph. `donated` says which input an output may be written into (position to position, where legal);
-    `hints` are usual values of symbolic sizes."""
+    """The program of a graph. `donated` says which input an output may be written into (position to position, where
+    legal); `hints` are usual values of symbolic sizes."""
     a = _Assembler(target)
     places: dict[Value, Place | Dim] = {}
     sizes: dict[str, tuple[str, int]] = {}
@@ -72,7 +74,8 @@ class _Assembler:
         self.slots[name] = Slot(name, type.shape, type.dtype, role)
         return self.slots[name]
 
-    def steps(self, graph: Graph, places: dict[Value, Place | Dim], targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
+    def steps(self, graph: Graph, places: dict[Value, Place | Dim],
+              targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
         fusion = stream(graph, fuse(graph), self.target)
         self.notes += fusion.notes
@@ -178,7 +181,8 @@ class _Assembler:
             ends.setdefault(v, [])
         return [*before, Loop(counter, turns, tuple(carries), self.steps(body, inner, ends)), *after]
 
-    def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]], after: list[Step]) -> tuple[Place, Carry]:
+    def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]],
+               after: list[Step]) -> tuple[Place, Carry]:
         wanted = targets.get(result, [])
         whole = [t for t in wanted if not t.prefix]
         final = whole[0] if whole else _place(self.slot(result.type, "temporary"))
@@ -247,7 +251,8 @@ def _stored(graph: Graph, fusion: Fusion) -> list[Value]:
 
 def _kernel_name(group: Group) -> str:
     """A name from what it does: its dearest ops in order, so that equal kernels have equal names."""
-    names = [n.op.name for n in group.nodes if n.op.kind != "view" and n.op.name not in ("cast", "stop_gradient", "constant")]
+    names = [n.op.name for n in group.nodes if n.op.kind != "view"
+             and n.op.name not in ("cast", "stop_gradient", "constant")]
     special = [n.op.name for n in group.nodes if n.op.kind not in ("view", "pointwise")]
     chosen = list(dict.fromkeys(special if len(special) > 1 else [*special, *[x for x in names if x not in special]]))
     return "_".join(chosen[:4]) or "copy"

@@ -1,8 +1,8 @@
 """Differentiation: `gradient` nodes become the nodes of the vjp rules, and whole graphs get their gradients.
 
-The walk is over the graph that is being written, backwards from the output, along paths to what the gradient is with respect to.
-A later gradient finds the nodes of an earlier one written out, so that higher orders need nothing special. Nodes with regions
-have their rules in region_gradients.py.
+The walk is over the graph that is being written, backwards from the output, along paths to what the gradient is with
+respect to. A later gradient finds the nodes of an earlier one written out, so that higher orders need nothing special.
+Nodes with regions have their rules in region_gradients.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def expand_gradients(graph: Graph) -> Graph:
 
 
 def differentiate(graph: Graph, wrt: Sequence[int]) -> Graph:
-    """The joint graph: inputs and a cotangent for each inexact output → outputs and the gradients for the inputs `wrt`."""
+    """The joint graph: inputs and a cotangent for each inexact output → outputs and the gradients for the inputs
+    `wrt`.
+    """
     writer = GradientWriter(f"{graph.name}_joint")
     with interpreting(writer):
         inputs = copy_inputs(graph, writer)
@@ -56,7 +58,8 @@ class GradientWriter(GraphBuilder):
 
     def __init__(self, name: str):
         super().__init__(name)
-        self.states: dict[Node, tuple[Value, ...]] = {}          # of a loop: its carried values at the start of each turn, stacked
+        # of a loop: its carried values at the start of each turn, stacked
+        self.states: dict[Node, tuple[Value, ...]] = {}
 
     def emit(self, node: Node, operands: list[Value]) -> Sequence[Value]:
         """A node of the graph that is being copied; a gradient is expanded, a loop keeps its states."""
@@ -73,7 +76,9 @@ class GradientWriter(GraphBuilder):
         return self.loop(operands, attrs, [r.type for r in node.results])
 
     def loop(self, operands: Sequence[Value], attrs: dict[str, Any], types: Sequence[TensorType]) -> tuple[Value, ...]:
-        """A `loop` node that also stacks its states, where the number of its turns is known; the results it was asked for."""
+        """A `loop` node that also stacks its states, where the number of its turns is known; the results it was asked
+        for.
+        """
         extended = with_states(operands, attrs, types)
         if extended is None:
             return self.append(F.loop, operands, attrs, types).results
@@ -123,7 +128,8 @@ class GradientWriter(GraphBuilder):
         if rule is not None:
             return rule(self, node, found, wanted)
         if not node.op.is_differentiable:
-            raise no_derivative(node, f"{node.op.name} has no derivative; use stop_gradient on what should not be differentiated")
+            raise no_derivative(node,
+                                f"{node.op.name} has no derivative; use stop_gradient on what should not be differentiated")
         if len(node.results) > 1:
             return node.op.pullback(found, node.results, node.operands, node.attrs, wanted)
         return node.op.pullback(found[0], node.results[0], node.operands, node.attrs, wanted)

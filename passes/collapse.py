@@ -84,7 +84,7 @@ def with_axes(kernel: Kernel, axes: Mapping[str, Dim], positions: Mapping[str, D
         return tuple(made[i] if isinstance(i, Value) else expr.substitute(i, positions) for i in entries)
 
     for v in kernel.values:
-        made[v] = Value(v.op, tuple(made[a] for a in v.args), rename(v.axes), v.dtype, v.buffer, index(v.index), v.fill, v.number,
-                        v.combine, rename(v.over))
+        made[v] = Value(v.op, tuple(made[a] for a in v.args), rename(v.axes), v.dtype, v.buffer, index(v.index), v.fill,
+                        v.number, v.combine, rename(v.over))
     stores = tuple(Store(s.buffer, index(s.index), made[s.value], rename(s.axes), s.mode) for s in kernel.stores)
     return Kernel(kernel.name, dict(axes), kernel.buffers, tuple(made.values()), stores, kernel.origin)

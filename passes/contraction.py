@@ -1,8 +1,9 @@
 """Recognising a contraction in a kernel, and choosing how its register tile runs.
 
-A contraction is one `sum over K of mul(A, B)`. What A and B are made of is its prologue, what is made of the sum its epilogue.
-G are the axes of A, B and the result (batches, groups), I those of A alone, J those of B alone. The names of the operands are
-ours to choose: B is the one whose axes hold the result's contiguous axis, so that stores are contiguous along J.
+A contraction is one `sum over K of mul(A, B)`. What A and B are made of is its prologue, what is made of the sum its
+epilogue. G are the axes of A, B and the result (batches, groups), I those of A alone, J those of B alone. The names of
+the operands are ours to choose: B is the one whose axes hold the result's contiguous axis, so that stores are
+contiguous along J.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def _in_order(kernel: Kernel, axes: set[str]) -> tuple[str, ...]:
 
 
 def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
-    """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of these?"""
+    """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of
+    these?
+    """
     inner = made_of(m.left) | made_of(m.right) | {m.total.args[0]}
     result = {*m.g, *m.i, *m.j}
     if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
@@ -155,7 +158,9 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
 def _stream_panels(
     extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target
 ) -> int:
-    """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have work."""
+    """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have
+    work.
+    """
     others, share = usual(product(extents[a] for a in (*m.g, *j[:-1]))), usual(extents[j[-1]])
     if others < 2 * target.threads:
         share = share * others // (2 * target.threads)
@@ -249,7 +254,9 @@ def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
 
 
 def _readings(kernel: Kernel, m: Match, k: tuple[str, ...], shape: Callable[[Dim], tuple[int, int]]) -> Iterator[tuple]:
-    """Ways to read A, the best first: (`left`, the axes of I in order, how many axes of I and of K are flattened, rows and vectors)."""
+    """Ways to read A, the best first: (`left`, the axes of I in order, how many axes of I and of K are flattened, rows
+    and vectors).
+    """
     extents = kernel.axes
     flat = _in_place(kernel, m, k)
     if flat is not None:
@@ -279,9 +286,11 @@ def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] |
 
 
 def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
-    """How many axes of K are flattened when A is a window that slides along the last axis of I over lines of channels, else 0.
+    """How many axes of K are flattened when A is a window that slides along the last axis of I over lines of channels,
+    else 0.
 
-    Lines are copied, with what lies outside the image, and are then read in place: a line once for all positions of the window on it.
+    Lines are copied, with what lies outside the image, and are then read in place: a line once for all positions of the
+    window on it.
     """
     v, extents = m.left, kernel.axes
     if v.op != "load" or not m.i or not is_affine(v.index):
@@ -307,7 +316,9 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
 
 
 def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
-    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is wasted at the edges."""
+    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is wasted at the
+    edges.
+    """
     vectors = 4 if lanes < 8 and target.registers >= 32 else 2
     if isinstance(width, int) and width <= lanes:
         vectors = 1
@@ -326,7 +337,9 @@ def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int
 
 
 def _row_blocks(height: Dim, rows: int, most: int, parts: int) -> tuple[Dim, int]:
-    """(number of row blocks, rows of one): at most so many rows at a time, in about equal blocks, at least so many where that is known."""
+    """(number of row blocks, rows of one): at most so many rows at a time, in about equal blocks, at least so many
+    where that is known.
+    """
     most = max(most, rows)
     if isinstance(height, int):
         wanted = max(1, parts, -(-height // most))
@@ -337,7 +350,9 @@ def _row_blocks(height: Dim, rows: int, most: int, parts: int) -> tuple[Dim, int
 
 
 def _panels(panels: Dim, bytes_each: int, bytes_a_step: int, target: Target, others: int) -> tuple[int, bool]:
-    """(panels of B that a unit works through, are they kept packed from unit to unit). `bytes_each` is 0 where it has no bound."""
+    """(panels of B that a unit works through, are they kept packed from unit to unit). `bytes_each` is 0 where it has
+    no bound.
+    """
     all_of_them = max(1, usual(panels))
     keeps = 0 < bytes_each <= target.l2_bytes // 2
     fitting = 2 * target.l2_bytes // bytes_each if keeps else max(1, target.l2_bytes * 3 // 4 // bytes_a_step)
@@ -350,7 +365,9 @@ def _panels(panels: Dim, bytes_each: int, bytes_a_step: int, target: Target, oth
 
 
 def _grain(units: Dim, row_blocks: Dim, block: int, work: int, target: Target) -> int:
-    """Units that a thread takes at once: enough work to be worth it, enough rows to pay for packing B, and the same for all threads."""
+    """Units that a thread takes at once: enough work to be worth it, enough rows to pay for packing B, and the same for
+    all threads.
+    """
     least = max(1, CHUNK_WORK // max(1, work))
     if not isinstance(units, int):
         return max(least, -(-CHUNK_ROWS // block))

@@ -1,6 +1,7 @@
 """Copying graphs node by node: what the passes that emit a graph anew share.
 
-A copy keeps types, attributes and source lines as they are: nothing is inferred again, and nothing is shared that was not.
+A copy keeps types, attributes and source lines as they are: nothing is inferred again, and nothing is shared that was
+not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ Emit = Callable[[Node, list[Value]], Sequence[Value]]
 
 
 def assume_equal(a: Dim, b: Dim) -> bool:
-    """Sizes that a pass needs to be equal are: the trace has compared them, with a guard where they are not the same expression."""
+    """Sizes that a pass needs to be equal are: the trace has compared them, with a guard where they are not the same
+    expression.
+    """
     return True
 
 
@@ -26,10 +29,12 @@ def copy_inputs(graph: Graph, builder: GraphBuilder) -> list[Value]:
     return [builder.input(v.type, v.name) for v in graph.inputs]
 
 
-def copy_node(builder: GraphBuilder, node: Node, operands: Sequence[Value], attrs: dict[str, Any] | None = None) -> tuple[Value, ...]:
+def copy_node(builder: GraphBuilder, node: Node, operands: Sequence[Value],
+              attrs: dict[str, Any] | None = None) -> tuple[Value, ...]:
     """The same operation on other operands (and with other attributes)."""
     builder.loc = node.loc
-    return builder.append(node.op, operands, node.attrs if attrs is None else attrs, [r.type for r in node.results]).results
+    return builder.append(node.op, operands, node.attrs if attrs is None else attrs,
+                          [r.type for r in node.results]).results
 
 
 def map_regions(node: Node, change: Callable[[Graph], Graph]) -> dict[str, Any]:
@@ -38,7 +43,9 @@ def map_regions(node: Node, change: Callable[[Graph], Graph]) -> dict[str, Any]:
 
 
 def inline(graph: Graph, arguments: Sequence[Value], emit: Emit) -> list[Value]:
-    """The graph's outputs for other values in place of its inputs; `emit(node, operands)` writes a node and gives its results."""
+    """The graph's outputs for other values in place of its inputs; `emit(node, operands)` writes a node and gives its
+    results.
+    """
     values = dict(zip(graph.inputs, arguments))
     for node in graph.nodes:
         values.update(zip(node.results, emit(node, [values[v] for v in node.operands])))

@@ -11,7 +11,8 @@ from typing import Any
 from ..ir.graph import Graph, Node, Value
 from .flow import needed
 
-Trimmed = tuple[list[int], list[int], dict[str, Any]]        # the operands and results that stay (positions), the attributes
+# the operands and results that stay (positions), the attributes
+Trimmed = tuple[list[int], list[int], dict[str, Any]]
 
 
 def dce(graph: Graph) -> Graph:
@@ -107,4 +108,5 @@ def _narrow(region: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> Gra
     return dce(region) if whole else select(region, inputs, outputs)
 
 
-_TRIM: dict[str, Callable[[Node, list[bool]], Trimmed]] = {"cond": _trim_cond, "loop": _trim_loop, "while_loop": _trim_while}
+_TRIM: dict[str, Callable[[Node, list[bool]], Trimmed]] = {"cond": _trim_cond, "loop": _trim_loop,
+                                                           "while_loop": _trim_while}

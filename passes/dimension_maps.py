@@ -1,4 +1,6 @@
-"""How an operand's dimensions show in a node's result: the maps that ops declare (`ir/ops/dims.py`), asked for and composed."""
+"""How an operand's dimensions show in a node's result: the maps that ops declare (`ir/ops/dims.py`), asked for and
+composed.
+"""
 
 from __future__ import annotations
 

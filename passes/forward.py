@@ -20,7 +20,9 @@ Tangents = Sequence["Value | None"]
 
 
 def jvp(graph: Graph, wrt: Sequence[int]) -> Graph:
-    """The graph from the inputs and a tangent for each of the inputs `wrt` to the outputs and a tangent for each inexact output."""
+    """The graph from the inputs and a tangent for each of the inputs `wrt` to the outputs and a tangent for each
+    inexact output.
+    """
     inexact = [i for i, v in enumerate(graph.outputs) if v.dtype.is_inexact]
     return _tangents_of(expand_gradients(graph), wrt, inexact, GradientWriter(f"{graph.name}_tangent"))
 
@@ -39,10 +41,12 @@ def _tangents_of(graph: Graph, wrt: Sequence[int], outputs: Sequence[int], write
             values.update(zip(node.results, results))
             tangents.update((r, t) for r, t in zip(results, pushed) if t is not None)
         ends = [values[v] for v in graph.outputs]
-        return dce(writer.build([*ends, *(tangents[ends[i]] if ends[i] in tangents else F.zeros_like(ends[i]) for i in outputs)]))
+        return dce(writer.build([*ends, *(tangents[ends[i]] if ends[i] in tangents else F.zeros_like(ends[i])
+                                          for i in outputs)]))
 
 
-def _push(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+def _push(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value],
+                                                                                                  Tangents]:
     """The node's copy and its results' tangents."""
     if all(t is None for t in tangents):
         return (results := copy_node(writer, node, operands)), [None] * len(results)
@@ -57,21 +61,26 @@ def _push(writer: GradientWriter, node: Node, operands: list[Value], tangents: T
     return results, [node.op.pushforward(tangents, results[0], operands, node.attrs)]
 
 
-# ---- regions -----------------------------------------------------------------------------------------------------------------
+# ---- regions ---------------------------------------------------------------------------------------------------------
 
 
-def _push_barrier(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+def _push_barrier(writer: GradientWriter, node: Node, operands: list[Value],
+                  tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
     return copy_node(writer, node, operands), tangents
 
 
-def _push_custom(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
-    raise no_derivative(node, "a function with a backward of its own has no forward derivative; use grad instead of jvp")
+def _push_custom(writer: GradientWriter, node: Node, operands: list[Value],
+                 tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+    raise no_derivative(node,
+                        "a function with a backward of its own has no forward derivative; use grad instead of jvp")
 
 
-def _push_cond(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+def _push_cond(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value],
+                                                                                                       Tangents]:
     wrt = [i - 1 for i, t in enumerate(tangents) if t is not None]
     outputs = [i for i, r in enumerate(node.results) if r.dtype.is_inexact]
-    branches = {k: _tangents_of(node.attrs[k], wrt, outputs, writer.region(node.attrs[k].name)) for k in ("then", "otherwise")}
+    branches = {k: _tangents_of(node.attrs[k], wrt, outputs, writer.region(node.attrs[k].name))
+                for k in ("then", "otherwise")}
     types = [r.type for r in node.results] + [node.results[i].type for i in outputs]
     results = writer.append(F.cond, [*operands, *(t for t in tangents if t is not None)], branches, types).results
     return _paired(results, len(node.results), outputs)
@@ -85,7 +94,8 @@ def _paired(results: Sequence[Value], count: int, outputs: Sequence[int]) -> tup
     return results[:count], found
 
 
-def _push_loop(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+def _push_loop(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value],
+                                                                                                       Tangents]:
     body, n, m = (node.attrs[k] for k in ("body", "carried", "scanned"))
     moving = active(body, 1, n, [t is not None for t in tangents])
     given = [i for i, t in enumerate(tangents) if t is not None and i > n]
@@ -93,7 +103,8 @@ def _push_loop(writer: GradientWriter, node: Node, operands: list[Value], tangen
     inner = _tangents_of(body, [*(1 + i for i in moving), *given], [*moving, *stacked], writer.region(body.name))
     sequences = sum(i <= n + m for i in given)
     taken, made = _Weave((1 + n, m), (len(moving), sequences)), _Weave((n,), (len(moving),))
-    region = Graph(inner.name, taken.of(inner.inputs, len(body.inputs)), inner.nodes, made.of(inner.outputs, len(body.outputs)), inner.notes)
+    region = Graph(inner.name, taken.of(inner.inputs, len(body.inputs)), inner.nodes,
+                   made.of(inner.outputs, len(body.outputs)), inner.notes)
     start = [_or_zero(tangents[1 + i], operands[1 + i]) for i in moving]
     arguments = taken.of([*operands, *start, *(tangents[i] for i in given)], len(operands))
     types = [r.type for r in (*node.results, *(node.results[i] for i in (*moving, *stacked)))]
@@ -102,15 +113,18 @@ def _push_loop(writer: GradientWriter, node: Node, operands: list[Value], tangen
     return _paired(made.undone(results, len(node.results)), len(node.results), [*moving, *stacked])
 
 
-def _push_while(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value], Tangents]:
+def _push_while(writer: GradientWriter, node: Node, operands: list[Value], tangents: Tangents) -> tuple[Sequence[Value],
+                                                                                                        Tangents]:
     body, test, n = (node.attrs[k] for k in ("body", "test", "carried"))
     moving = active(body, 0, n, [t is not None for t in tangents])
     given = [i for i, t in enumerate(tangents) if t is not None and i >= n]
     inner = _tangents_of(body, [*moving, *given], moving, writer.region(body.name))
     taken = _Weave((n,), (len(moving),))
     unused = [Value(v.type, None, 0, v.name) for v in inner.inputs[len(body.inputs):]]
-    regions = {"test": Graph(test.name, taken.of([*test.inputs, *unused], len(test.inputs)), test.nodes, test.outputs, test.notes),
-               "body": Graph(inner.name, taken.of(inner.inputs, len(body.inputs)), inner.nodes, inner.outputs, inner.notes)}
+    regions = {"test": Graph(test.name, taken.of([*test.inputs, *unused], len(test.inputs)), test.nodes, test.outputs,
+                             test.notes),
+               "body": Graph(inner.name, taken.of(inner.inputs, len(body.inputs)), inner.nodes, inner.outputs,
+                             inner.notes)}
     start = [_or_zero(tangents[i], operands[i]) for i in moving]
     arguments = taken.of([*operands, *start, *(tangents[i] for i in given)], len(operands))
     types = [r.type for r in (*node.results, *(node.results[i] for i in moving))]
@@ -150,4 +164,5 @@ def _or_zero(tangent: Value | None, v: Value) -> Value:
 
 
 _PUSH: dict[str, Callable[..., tuple[Sequence[Value], Tangents]]] = {
-    "barrier": _push_barrier, "custom_vjp": _push_custom, "cond": _push_cond, "loop": _push_loop, "while_loop": _push_while}
+    "barrier": _push_barrier, "custom_vjp": _push_custom, "cond": _push_cond, "loop": _push_loop,
+    "while_loop": _push_while}

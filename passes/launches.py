@@ -1,7 +1,7 @@
 """From a kernel to launches: axes are collapsed, a long reduction is cut in two, a schedule is found.
 
-Kernels that are equal but for their memory, such as those of a model's layers, are planned once: their launches share values, stores
-and schedule, and so are emitted and compiled once too.
+Kernels that are equal but for their memory, such as those of a model's layers, are planned once: their launches share
+values, stores and schedule, and so are emitted and compiled once too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from .split import split_reduction
 
 
 class _Part(NamedTuple):
-    """A kernel of a plan. `memory` says what each of its buffers is: one of the planned kernel's, or one between its parts."""
+    """A kernel of a plan. `memory` says what each of its buffers is: one of the planned kernel's, or one between its
+    parts.
+    """
 
     kernel: Kernel
     schedule: Schedule
@@ -74,8 +76,8 @@ def _structure(kernel: Kernel) -> Any:
     def entries(index: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple([("value", number[i]) if isinstance(i, Value) else i for i in index])
 
-    values = [(v.op, tuple([number[a] for a in v.args]), v.axes, v.dtype, v.buffer, entries(v.index), repr(v.fill), repr(v.number),
-               v.combine, v.over) for v in kernel.values]
+    values = [(v.op, tuple([number[a] for a in v.args]), v.axes, v.dtype, v.buffer, entries(v.index), repr(v.fill),
+               repr(v.number), v.combine, v.over) for v in kernel.values]
     stores = [(s.buffer, entries(s.index), number[s.value], s.axes, s.mode) for s in kernel.stores]
     return kernel.name, tuple(kernel.axes.items()), tuple(kernel.buffers.values()), tuple(values), tuple(stores)
 
@@ -97,8 +99,9 @@ def rename_buffers(kernel: Kernel, names: Mapping[str, str]) -> Kernel:
         return tuple([new[i] if isinstance(i, Value) else i for i in index])
 
     for v in kernel.values:
-        new[v] = Value(v.op, tuple([new[a] for a in v.args]), v.axes, v.dtype, names.get(v.buffer, v.buffer), entries(v.index), v.fill,
-                       v.number, v.combine, v.over)
-    stores = tuple([replace(s, buffer=names[s.buffer], index=entries(s.index), value=new[s.value]) for s in kernel.stores])
+        new[v] = Value(v.op, tuple([new[a] for a in v.args]), v.axes, v.dtype, names.get(v.buffer, v.buffer),
+                       entries(v.index), v.fill, v.number, v.combine, v.over)
+    stores = tuple([replace(s, buffer=names[s.buffer], index=entries(s.index), value=new[s.value])
+                    for s in kernel.stores])
     buffers = {names[b.name]: replace(b, name=names[b.name]) for b in (*kernel.inputs, *kernel.outputs)}
     return Kernel(kernel.name, kernel.axes, buffers, tuple(new.values()), stores, kernel.origin)

@@ -29,7 +29,9 @@ class Place:
 
 
 class Lowering:
-    """Builds the kernel of one group. `places` says where values from outside the group live; an expression stands for itself."""
+    """Builds the kernel of one group. `places` says where values from outside the group live; an expression stands for
+    itself.
+    """
 
     def __init__(self, group: Group, fusion: Fusion, places: Mapping[Value, Place | Dim], name: str):
         self.group, self.fusion, self.places = group, fusion, places
@@ -163,7 +165,8 @@ class _Context:
         self.lowering, self.node, self.guarded, self.k = lowering, node, guarded, lowering.k
         self._axes = 0
 
-    def read(self, n: int, index: Sequence[Any], inside: Sequence[tuple[Dim, Dim]] | None = None, fill: Any = None) -> KernelValue:
+    def read(self, n: int, index: Sequence[Any], inside: Sequence[tuple[Dim, Dim]] | None = None,
+             fill: Any = None) -> KernelValue:
         """Operand n at an index, `fill` where the conditions fail."""
         return self._selected(*self.part(n, index, inside, fill), fill)
 
@@ -194,7 +197,9 @@ class _Context:
         return self.lowering.load(place, tuple(index), 0)
 
     def reduced_axis(self, extent: Dim) -> tuple[str, Dim]:
-        """A further axis of the kernel to reduce over (or one of the group's, where others run along it too), and the position along it."""
+        """A further axis of the kernel to reduce over (or one of the group's, where others run along it too), and the
+        position along it.
+        """
         axis = self.lowering.group.summed.get(self.node)
         if axis is not None:
             return self.lowering.axis_names[axis], self.lowering.axis(axis)

@@ -1,4 +1,6 @@
-"""The memory plan: temporaries share an arena by their lifetimes, outputs take over the memory of donated inputs where that is safe."""
+"""The memory plan: temporaries share an arena by their lifetimes, outputs take over the memory of donated inputs where
+that is safe.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ def _aligned(n: Dim) -> Dim:
     return expr.floordiv(n + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
 
 
-def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[str, int]) -> tuple[dict[str, Slot], Dim]:
+def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[str, int]) -> tuple[dict[str, Slot],
+                                                                                                    Dim]:
     """Offsets for the temporaries: the largest first, each into the first region that is free while it lives.
 
     Sizes may be symbolic: sharing is decided at the sizes in `hints`, a region is as large as the largest it holds.
@@ -86,7 +89,9 @@ def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[
 
 
 def taken_inputs(slots: dict[str, Slot], steps: Sequence[Step], wanted: Mapping[str, str]) -> dict[str, Slot]:
-    """Outputs marked as taking the memory of the input that is donated for them, where nothing reads the input afterwards."""
+    """Outputs marked as taking the memory of the input that is donated for them, where nothing reads the input
+    afterwards.
+    """
     last_read: dict[str, int] = {}
     first_write: dict[str, int] = {}
     for position, step in enumerate(steps):
@@ -124,6 +129,7 @@ def _is_point_by_point(step: Step, output: str, source: str) -> bool:
     loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]
     if any(v in before_folds for v in loads):
         return False
-    return len(places) == 1 and all(v.index == places[0] for v in loads) and not any(s.is_scatter for s in step.kernel.stores)
+    return len(places) == 1 and all(v.index == places[0] for v in loads) and not any(s.is_scatter
+                                                                                     for s in step.kernel.stores)
 
 

@@ -1,7 +1,7 @@
 """Gradients of nodes with regions, and of the markers that a gradient passes through or stops at.
 
-A branch is computed again by the branch of its gradient. A loop's gradient runs over its turns backwards, from the carried values
-that the loop has stacked on its way.
+A branch is computed again by the branch of its gradient. A loop's gradient runs over its turns backwards, from the
+carried values that the loop has stacked on its way.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def scatter(positions: Sequence[int], values: Sequence[Value], count: int) -> li
     return out
 
 
-# ---- markers -----------------------------------------------------------------------------------------------------------
+# ---- markers ---------------------------------------------------------------------------------------------------------
 
 
 def _pull_barrier(writer: GradientWriter, node: Node, found: Cotangents, wanted: list[bool]) -> Cotangents:
@@ -54,7 +54,7 @@ def _pull_custom(writer: GradientWriter, node: Node, found: Cotangents, wanted: 
     return scatter(range(start, stop), gradients, len(node.operands))
 
 
-# ---- branches ----------------------------------------------------------------------------------------------------------
+# ---- branches --------------------------------------------------------------------------------------------------------
 
 
 def _pull_cond(writer: GradientWriter, node: Node, found: Cotangents, wanted: list[bool]) -> Cotangents:
@@ -71,7 +71,7 @@ def _pull_while(writer: GradientWriter, node: Node, found: Cotangents, wanted: l
                               "fori_loop or scan, with where(done, x, step(x)) to stop early")
 
 
-# ---- loops -------------------------------------------------------------------------------------------------------------
+# ---- loops -----------------------------------------------------------------------------------------------------------
 
 
 def with_states(operands: Sequence[Value], attrs: dict[str, Any], types: Sequence[TensorType]) -> tuple | None:
@@ -84,7 +84,8 @@ def with_states(operands: Sequence[Value], attrs: dict[str, Any], types: Sequenc
     if length is None:
         return None
     inputs, start = list(body.inputs), 1 + n
-    if not scanned:                                # the positions are the sequence that says how many elements are stacked
+    # the positions are the sequence that says how many elements are stacked
+    if not scanned:
         operands = [*operands[:start], F.iota(size=length), *operands[start:]]
         inputs.insert(start, Value(TensorType((), int64), None, start, _fresh("position", inputs)))
     body = Graph(body.name, tuple(inputs), body.nodes, (*body.outputs, *body.inputs[1:start]), body.notes)
@@ -106,7 +107,8 @@ def number_of(v: Value) -> Dim | None:
 def _pull_loop(writer: GradientWriter, node: Node, found: Cotangents, wanted: list[bool]) -> Cotangents:
     states = writer.states.get(node)
     if states is None:
-        raise no_derivative(node, "the gradient of a loop needs the number of its turns: pass a Python int or a size, or loop over "
+        raise no_derivative(node,
+                            "the gradient of a loop needs the number of its turns: pass a Python int or a size, or loop over "
                                   "a sequence")
     body, n, scanned, reverse = (node.attrs[k] for k in ("body", "carried", "scanned", "reverse"))
     carried = active(body, 1, n, wanted)
@@ -121,11 +123,14 @@ def _pull_loop(writer: GradientWriter, node: Node, found: Cotangents, wanted: li
     attrs = {"body": _reverse_body(writer, body, inner, (n, scanned), carried, given, invariants),
              "carried": len(start) + len(sums), "scanned": len(elements), "reverse": not reverse}
     types = [*(node.operands[i].type for i in (*(1 + i for i in carried), *invariants, *sequences))]
-    return scatter([*(1 + i for i in carried), *invariants, *sequences], writer.loop(operands, attrs, types), len(wanted))
+    return scatter([*(1 + i for i in carried), *invariants, *sequences], writer.loop(operands, attrs, types),
+                   len(wanted))
 
 
 def active(body: Graph, first: int, n: int, wanted: list[bool]) -> list[int]:
-    """Which of the `n` carried values, the inputs from `first` on, depend on what is differentiated, in the first turn or a later one."""
+    """Which of the `n` carried values, the inputs from `first` on, depend on what is differentiated, in the first turn
+    or a later one.
+    """
     start = {body.inputs[i] for i, want in enumerate(wanted) if want}
     while True:
         flowing = dependents(body.nodes, start)
@@ -137,7 +142,9 @@ def active(body: Graph, first: int, n: int, wanted: list[bool]) -> list[int]:
 
 def _reverse_body(writer: GradientWriter, body: Graph, inner: Graph, counts: tuple[int, int], carried: Sequence[int],
                   given: Sequence[int], invariants: Sequence[int]) -> Graph:
-    """One turn backwards: (turn, cotangents carried, sums, elements of sequences, states and cotangents, invariants)."""
+    """One turn backwards: (turn, cotangents carried, sums, elements of sequences, states and cotangents,
+    invariants).
+    """
     n, scanned = counts
     w = writer.region(inner.name)
     with interpreting(w):
@@ -154,5 +161,5 @@ def _reverse_body(writer: GradientWriter, body: Graph, inner: Graph, counts: tup
         return w.build([*gradients[:first], *added, *gradients[first:last]])
 
 
-PULL: dict[str, Rule] = {"barrier": _pull_barrier, "custom_vjp": _pull_custom, "cond": _pull_cond, "while_loop": _pull_while,
-                         "loop": _pull_loop}
+PULL: dict[str, Rule] = {"barrier": _pull_barrier, "custom_vjp": _pull_custom, "cond": _pull_cond,
+                         "while_loop": _pull_while, "loop": _pull_loop}

@@ -4,10 +4,10 @@
     def multiply_by_one(x):
         return x
 
-A pattern is an op applied to variables (bound by name; the same one twice must be the same value), to numbers (a constant, also one
-that is broadcast; -0.0 is not 0.0) and to patterns; a variable as an attribute binds it. Commutative ops are tried both ways. The function gets
-what was bound, and gives a value, a number, or None where the rule does not apply after all. Shapes need no care: what is smaller than
-the root is broadcast to it.
+A pattern is an op applied to variables (bound by name; the same one twice must be the same value), to numbers (a
+constant, also one that is broadcast; -0.0 is not 0.0) and to patterns; a variable as an attribute binds it. Commutative
+ops are tried both ways. The function gets what was bound, and gives a value, a number, or None where the rule does not
+apply after all. Shapes need no care: what is smaller than the root is broadcast to it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def rest(name: str) -> Variable:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """A rewrite. `on`: dtypes of the root's last operand. `examples`: operands' shapes, attributes and numbers for its tests."""
+    """A rewrite. `on`: dtypes of the root's last operand. `examples`: operands' shapes, attributes and numbers for its
+    tests.
+    """
 
     name: str
     pattern: Pattern
@@ -259,9 +261,11 @@ def _keys(p: Pattern) -> list[tuple[int, Op]]:
 TABLE = Table()
 
 
-def rule(pattern: Pattern, promise: Exactness, on: Iterable[DType] = DTYPES, examples: Iterable[Mapping[str, Any]] = (), name: str = "",
-         **choices: Sequence[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enters the decorated function in the table. `choices`: examples for single variables, all combinations of which are tried."""
+def rule(pattern: Pattern, promise: Exactness, on: Iterable[DType] = DTYPES, examples: Iterable[Mapping[str, Any]] = (),
+         name: str = "", **choices: Sequence[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enters the decorated function in the table. `choices`: examples for single variables, all combinations of which
+    are tried.
+    """
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         combined = [dict(zip(choices, values)) for values in product(*choices.values())]

@@ -1,7 +1,7 @@
 """Rewrite rules of arithmetic: neutral numbers, signs, powers, integers.
 
-What holds for floating point holds for -0.0, infinities and NaN (whose sign and payload do not count). Hence x - 0.0 is x but
-x + 0.0 is not, and a difference of equal numbers is 0 only where they are finite.
+What holds for floating point holds for -0.0, infinities and NaN (whose sign and payload do not count). Hence x - 0.0 is
+x but x + 0.0 is not, and a difference of equal numbers is 0 only where they are finite.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ x, y = variables("x y")
 c, d = numbers("c d")
 SIGNED = [dtype for dtype in REAL if dtype.kind != "u"]
 
-# ---- neutral numbers ---------------------------------------------------------------------------------------------------
+# ---- neutral numbers -------------------------------------------------------------------------------------------------
 
 
 @rule(P.mul(x, 1), exact, on=REAL)
@@ -80,7 +80,7 @@ def remainder_by_one(x):
     return 0
 
 
-# ---- an operand with itself --------------------------------------------------------------------------------------------
+# ---- an operand with itself ------------------------------------------------------------------------------------------
 
 
 @rule(P.sub(x, x), integer, on=INTEGERS)
@@ -108,7 +108,7 @@ def copysign_of_itself(x):
     return x
 
 
-# ---- signs -------------------------------------------------------------------------------------------------------------
+# ---- signs -----------------------------------------------------------------------------------------------------------
 
 
 @rule(P.neg(P.neg(x)), exact)
@@ -221,7 +221,7 @@ def _negated(number: float, dtype: DType) -> float | None:
     return (-number) % 2**dtype.bits if dtype.kind == "u" else -number
 
 
-# ---- quotients and powers ----------------------------------------------------------------------------------------------
+# ---- quotients and powers --------------------------------------------------------------------------------------------
 
 
 @rule(P.div(x, c), exact, on=FLOATS, c=(2.0, -0.25, 1024.0, 2.0**-14, 2.0**40, 2.0**120))
@@ -285,7 +285,7 @@ def _rounded(number: float, dtype: DType) -> float:
     return float(dtype.numpy.type(number))
 
 
-# ---- association ---------------------------------------------------------------------------------------------------------
+# ---- association -----------------------------------------------------------------------------------------------------
 
 
 @rule(P.add(P.add(x, c), d), integer, on=INTEGERS, c=(1, 100), d=(7,))
@@ -313,7 +313,7 @@ def _wrapped(number: int, dtype: DType) -> int:
     return (number - low) % (1 << dtype.bits) + low
 
 
-# ---- bits ----------------------------------------------------------------------------------------------------------------
+# ---- bits ------------------------------------------------------------------------------------------------------------
 
 
 @rule(P.bitwise_and(x, 0), integer, on=INTEGERS)
@@ -361,7 +361,7 @@ def or_with_itself(x):
     return x
 
 
-# ---- roundings -------------------------------------------------------------------------------------------------------------
+# ---- roundings -------------------------------------------------------------------------------------------------------
 
 _ROUNDINGS = (F.floor, F.ceil, F.trunc, F.round)
 

@@ -9,7 +9,8 @@ from .rewrite import P, exact, integer, rule, variables
 (x,) = variables("x")
 to, via = variables("to via")
 
-_DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53, "c64": 24, "c128": 53}        # binary digits of a float's significand
+# binary digits of a float's significand
+_DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53, "c64": 24, "c128": 53}
 _RANGE = {"f16": 5, "bf16": 8, "f32": 8, "f64": 11, "c64": 8, "c128": 11}            # and of its exponent
 
 
@@ -17,7 +18,8 @@ def holds(wide: DType, narrow: DType) -> bool:
     """Has the dtype every value of the narrow one?"""
     if wide is narrow or narrow.kind == "b":
         return True
-    if wide.kind == "b" or (narrow.kind, wide.kind) in (("i", "u"), ("f", "u"), ("f", "i"), ("c", "u"), ("c", "i"), ("c", "f")):
+    if wide.kind == "b" or (narrow.kind, wide.kind) in (("i", "u"), ("f", "u"), ("f", "i"), ("c", "u"), ("c", "i"),
+                                                        ("c", "f")):
         return False
     if narrow.is_integer:
         digits = narrow.bits - (narrow.kind == "i")
@@ -32,7 +34,9 @@ def cast_to_own_dtype(x, to):
 
 @rule(P.cast(P.cast(x, dtype=via), dtype=to), exact, via=DTYPES, to=DTYPES)
 def cast_through_wider(x, via, to):
-    """What the dtype between holds exactly is converted at once, except that integers saturate from floats and wrap from integers."""
+    """What the dtype between holds exactly is converted at once, except that integers saturate from floats and wrap
+    from integers.
+    """
     saturates = via.is_inexact and x.dtype.is_integer and to.is_integer and not holds(to, x.dtype)
     return F.astype(x, to) if holds(via, x.dtype) and not saturates else None
 

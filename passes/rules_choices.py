@@ -11,7 +11,7 @@ x, y, z = variables("x y z")
 p, q = variables("p q", bool_)
 BOOL, WHOLE = (bool_,), (bool_, *INTEGERS)
 
-# ---- where ---------------------------------------------------------------------------------------------------------------
+# ---- where -----------------------------------------------------------------------------------------------------------
 
 
 @rule(P.where(p, x, x), exact)
@@ -54,7 +54,7 @@ def where_of_false_and_true(p):
     return F.logical_not(p)
 
 
-# ---- boolean algebra -------------------------------------------------------------------------------------------------------
+# ---- boolean algebra -------------------------------------------------------------------------------------------------
 
 
 @rule(P.logical_not(P.logical_not(p)), exact)
@@ -127,7 +127,7 @@ def equals_true(p):
     return p
 
 
-# ---- comparisons -------------------------------------------------------------------------------------------------------------
+# ---- comparisons -----------------------------------------------------------------------------------------------------
 
 
 def _negation(test: Op, other: Op) -> None:
@@ -142,16 +142,18 @@ def _integer_negation(test: Op, other: Op) -> None:
 
 for _test, _other in ((F.equal, F.not_equal), (F.not_equal, F.equal)):
     _negation(_test, _other)
-for _test, _other in ((F.less, F.greater_equal), (F.less_equal, F.greater), (F.greater, F.less_equal), (F.greater_equal, F.less)):
+for _test, _other in ((F.less, F.greater_equal), (F.less_equal, F.greater), (F.greater, F.less_equal),
+                      (F.greater_equal, F.less)):
     _integer_negation(_test, _other)
 
 
 def _with_itself(test: Op, answer: bool) -> None:
     """What compares a number with itself; an equality fails for NaN."""
     strict = test in (F.less, F.greater)
-    rule(P[test](x, x), exact if strict else integer, on=DTYPES if strict else WHOLE, name=f"{test.name}_itself")(lambda: answer)
+    rule(P[test](x, x), exact if strict else integer, on=DTYPES if strict else WHOLE,
+         name=f"{test.name}_itself")(lambda: answer)
 
 
-for _test, _answer in ((F.less, False), (F.greater, False), (F.not_equal, False), (F.less_equal, True), (F.greater_equal, True),
-                       (F.equal, True)):
+for _test, _answer in ((F.less, False), (F.greater, False), (F.not_equal, False), (F.less_equal, True),
+                       (F.greater_equal, True), (F.equal, True)):
     _with_itself(_test, _answer)

@@ -28,7 +28,7 @@ def _known(*sizes: Sequence[Dim]) -> bool:
     return not any(isinstance(d, Expr) for s in sizes for d in s)
 
 
-# ---- reshape, permute, broadcast -------------------------------------------------------------------------------------------
+# ---- reshape, permute, broadcast -------------------------------------------------------------------------------------
 
 
 @rule(P.reshape(x, shape=shape), exact, examples=[{"x": (2, 3), "shape": (2, 3)}])
@@ -36,7 +36,8 @@ def reshape_to_own_shape(x, shape):
     return x if x.shape == shape else None
 
 
-@rule(P.reshape(P.reshape(x), shape=shape), exact, examples=[{"x": (2, 6), "inner": {"shape": (3, 4)}, "shape": (4, 3)}])
+@rule(P.reshape(P.reshape(x), shape=shape), exact, examples=[{"x": (2, 6), "inner": {"shape": (3, 4)},
+                                                              "shape": (4, 3)}])
 def reshape_twice(x, shape):
     return F.reshape(x, shape=shape)
 
@@ -51,7 +52,8 @@ def permute_to_own_order(x, axes):
     return x if axes == tuple(range(len(axes))) else None
 
 
-@rule(P.permute(P.permute(x, axes=inner), axes=outer), exact, examples=[{"x": (2, 3, 4), "inner": (1, 2, 0), "outer": (0, 2, 1)}])
+@rule(P.permute(P.permute(x, axes=inner), axes=outer), exact,
+      examples=[{"x": (2, 3, 4), "inner": (1, 2, 0), "outer": (0, 2, 1)}])
 def permute_twice(x, inner, outer):
     return F.permute(x, axes=tuple(inner[a] for a in outer))
 
@@ -72,17 +74,19 @@ def broadcast_twice(x, shape):
     return F.broadcast_to(x, shape=shape)
 
 
-@rule(P.broadcast_to(P.reshape(x, shape=inner), shape=shape), exact, examples=[{"x": (3,), "inner": (1, 3), "shape": (2, 3)}])
+@rule(P.broadcast_to(P.reshape(x, shape=inner), shape=shape), exact,
+      examples=[{"x": (3,), "inner": (1, 3), "shape": (2, 3)}])
 def broadcast_of_leading_ones(x, inner, shape):
     """Dimensions in front need no reshape: broadcasting adds them."""
     ones = (1,) * (len(inner) - len(x.shape))
     return F.broadcast_to(x, shape=shape) if inner == (*ones, *x.shape) else None
 
 
-# ---- slice -------------------------------------------------------------------------------------------------------------------
+# ---- slice -----------------------------------------------------------------------------------------------------------
 
 
-@rule(P.slice(x, start=start, shape=shape, step=step), exact, examples=[{"x": (2, 1), "start": (0, 0), "shape": (2, 1), "step": (1, 3)}])
+@rule(P.slice(x, start=start, shape=shape, step=step), exact,
+      examples=[{"x": (2, 1), "start": (0, 0), "shape": (2, 1), "step": (1, 3)}])
 def slice_of_everything(x, start, shape, step):
     whole = x.shape == shape and all(_is(a, 0) and (_is(s, 1) or _is(d, 1)) for a, s, d in zip(start, step, shape))
     return x if whole else None
@@ -103,7 +107,8 @@ def slice_of_number(c):
 
 
 @rule(P.slice(P.pad(x, low=low), start=start, shape=shape, step=step), exact,
-      examples=[{"x": (4, 3), "low": (2, 1), "inner": {"high": (1, 1), "value": 7.0}, "start": (3, 3), "shape": (2, 2), "step": (2, -1)}])
+      examples=[{"x": (4, 3), "low": (2, 1), "inner": {"high": (1, 1), "value": 7.0}, "start": (3, 3), "shape": (2, 2),
+                 "step": (2, -1)}])
 def slice_within_padding(x, low, start, shape, step):
     if not _known(x.shape, low, start, shape):
         return None
@@ -130,7 +135,7 @@ def _inside(start: Sequence[int], shape: Sequence[int], step: Sequence[int], siz
     return all(n > 0 and 0 <= a < d and 0 <= a + (n - 1) * s < d for a, n, s, d in zip(start, shape, step, sizes))
 
 
-# ---- pad, dilate -------------------------------------------------------------------------------------------------------------
+# ---- pad, dilate -----------------------------------------------------------------------------------------------------
 
 
 @rule(P.pad(x, low=low, high=high), exact, examples=[{"x": (2, 3), "low": (0, 0), "high": (0, 0), "value": 1.0}])
@@ -147,14 +152,16 @@ def pad_twice(x, low, high, value, low2, high2):
     return F.pad(x, low=_sum(low, low2), high=_sum(high, high2), value=value)
 
 
-@rule(P.pad(c, low=low, high=high, value=value), exact, examples=[{"c": 3, "c_shape": (2,), "low": (1,), "high": (1,), "value": 3}])
+@rule(P.pad(c, low=low, high=high, value=value), exact, examples=[{"c": 3, "c_shape": (2,), "low": (1,), "high": (1,),
+                                                                   "value": 3}])
 def pad_of_the_same_number(c, value):
     return c if same_number(c, value) else None
 
 
 @rule(P.pad(x, low=low, high=high), exact, examples=[{"x": (5, 4), "low": (-1, 0), "high": (-2, -1), "value": 1.0}])
 def pad_that_only_cuts(x, low, high):
-    if not _known(x.shape, low, high) or max((*low, *high), default=0) > 0 or any(d + a + b <= 0 for d, a, b in zip(x.shape, low, high)):
+    if not _known(x.shape, low, high) or max((*low, *high), default=0) > 0 or any(d + a + b <= 0 for d, a,
+                                                                                  b in zip(x.shape, low, high)):
         return None
     shape = tuple(d + a + b for d, a, b in zip(x.shape, low, high))
     return F.slice(x, start=tuple(-a for a in low), shape=shape, step=(1,) * len(shape))
@@ -169,7 +176,7 @@ def _sum(a: Sequence[Dim], b: Sequence[Dim]) -> tuple[Dim, ...]:
     return tuple(i + j for i, j in zip(a, b))
 
 
-# ---- concat ------------------------------------------------------------------------------------------------------------------
+# ---- concat ----------------------------------------------------------------------------------------------------------
 
 
 @rule(P.concat(xs, axis=axis), exact, examples=[{"xs": ((2, 3),), "axis": 1}])

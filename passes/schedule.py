@@ -23,7 +23,8 @@ from . import contraction, streamed
 USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
 MOST_WRITTEN = 600              # values of a kernel with axes written out
-WAVES = ((150, 64), (400, 32), (math.inf, 16))       # lanes for so much arithmetic: four vectors of f32 hide each other's latencies
+# lanes for so much arithmetic: four vectors of f32 hide each other's latencies
+WAVES = ((150, 64), (400, 32), (math.inf, 16))
 SHORT = 2048                    # points: below, a kernel has 16 lanes
 SHORT_LOOPS = 1.5               # times dearer than small axes written out
 COLUMNS = 4                     # times wider where loops run down columns, so that memory is read in longer runs
@@ -95,7 +96,8 @@ class _Shape:
         large = [a for a in kernel.axes if not expr.is_static(kernel.axes[a]) or self.extents[a] > SMALL]
         if not large:
             return ()
-        small = [a for a in kernel.axes if a not in large and a not in self.scanned and not self._is_scattered(a) and kernel.axes[a] != 0]
+        small = [a for a in kernel.axes if a not in large and a not in self.scanned and not self._is_scattered(a)
+                 and kernel.axes[a] != 0]
         for a in sorted(small, key=lambda a: a not in self.reduced):
             if a in self.reduced or self._is_last(a):
                 if self._written([*chosen, a]) <= MOST_WRITTEN:
@@ -169,7 +171,9 @@ class _Shape:
         return (*(a for a in axes if a not in self.scanned), *(a for a in axes if a in self.scanned))
 
     def _transposed(self, vector: str) -> set[str]:
-        """Free axes that some access runs along where the lanes do not: inside a unit, so that cache lines are used whole."""
+        """Free axes that some access runs along where the lanes do not: inside a unit, so that cache lines are used
+        whole.
+        """
         out = set()
         for x in self.accesses():
             if vector in x.axes and self.step(x, vector) != 1:
@@ -195,7 +199,9 @@ class _Shape:
         return wave
 
     def _is_short(self, vector: str) -> bool:
-        """Has the kernel so few points that compiling it matters more? Not where the lanes decide how a sum is rounded."""
+        """Has the kernel so few points that compiling it matters more? Not where the lanes decide how a sum is
+        rounded.
+        """
         if any(v.op in ("reduce", "scan") and vector in v.over for v in self.kernel.values):
             return False
         return all(isinstance(n, int) for n in self.kernel.axes.values()) and math.prod(self.extents.values()) <= SHORT
@@ -237,7 +243,9 @@ class _Shape:
 
     def with_grain(self, chosen: Rows, cost: float) -> Rows:
         """The schedule with chunks that are worth a thread's while."""
-        size = sum(math.prod(self.extents[a] for a in x.axes) * self.kernel.buffers[x.buffer].dtype.itemsize for x in self.accesses())
+        size = sum(math.prod(self.extents[a] for a in x.axes) * self.kernel.buffers[x.buffer].dtype.itemsize
+                   for x in self.accesses())
         nanoseconds = max(0.25 * cost, size / 16) / max(1, usual(chosen.units))
         grain = max(1, min(math.ceil(CHUNK_NANOSECONDS / max(nanoseconds, 1e-3)), 1 << 30))
-        return Rows(chosen.units, grain, chosen.parallel, chosen.vector, chosen.inner, chosen.unrolled, chosen.lanes, chosen.block)
+        return Rows(chosen.units, grain, chosen.parallel, chosen.vector, chosen.inner, chosen.unrolled, chosen.lanes,
+                    chosen.block)

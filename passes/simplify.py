@@ -1,7 +1,7 @@
 """Simplification in one sweep: constants are folded, rewrite rules applied, equal nodes shared, dead ones dropped.
 
-Nodes are emitted anew in order; what a rule writes is simplified in turn, so that one sweep reaches the normal form of every node.
-Gradients must have been expanded: sharing two values that a gradient tells apart would change it.
+Nodes are emitted anew in order; what a rule writes is simplified in turn, so that one sweep reaches the normal form of
+every node. Gradients must have been expanded: sharing two values that a gradient tells apart would change it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def strip_markers(graph: Graph, markers: frozenset[str] = MARKERS) -> Graph:
     def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
         if node.op.name in markers:
             return operands[:len(node.results)]
-        return copy_node(builder, node, operands, map_regions(node, lambda r: strip_markers(r, markers)) if node.regions else None)
+        return copy_node(builder, node, operands, map_regions(node, lambda r: strip_markers(r, markers))
+                         if node.regions else None)
 
     return dce(builder.build(inline(graph, copy_inputs(graph, builder), emit)))
 
@@ -101,7 +102,8 @@ class Simplifier(GraphBuilder):
             return inline(node.attrs["then" if operands[0].literal else "otherwise"], operands[1:], self.emit)
         return copy_node(self, node, operands, map_regions(node, lambda region: _simplify(region, self.table)))
 
-    def _find(self, op: Op, operands: tuple[Value, ...], attrs: Mapping[str, Any], types: Sequence[TensorType] | None) -> tuple[Value, ...]:
+    def _find(self, op: Op, operands: tuple[Value, ...], attrs: Mapping[str, Any],
+              types: Sequence[TensorType] | None) -> tuple[Value, ...]:
         """The results of a node: those of an equal one, its normal form, or the node itself."""
         key = (op, operands, _attribute_key(attrs) if attrs else ())
         known = self._known.get(key)
@@ -135,7 +137,8 @@ class Simplifier(GraphBuilder):
         """A number of numbers."""
         with np.errstate(all="ignore"):
             arrays = [np.asarray(v.literal).astype(v.dtype.numpy) for v in operands]
-            return self.constant(np.asarray(op.evaluate(np, *arrays, **attrs)).astype(type.dtype.numpy).item(), type.dtype)
+            return self.constant(np.asarray(op.evaluate(np, *arrays, **attrs)).astype(type.dtype.numpy).item(),
+                                 type.dtype)
 
     def _before_broadcast(self, op: Op, operands: Sequence[Value], attrs: Mapping[str, Any], type: TensorType) -> Value:
         """An element-by-element op on the operands as they are before they are repeated, and its result repeated."""

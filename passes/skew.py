@@ -1,8 +1,9 @@
 """Loops of local steps run many turns at a time, on skewed tiles that stay in cache.
 
-A loop qualifies whose body is one kernel that makes one carried array from itself, at constant offsets, and from what does not change:
-a stencil, a cellular automaton, an iterated map. Memory is then read and written once in as many turns as their rows fit in the
-second cache, and each element is computed by the same operations as before: the bits do not change.
+A loop qualifies whose body is one kernel that makes one carried array from itself, at constant offsets, and from what
+does not change: a stencil, a cellular automaton, an iterated map. Memory is then read and written once in as many turns
+as their rows fit in the second cache, and each element is computed by the same operations as before: the bits do not
+change.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def skewed_schedule(loop: Loop, launch: Launch, target: Target) -> Skewed | None
     together = rows if target.registers >= 32 else 1
     columns = int(FIRST_CACHE_SHARE * target.l1_bytes / ((2 * rows + 2 * lag) * item)) // lanes * lanes
     levels = _levels(kernel, loop.trips, outside, lag, skew, item, target)
-    candidate = Skewed(1, 1, carried.name, outside[0] if outside else "", vector, lag, skew, levels, rows, max(columns, lanes), together,
-                       lanes, BLOCKS_PER_THREAD * target.threads, loop.counter)
+    candidate = Skewed(1, 1, carried.name, outside[0] if outside else "", vector, lag, skew, levels, rows,
+                       max(columns, lanes), together, lanes, BLOCKS_PER_THREAD * target.threads, loop.counter)
     candidate = replace(candidate, units=candidate.cut(kernel))
     return candidate if is_legal(candidate, kernel) and not (isinstance(levels, int) and levels < 2) else None
 
@@ -100,8 +101,11 @@ def _leaves_cache(kernel: Kernel, target: Target) -> bool:
     return not isinstance(size, int) or size > target.l2_bytes * target.threads
 
 
-def _levels(kernel: Kernel, trips: Dim | str | None, outside: Sequence[str], lag: int, skew: int, item: int, target: Target) -> Dim:
-    """Turns of a pass: as many as keep the rows under way in cache, and the blocks of all threads from shrinking to nothing."""
+def _levels(kernel: Kernel, trips: Dim | str | None, outside: Sequence[str], lag: int, skew: int, item: int,
+            target: Target) -> Dim:
+    """Turns of a pass: as many as keep the rows under way in cache, and the blocks of all threads from shrinking to
+    nothing.
+    """
     *_, vector = kernel.axes
     extent = kernel.axes[outside[0] if outside else vector]
     most: Dim = MOST_TURNS

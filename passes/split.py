@@ -24,14 +24,15 @@ def needs_split(kernel: Kernel) -> bool:
     if found is None or usual(found.units) >= FEW_UNITS:
         return False
     return any(v.op == "reduce" and usual(expr.product(kernel.axes[a] for a in v.over)) >= LONG_ROW
-               and usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) >= LONG for v in kernel.values)
+               and usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) >= LONG
+               for v in kernel.values)
 
 
 def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     """Two kernels that do what one did; None where that is not worth it, or not possible.
 
-    Not possible: a result that is used again along the reduced axes (a mean that is subtracted); that is for fusion to cut. The
-    results of the pieces are outputs of the first and inputs of the second kernel, named by the kernel.
+    Not possible: a result that is used again along the reduced axes (a mean that is subtracted); that is for fusion to
+    cut. The results of the pieces are outputs of the first and inputs of the second kernel, named by the kernel.
     """
     if not needs_split(kernel):
         return None
@@ -52,7 +53,8 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
 
 def _length(kernel: Kernel, axis: str) -> tuple[bool, int]:
     """How good an axis is to cut: one that no stored result along it depends on, a long one."""
-    outermost = all(axis not in v.over or all(axis not in s.axes for s in kernel.stores if s.value in _after(kernel, [v]))
+    outermost = all(axis not in v.over or all(axis not in s.axes for s in kernel.stores
+                                              if s.value in _after(kernel, [v]))
                     for v in kernel.values if v.op == "reduce")
     return outermost, usual(kernel.axes[axis])
 

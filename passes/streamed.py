@@ -21,7 +21,8 @@ def match(kernel: Kernel) -> tuple[str, str, Roles] | None:
     folds = [v for v in kernel.values if v.op == "reduce"]
     if len(folds) < 2:
         return None
-    streams = dict.fromkeys(v.over[0] for v in folds if len(v.over) == 1 and sum(w.over == v.over or v.over[0] in w.axes for w in folds) > 1)
+    streams = dict.fromkeys(v.over[0] for v in folds if len(v.over) == 1
+                            and sum(w.over == v.over or v.over[0] in w.axes for w in folds) > 1)
     for stream in streams:
         for row in kernel.axes:
             if row != stream and all(row in s.axes for s in kernel.stores):

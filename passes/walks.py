@@ -1,4 +1,5 @@
-"""How a kernel's values lie in memory, as choices of schedules ask: strides, contiguous axes, axes that flatten into one.
+"""How a kernel's values lie in memory, as choices of schedules ask: strides, contiguous axes, axes that flatten into
+one.
 
 Sizes that are not known are taken for usual ones; nothing that must be right depends on that.
 """
@@ -42,7 +43,9 @@ def address(buffer: Buffer, index: tuple) -> Dim | None:
 
 
 def walked_axis(kernel: Kernel, buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:
-    """The axis along which an access walks memory one by one; the longest where several do (a window and its image), "" for none."""
+    """The axis along which an access walks memory one by one; the longest where several do (a window and its image), ""
+    for none.
+    """
     place = address(buffer, index)
     walks = [a for a in axes if place is not None and coefficient(place, a) == 1]
     return max(walks, key=lambda a: usual(kernel.axes[a]), default="")
@@ -61,7 +64,9 @@ def contiguous_axis(kernel: Kernel, v: Value) -> str:
 
 
 def strides(kernel: Kernel, load: Value) -> Mapping[str, Dim] | None:
-    """Elements between neighbours of a load along each of its axes; None when it is not affine, or may leave its buffer."""
+    """Elements between neighbours of a load along each of its axes; None when it is not affine, or may leave its
+    buffer.
+    """
     place = address(kernel.buffers[load.buffer], load.index) if load.op == "load" and load.fill is None else None
     if place is None:
         return None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-# ---- the pool: byte offsets; words that different threads write have cache lines of their own -----------------------------
+# ---- the pool: byte offsets; words that different threads write have cache lines of their own ------------------------
 STATE, NEXT, KERNEL, ARGUMENTS, UNITS, CHUNK, REGION_SCRATCH, REGION_STRIDE = 0, 64, 128, 136, 144, 152, 160, 168
 BUSY, SLEEPERS, WANTED, STARTED, SPINS, SCRATCH, STRIDE, NEXT_IDENTITY = 192, 256, 320, 328, 336, 344, 352, 360
 FUNCTIONS, SIGNALS, MUTEX, CONDITION, POOL_BYTES = 384, 512, 768, 896, 1024
@@ -15,11 +15,12 @@ POOL_FUNCTIONS = (
 )  # fmt: skip
 SET_MASK = FUNCTIONS + 8 * len(POOL_FUNCTIONS)   # the number that SIG_SETMASK is here
 
-# ---- step records: the first word, then words of the frame unless said otherwise ---------------------------------------
+# ---- step records: the first word, then words of the frame unless said otherwise -------------------------------------
 DONE, LAUNCH, ZERO, COPY, JUMP, UNLESS, NOT_LESS, MOVE, COMPUTE, READ, HOST, ENTER, TURN, LEAVE, POLL = range(15)
 RECORD_WORDS = {
     DONE: 1,
-    LAUNCH: 8,                   # function address (itself), units, grain (itself), scratch, first argument word, count (itself),
+    # function address (itself), units, grain (itself), scratch, first argument word, count (itself),
+    LAUNCH: 8,
                                  # where the list of the arguments' words ends (a place in the code); the list follows
     ZERO: 3, COPY: 4,            # slot, bytes; source, target, bytes
     JUMP: 2, UNLESS: 3,          # a place in the code; slot of a b1, a place
@@ -34,13 +35,14 @@ ADD, MULTIPLY, FLOOR_DIVIDE, REMAINDER, MINIMUM, MAXIMUM = range(6)
 RESUME, CLOCK, HEADER_WORDS = 0, 1, 4            # words of a frame before its arguments
 FINISHED, INTERRUPTED = -1, -2                   # what `run` returns beside the number of a host step
 
-# ---- the builtin: words at the start of a bound call (a bytes object), and the functions in its table ---------------------
+# ---- the builtin: words at the start of a bound call (a bytes object), and the functions in its table ----------------
 BOUND_CODE, BOUND_FRAME, BOUND_WORDS, BOUND_ARGUMENTS, BOUND_RELEASES, BOUND_POOL, BOUND_TABLE, BOUND_HEADER = range(8)
 PYTHON_FUNCTIONS = (
-    "PyLong_AsLongLong", "PyErr_Occurred", "PyErr_SetString", "PyErr_CheckSignals", "PyEval_SaveThread", "PyEval_RestoreThread",
-    "Py_IncRef",
+    "PyLong_AsLongLong", "PyErr_Occurred", "PyErr_SetString", "PyErr_CheckSignals", "PyEval_SaveThread",
+    "PyEval_RestoreThread", "Py_IncRef",
 )  # fmt: skip
 TABLE = (*PYTHON_FUNCTIONS, "none", "type_error", "message", "time", "array_type")
-OBJECT_TYPE, ARRAY_DATA = 8, 16                  # where an object has its type, and a NumPy array its data (checked by `native`)
+# where an object has its type, and a NumPy array its data (checked by `native`)
+OBJECT_TYPE, ARRAY_DATA = 8, 16
 
 MOST_CHUNKS = 256                # of one region: many enough to balance, few enough that taking one costs nothing

@@ -1,7 +1,8 @@
 """The disk cache: bytes by content key, for machine code and what is derived from a machine.
 
-An entry is `MAGIC`, the SHA-256 of its payload, and the payload; it is written beside its place and renamed into it, so that a
-reader never sees half of one. A damaged entry reads as absent and is written anew; a folder that cannot be written means no cache.
+An entry is `MAGIC`, the SHA-256 of its payload, and the payload; it is written beside its place and renamed into it, so
+that a reader never sees half of one. A damaged entry reads as absent and is written anew; a folder that cannot be
+written means no cache.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def _remove(path: str) -> None:
 
 
 def sweep(limit: int | None = None) -> int:
-    """Remove the entries that were not used for longest until the rest takes 3/4 of the limit at most; the bytes that remain."""
+    """Remove the entries that were not used for longest until the rest takes 3/4 of the limit at most; the bytes that
+    remain.
+    """
     limit = configuration.cache_bytes if limit is None else limit
     entries = []
     for folder, _, files in os.walk(configuration.cache_directory):

@@ -1,7 +1,7 @@
 """The ways to call a program: in the native runner, in it with host steps between, or step by step in Python.
 
-Each function here makes a `call(*inputs, *outputs, *sizes)` for an executable, memory being given as arrays or addresses.
-Temporaries and scratch memory are taken from their pool for the time of the call.
+Each function here makes a `call(*inputs, *outputs, *sizes)` for an executable, memory being given as arrays or
+addresses. Temporaries and scratch memory are taken from their pool for the time of the call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Call = Callable[..., None]
 
-# A call that may take longer releases the interpreter's lock, which costs 50 ns; a point of a kernel takes about a nanosecond.
+# A call that may take longer releases the interpreter's lock, which costs 50 ns; a point of a kernel takes about a
+# nanosecond.
 _POINTS_OF_A_LONG_CALL = 20_000
 
 
@@ -84,8 +85,8 @@ def _with_fixed_memory(bound: Call, executable: Executable) -> Call:
     layout = executable.layout()
     threads.pool().reserve(layout.scratch_bytes)
     kept = memory.blocks(layout.arena_bytes + layout.scratch_bytes)
-    return _printed(_FIXED_MEMORY, executable, bound=bound, arena=layout.arena_bytes, pop=kept.free.pop, append=kept.free.append,
-                    allocate=kept.allocate)
+    return _printed(_FIXED_MEMORY, executable, bound=bound, arena=layout.arena_bytes, pop=kept.free.pop,
+                    append=kept.free.append, allocate=kept.allocate)
 
 
 def _with_memory(bound: Call, executable: Executable) -> Call:
@@ -164,7 +165,8 @@ def stepped_call(executable: Executable, kernels: Mapping[Launch, stepped.Kernel
     return call
 
 
-def _arrays(executable: Executable, places: dict[str, int], arena: int, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _arrays(executable: Executable, places: dict[str, int], arena: int, sizes: Mapping[str, int]) -> dict[str,
+                                                                                                          np.ndarray]:
     slots = executable.program.slots
     for name, slot in slots.items():
         if slot.role == "temporary":

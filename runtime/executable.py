@@ -1,4 +1,6 @@
-"""`load` makes an `Executable` of a program: kernels compiled, memory planned, ready to be called on arrays or on pointers."""
+"""`load` makes an `Executable` of a program: kernels compiled, memory planned, ready to be called on arrays or on
+pointers.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ class Executable:
         self._dtypes = [slot.dtype.numpy for slot in self._input_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
         self._takes = [places.get(program.slots[n].takes) for n in self.output_slots]
-        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values() if slot]    # others are given
+        # others are given
+        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values() if slot]
         self._returns_outputs = program.outputs == self.output_slots
         self._plans: dict[tuple[int, ...], tuple[Layout, list[memory.OutputPool]]] = {}
 
@@ -79,7 +82,8 @@ class Executable:
         plan = self._plans.get(values) or self._plan(values)
         layout, pools = plan
         arrays = self._ready(inputs, layout)
-        outputs = [pool.take()[0] for pool in pools] if donated is None else self._outputs(inputs, arrays, plan, donated)
+        outputs = [pool.take()[0] for pool in pools] if donated is None else self._outputs(inputs, arrays, plan,
+                                                                                           donated)
         call(*arrays, *outputs, *values)
         if self._returns_outputs:
             return outputs
@@ -146,8 +150,8 @@ class Executable:
     def bind(self) -> Callable[..., None]:
         """A function of the inputs, then of the `output_slots`, then of the program's sizes, by position.
 
-        Memory is given as NumPy arrays or as addresses. Nothing is checked: each must be contiguous memory of its slot's type,
-        aligned to the element, and writeable for an output.
+        Memory is given as NumPy arrays or as addresses. Nothing is checked: each must be contiguous memory of its
+        slot's type, aligned to the element, and writeable for an output.
         For a program without temporaries and host calls it is a builtin that costs some 30 ns beside the work.
         """
         return self._call

@@ -1,8 +1,8 @@
 """LLVM text to machine code to addresses. The one file that touches llvmlite.
 
-Machine code is kept on disk by content, so that a warm process compiles nothing; where `link` can make an image of it, LLVM is not
-even loaded. Several kernels compile in parallel: llvmlite holds one lock around each call into LLVM, which its contexts make
-unnecessary; parsing, passes and emission run without it, each thread in a context of its own.
+Machine code is kept on disk by content, so that a warm process compiles nothing; where `link` can make an image of it,
+LLVM is not even loaded. Several kernels compile in parallel: llvmlite holds one lock around each call into LLVM, which
+its contexts make unnecessary; parsing, passes and emission run without it, each thread in a context of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def compile_sources(sources: Sequence[Source], others: Sequence[Request] = ()) -
 
 
 def _request(source: Source) -> Request:
-    return Request(source.text, source.facts.get("codegen_level", CODEGEN_LEVEL), source.facts.get("passes", PASSES_LEVEL))
+    return Request(source.text, source.facts.get("codegen_level", CODEGEN_LEVEL),
+                   source.facts.get("passes", PASSES_LEVEL))
 
 
 def _key(request: Request) -> str:

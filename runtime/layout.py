@@ -1,4 +1,6 @@
-"""The shapes and byte counts of a call, as a Python function generated for its program and remembered for sizes that come again."""
+"""The shapes and byte counts of a call, as a Python function generated for its program and remembered for sizes that
+come again.
+"""
 
 from __future__ import annotations
 

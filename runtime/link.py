@@ -1,8 +1,9 @@
-"""A small linker: an object file of one kernel becomes an `Image`, position-independent bytes that a warm process maps and calls.
+"""A small linker: an object file of one kernel becomes an `Image`, position-independent bytes that a warm process maps
+and calls.
 
-It knows what LLVM makes for kernels on x86-64 ELF: code and constants in a few sections, relocations relative to the program
-counter, calls of C library functions. For anything else `link` gives None, and `jit` lets LLVM load the object (20-100 ms more at
-the start of a process, for LLVM must be loaded first).
+It knows what LLVM makes for kernels on x86-64 ELF: code and constants in a few sections, relocations relative to the
+program counter, calls of C library functions. For anything else `link` gives None, and `jit` lets LLVM load the object
+(20-100 ms more at the start of a process, for LLVM must be loaded first).
 
 Format: System V ABI, "Object Files"; relocation types from its AMD64 supplement, table 4.9.
 """
@@ -28,7 +29,9 @@ _STUB = 16
 
 @dataclass(frozen=True)
 class Image:
-    """Code and constants. `exports`: offsets of functions; `imports`: offsets of 8-byte cells for addresses of C functions."""
+    """Code and constants. `exports`: offsets of functions; `imports`: offsets of 8-byte cells for addresses of C
+    functions.
+    """
 
     code: bytes
     exports: Mapping[str, int]
@@ -80,9 +83,11 @@ def link(data: bytes) -> Image | None:
     symbols = next(([*_symbols(s.data, sections[s.link].data)] for s in sections if s.kind == _SYMBOLS), [])
     imports: dict[str, int] = {}
     for s in sections:
-        if s.kind == _RELOCATIONS and s.info in places and not _relocate(code, s.data, places[s.info], symbols, places, imports):
+        if s.kind == _RELOCATIONS and s.info in places and not _relocate(code, s.data, places[s.info], symbols, places,
+                                                                         imports):
             return None
-    exports = {name: places[where] + value for name, where, value, is_function in symbols if is_function and where in places}
+    exports = {name: places[where] + value for name, where, value,
+               is_function in symbols if is_function and where in places}
     return Image(bytes(code), exports, imports)
 
 
@@ -107,7 +112,8 @@ def _symbols(data: bytes, names: bytes):
         yield _name(names, name), section, value, info & 15 == 2
 
 
-def _relocate(code: bytearray, table: bytes, base: int, symbols: list, places: Mapping[int, int], imports: dict[str, int]) -> bool:
+def _relocate(code: bytearray, table: bytes, base: int, symbols: list, places: Mapping[int, int],
+              imports: dict[str, int]) -> bool:
     """Write the distances that this table asks for; functions from elsewhere get a stub each, named in `imports`."""
     for offset, info, addend in struct.iter_unpack("<QQq", table):
         kind = info & 0xFFFFFFFF

@@ -1,8 +1,9 @@
 """A program becomes step records and a frame for the native abi.
 
-A frame is an array of 64-bit words: a header, the call's arguments (pointers of inputs and outputs, sizes, the arena and the
-scratch memory), the pointers of temporaries, constants, and what is computed from sizes. Records name words, so that the same code
-serves all sizes: what depends on the program's sizes is computed once at the start, what depends on a loop's turn where it is used.
+A frame is an array of 64-bit words: a header, the call's arguments (pointers of inputs and outputs, sizes, the arena
+and the scratch memory), the pointers of temporaries, constants, and what is computed from sizes. Records name words, so
+that the same code serves all sizes: what depends on the program's sizes is computed once at the start, what depends on
+a loop's turn where it is used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from . import abi
 _KINDS = {"floordiv": abi.FLOOR_DIVIDE, "mod": abi.REMAINDER, "min": abi.MINIMUM, "max": abi.MAXIMUM}
 
 
-_PASS_WORDS = 3                          # of a skewed kernel, beyond buffers and sizes: the other array, the number of turns, the phase
+# of a skewed kernel, beyond buffers and sizes: the other array, the number of turns, the phase
+_PASS_WORDS = 3
 
 
 class Native(NamedTuple):
@@ -44,7 +46,9 @@ class HostStep:
 
 @dataclass(frozen=True)
 class Lowered:
-    """Code and frame of a program. A call sets `arguments` words of the frame, the last two being memory if `needs_memory`."""
+    """Code and frame of a program. A call sets `arguments` words of the frame, the last two being memory if
+    `needs_memory`.
+    """
 
     code: np.ndarray
     frame: np.ndarray
@@ -152,7 +156,8 @@ class _Lowering:
     def _atom(self, atom: expr.Atom, code: list[int]) -> int:
         if isinstance(atom, expr.Symbol):
             return self._symbol(atom.name)
-        left, right = (self._compute(s, code) if isinstance(s, Expr) else self._constant(s) for s in (atom.left, atom.right))
+        left, right = (self._compute(s, code) if isinstance(s, Expr) else self._constant(s)
+                       for s in (atom.left, atom.right))
         return self._operation(code, _KINDS[atom.kind], left, right)
 
     def _operation(self, code: list[int], kind: int, left: int, right: int) -> int:
@@ -220,7 +225,8 @@ class _Lowering:
         self._here(end)
 
     def _copy(self, step: Copy) -> None:
-        self._emit(abi.COPY, self._pointer(step.source), self._pointer(step.target), self._size(self.types[step.target].bytes))
+        self._emit(abi.COPY, self._pointer(step.source), self._pointer(step.target),
+                   self._size(self.types[step.target].bytes))
 
     def _host_call(self, step: HostCall) -> None:
         self._host(step, (*step.inputs, *step.outputs), ())
@@ -268,7 +274,8 @@ class _Lowering:
         self._emit_to(head, abi.JUMP)
         self._here(end)
         for c in step.carries:
-            self._emit(abi.LEAVE, self._pointer(c.current), self._pointer(c.result), self._size(self.types[c.result].bytes))
+            self._emit(abi.LEAVE, self._pointer(c.current), self._pointer(c.result),
+                       self._size(self.types[c.result].bytes))
         self.counters, self.types, self.pointers = outer_counters, outer_types, outer_pointers
 
     def _turn(self, step: Loop) -> None:
@@ -293,7 +300,8 @@ class _Lowering:
             self._region(launch, other, count, self._constant(phase))
         self._turn(step)                             # the last turn's array is the first one's if their number is odd
         end = self._label()
-        self._emit_to(end, abi.NOT_LESS, self._operation(self.code, abi.REMAINDER, count, self._constant(2)), self._constant(1))
+        self._emit_to(end, abi.NOT_LESS, self._operation(self.code, abi.REMAINDER, count, self._constant(2)),
+                      self._constant(1))
         self._turn(step)
         self._here(end)
         return count
@@ -310,8 +318,8 @@ class _Lowering:
         pairs: list[tuple[Carry, int, int]] = []
         for c in step.carries:
             pairs.append((c, self._word(), self._word()))
-            self._emit(abi.ENTER, self._pointer(c.initial), *pairs[-1][1:], self._pointer(c.result), self._pointer(c.spare),
-                       parity, self._size(self.types[c.result].bytes))
+            self._emit(abi.ENTER, self._pointer(c.initial), *pairs[-1][1:], self._pointer(c.result),
+                       self._pointer(c.spare), parity, self._size(self.types[c.result].bytes))
         for c, current, following in pairs:
             self.pointers |= {c.current: current, c.following: following}
             self.types |= {c.current: self.types[c.result], c.following: self.types[c.result]}

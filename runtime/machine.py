@@ -1,7 +1,7 @@
 """What this machine offers: the `Target` of the host, and how many threads the process may run.
 
-LLVM names the processor and its features; they are kept in the disk cache under a fingerprint of the processor and of llvmlite's
-library, so that a warm process need not load LLVM to know them.
+LLVM names the processor and its features; they are kept in the disk cache under a fingerprint of the processor and of
+llvmlite's library, so that a warm process need not load LLVM to know them.
 """
 
 from __future__ import annotations
@@ -56,14 +56,17 @@ def host() -> Target:
     """The machine this process runs on."""
     triple, cpu, features, _ = llvm_facts()
     present = set(features.split(","))
-    width, registers = next(((w, r) for name, w, r in _VECTORS if name in present), _GENERIC.get(_ARCHITECTURE, (16, 16)))
+    width, registers = next(((w, r) for name, w, r in _VECTORS if name in present),
+                            _GENERIC.get(_ARCHITECTURE, (16, 16)))
     l1, l2 = _cache_sizes()
     return Target(triple, cpu, features, width, registers, l1, l2, usable_threads())
 
 
 @once
 def llvm_facts() -> tuple[str, str, str, str]:
-    """LLVM's triple, processor, features and version for this machine; four empty texts where llvmlite is not installed."""
+    """LLVM's triple, processor, features and version for this machine; four empty texts where llvmlite is not
+    installed.
+    """
     library = _llvm_library()
     if library is None:
         return "", "generic", "", ""
@@ -95,7 +98,8 @@ def _llvm_library() -> tuple[str, ...] | None:
 
 def _processor() -> str:
     """Text that differs between processors with different instructions."""
-    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU implementer", "CPU part")
+    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU implementer",
+              "CPU part")
     lines = _text("/proc/cpuinfo").split("\n\n")[0].splitlines()
     if lines:
         return _ARCHITECTURE + "\n" + "\n".join(line for line in lines if line.split(":")[0].strip() in wanted)

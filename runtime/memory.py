@@ -1,9 +1,9 @@
 """Memory that is used again: outputs that nobody holds any more, and blocks for temporaries.
 
-An `OutputPool` hands out arrays of one shape and dtype. It keeps them, and takes one back when its reference count says that
-nobody else has it: a view, an export or a handle each hold the array. A `BlockPool` hands out blocks of one size for the time of a
-call. In the steady state nothing is allocated, and no page is touched for the first time, which for large outputs costs more than
-the work itself. What is kept is bounded by `configuration.pool_bytes`.
+An `OutputPool` hands out arrays of one shape and dtype. It keeps them, and takes one back when its reference count says
+that nobody else has it: a view, an export or a handle each hold the array. A `BlockPool` hands out blocks of one size
+for the time of a call. In the steady state nothing is allocated, and no page is touched for the first time, which for
+large outputs costs more than the work itself. What is kept is bounded by `configuration.pool_bytes`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _kept_bytes = 0
 
 
 def buffer(size: int) -> tuple[Any, int, int]:
-    """New memory of at least `size` bytes: its owner, the offset of the first aligned byte in it, and that byte's address."""
+    """New memory of at least `size` bytes: its owner, the offset of the first aligned byte in it, and that byte's
+    address.
+    """
     if size >= _MAPPED_BYTES:
         pages = mmap.mmap(-1, size)
         if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
@@ -42,7 +44,9 @@ def buffer(size: int) -> tuple[Any, int, int]:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """A new aligned array with undefined contents, and its address. Its base is no array, so that a view of it holds it."""
+    """A new aligned array with undefined contents, and its address. Its base is no array, so that a view of it holds
+    it.
+    """
     size = dtype.itemsize
     for extent in shape:
         size *= extent
@@ -63,7 +67,8 @@ if not getattr(sys, "_is_gil_enabled", lambda: True)():
 
 def _taker(entries: list[tuple[np.ndarray, int]], grow: Callable) -> Callable[[], tuple[np.ndarray, int]]:
     def take(count=sys.getrefcount, free=_FREE):
-        for array, address in entries:           # `array` is held before it is counted: two threads never take the same one
+        # `array` is held before it is counted: two threads never take the same one
+        for array, address in entries:
             if count(array) == free:
                 return array, address
         return grow()
@@ -102,7 +107,9 @@ class OutputPool:
 
 
 class BlockPool:
-    """Blocks of one size for the time of a call; made by `blocks`. Hot code pops from `free` itself, and appends afterwards."""
+    """Blocks of one size for the time of a call; made by `blocks`. Hot code pops from `free` itself, and appends
+    afterwards.
+    """
 
     __slots__ = ("bytes", "free", "_key")
 
@@ -149,7 +156,9 @@ def outputs(shape: tuple[int, ...], dtype: np.dtype) -> OutputPool:
 
 
 def is_pooled(array: np.ndarray) -> bool:
-    """Does a pool keep this array? It then has one reference more than its users have, and memory of its own though it has a base."""
+    """Does a pool keep this array? It then has one reference more than its users have, and memory of its own though it
+    has a base.
+    """
     pool = _output_pools.get((array.shape, array.dtype))
     return pool is not None and any(kept is array for kept, _ in pool._entries)
 

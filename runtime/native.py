@@ -1,7 +1,7 @@
 """The native runner from Python: `run` interprets step records on a frame, `bind` makes a builtin of a program.
 
-The builtin takes arrays (or addresses) and sizes, copies a template frame onto its stack, and runs: two programs, or two calls of
-one, may run at once. It keeps the interpreter's lock for short programs and releases it for longer ones.
+The builtin takes arrays (or addresses) and sizes, copies a template frame onto its stack, and runs: two programs, or
+two calls of one, may run at once. It keeps the interpreter's lock for short programs and releases it for longer ones.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ class Runner(NamedTuple):
 
 
 class _MethodDefinition(ctypes.Structure):
-    _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
+    _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
+                ("doc", ctypes.c_char_p))
 
 
 @once
 def request() -> jit.Request:
-    """The runner's text for this machine and this Python; a program that compiles has it compiled beside its kernels."""
+    """The runner's text for this machine and this Python; a program that compiles has it compiled beside its
+    kernels.
+    """
     architecture = os.uname().machine if hasattr(os, "uname") else "x86_64"
     return jit.Request(runner_text(architecture, bytes.__basicsize__ - 1))
 
@@ -64,7 +67,9 @@ def load() -> Runner:
 
 
 def _array_type() -> int:
-    """The type whose objects the builtin reads addresses from; none in a Python whose objects are laid out otherwise."""
+    """The type whose objects the builtin reads addresses from; none in a Python whose objects are laid out
+    otherwise.
+    """
     for array in (np.empty(3), np.empty((2, 2), np.int8)[1:]):
         read = ctypes.c_int64.from_address
         if read(id(array) + abi.OBJECT_TYPE).value != id(np.ndarray) or read(id(array) + abi.ARRAY_DATA).value != array.ctypes.data:
@@ -77,7 +82,8 @@ def _definition() -> _MethodDefinition:
     return _MethodDefinition(b"program", load().call, _METH_FASTCALL, b"A compiled program, bound to its memory.")
 
 
-def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, releases_lock: bool) -> Callable[..., None]:
+def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, releases_lock: bool) -> Callable[...,
+                                                                                                               None]:
     """A builtin that puts its arguments as words after the header of a copy of `frame` and runs `code`.
 
     Code and frame are copied into the bytes object that is the builtin's `self`, so that it owns all that it needs.

@@ -2,8 +2,9 @@
 
 A region is one kernel on all threads. The caller publishes it under a new generation in the pool's `STATE`
 (generation << 32 | threads inside << 1 | open); a worker that is awake enters by compare-and-swap, takes chunks by an atomic
-counter and leaves. The caller works too, closes the region when no chunk is left, and waits only for workers that are inside: one
-that still sleeps is not waited for. POSIX threads are called through the addresses in the pool, so that the code holds none.
+counter and leaves. The caller works too, closes the region when no chunk is left, and waits only for workers that are
+inside: one that still sleeps is not waited for. POSIX threads are called through the addresses in the pool, so that the
+code holds none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _store(value: str, base: str, offset: int, label: str, kind: str = "i64", or
 
 
 def pool_text(pause: str) -> str:
-    """The functions `worker`, `region` and `pause`; the argument is the instruction that makes a spinning thread pause."""
+    """The functions `worker`, `region` and `pause`; the argument is the instruction that makes a spinning thread
+    pause.
+    """
     return f"""
 define void @pause(i64 %count) {{
   br label %again

@@ -1,6 +1,7 @@
 """How long each kernel of a program takes: the program walked step by step, each launch timed by itself.
 
-A walked program runs its kernels as the native runner does (the same threads and chunks), only with Python between them.
+A walked program runs its kernels as the native runner does (the same threads and chunks), only with Python between
+them.
 """
 
 from __future__ import annotations

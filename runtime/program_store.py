@@ -1,8 +1,10 @@
-"""Compiled programs on disk: an entry per traced graph holds program, plan and machine code, so that a warm process runs no pass.
+"""Compiled programs on disk: an entry per traced graph holds program, plan and machine code, so that a warm process
+runs no pass.
 
-An entry is data: a line of JSON (steps and slots, kernels as their IR text, sizes as text) and the machine code of the kernels behind it.
-It is found by the graph's text, the files of the compiler, the target, and what else decided (donated inputs, usual sizes). A program
-with host calls has Python functions in it and is not kept; an entry that does not read is none.
+An entry is data: a line of JSON (steps and slots, kernels as their IR text, sizes as text) and the machine code of the
+kernels behind it. It is found by the graph's text, the files of the compiler, the target, and what else decided
+(donated inputs, usual sizes). A program with host calls has Python functions in it and is not kept; an entry that does
+not read is none.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def _compiler() -> str:
     return "\n".join(sorted(found))
 
 
-# ---- keeping -------------------------------------------------------------------------------------------------------------
+# ---- keeping ---------------------------------------------------------------------------------------------------------
 
 
 class _NotDataError(Exception):
@@ -71,7 +73,8 @@ def save(entry: str, executable: Executable) -> bool:
         program = _plain(executable.program, kernels)
         header = {
             "program": program, "kernels": [k for _, k in kernels.values()],
-            "sources": [[s.entry, *(_plain(x, kernels) for x in (s.units, s.grain, s.scratch, s.facts))] for s in sources.values()],
+            "sources": [[s.entry, *(_plain(x, kernels) for x in (s.units, s.grain, s.scratch, s.facts))]
+                        for s in sources.values()],
             "launches": [places[id(executable.sources[s])] for s in launches],
             "code": [[jit.key_of(s), len(c or b"")] for s, c in zip(sources.values(), code)],
         }  # fmt: skip
@@ -120,7 +123,7 @@ def _classes() -> dict[str, type]:
     return {c.__name__: c for c in found}
 
 
-# ---- finding -------------------------------------------------------------------------------------------------------------
+# ---- finding ---------------------------------------------------------------------------------------------------------
 
 
 def restore(entry: str) -> Executable | None:
@@ -179,7 +182,8 @@ class _Reading:
 class _StoredKernel(Kernel):
     """A kernel whose values are read from its text when somebody asks for them; to run it needs none."""
 
-    def __init__(self, name: str, text: str, sizes: tuple[str, ...], axes: Mapping[str, Dim], buffers: Mapping[str, Buffer]):
+    def __init__(self, name: str, text: str, sizes: tuple[str, ...], axes: Mapping[str, Dim],
+                 buffers: Mapping[str, Buffer]):
         self.__dict__.update(name=name, text=text, needed=sizes, axes=axes, buffers=buffers, origin=())
 
     @property

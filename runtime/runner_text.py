@@ -1,6 +1,7 @@
 """The native runner as LLVM text: an interpreter of step records, and a builtin for CPython; compiled once per machine.
 
-What is outside (the clock, CPython) is called through addresses in tables that Python fills in, so that the cached code holds none.
+What is outside (the clock, CPython) is called through addresses in tables that Python fills in, so that the cached code
+holds none.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def _advance(record: int, *, label: str) -> str:
 
 
 _LABELS = {
-    "launch": abi.LAUNCH, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP, "unless": abi.UNLESS, "less": abi.NOT_LESS,
+    "launch": abi.LAUNCH, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP, "unless": abi.UNLESS,
+    "less": abi.NOT_LESS,
     "move": abi.MOVE, "compute": abi.COMPUTE, "read": abi.READ, "host": abi.HOST, "enter": abi.ENTER, "turn": abi.TURN,
     "leave": abi.LEAVE, "poll": abi.POLL,
 }  # fmt: skip
@@ -262,8 +264,8 @@ def _builtin(bytes_header: int) -> str:
     functions = "\n".join(f"  %f{n}.at = getelementptr ptr, ptr %table, i64 {n}\n  %{name} = load ptr, ptr %f{n}.at"
                           for n, name in enumerate(abi.TABLE))
     fields = {
-        "code.place": abi.BOUND_CODE, "frame.place": abi.BOUND_FRAME, "words": abi.BOUND_WORDS, "wanted": abi.BOUND_ARGUMENTS,
-        "releases": abi.BOUND_RELEASES,
+        "code.place": abi.BOUND_CODE, "frame.place": abi.BOUND_FRAME, "words": abi.BOUND_WORDS,
+        "wanted": abi.BOUND_ARGUMENTS, "releases": abi.BOUND_RELEASES,
     }  # fmt: skip
     numbers = "\n".join(f"  %b{n}.at = getelementptr i64, ptr %bound, i64 {n}\n  %{name} = load i64, ptr %b{n}.at"
                         for name, n in fields.items())

@@ -1,6 +1,8 @@
-"""A program step by step in Python: what runs NumPy kernels without LLVM, what the profiler measures, and what tests compare with.
+"""A program step by step in Python: what runs NumPy kernels without LLVM, what the profiler measures, and what tests
+compare with.
 
-`walk` performs steps on named arrays; the kernels are functions of (arrays in the order of the kernel's buffers, sizes by name).
+`walk` performs steps on named arrays; the kernels are functions of (arrays in the order of the kernel's buffers, sizes
+by name).
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ KernelFunction = Callable[[Sequence[np.ndarray], Mapping[str, int]], None]
 Arrays = MutableMapping[str, np.ndarray]
 
 
-def walk(steps: Sequence[Step], arrays: Arrays, sizes: Mapping[str, int], kernels: Mapping[Launch, KernelFunction]) -> None:
+def walk(steps: Sequence[Step], arrays: Arrays, sizes: Mapping[str, int],
+         kernels: Mapping[Launch, KernelFunction]) -> None:
     """Perform steps on the arrays."""
     for step in steps:
         if isinstance(step, Launch):
             for name in step.zeroed:
                 arrays[name][...] = np.zeros((), arrays[name].dtype)
-            kernels[step]([arrays[step.arguments[b]] for b in step.kernel.buffers], {n: sizes[n] for n in step.kernel.sizes})
+            kernels[step]([arrays[step.arguments[b]] for b in step.kernel.buffers],
+                          {n: sizes[n] for n in step.kernel.sizes})
         elif isinstance(step, HostCall):
             call_host(step, [arrays[n] for n in step.inputs], [arrays[n] for n in step.outputs])
         elif isinstance(step, Loop):

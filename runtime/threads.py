@@ -1,8 +1,9 @@
-"""The worker threads: one pool for the process, in memory that native code reads (`pool_text` says how a parallel region works).
+"""The worker threads: one pool for the process, in memory that native code reads (`pool_text` says how a parallel
+region works).
 
-Workers are started by the first region that wants them, spin for some microseconds after each, then sleep on a condition
-variable. They are plain POSIX threads with all signals blocked, which never touch Python: nothing waits for them when the
-interpreter ends. A child of `fork` gets a fresh pool, whose threads start when they are needed.
+Workers are started by the first region that wants them, spin for some microseconds after each, then sleep on a
+condition variable. They are plain POSIX threads with all signals blocked, which never touch Python: nothing waits for
+them when the interpreter ends. A child of `fork` gets a fresh pool, whose threads start when they are needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Small named kernels, well formed and varied, that every reader of the kernel IR is tested on: `ZOO[name]`.
 
-`sizes_of(kernel)` gives the symbolic sizes to try, `inputs` and `special_inputs` make arrays for its buffers, `reference` computes
-what it should give (`ir/kernel_eval.py`), and `assert_close` compares. Random kernels are in `random_kernels.py`.
+`sizes_of(kernel)` gives the symbolic sizes to try, `inputs` and `special_inputs` make arrays for its buffers,
+`reference` computes what it should give (`ir/kernel_eval.py`), and `assert_close` compares. Random kernels are in
+`random_kernels.py`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def every_function(d):
         k.write(name, "i", k.apply(name, (positive,)))
     for name in ("asin", "acos"):
         k.write(name, "i", k.apply(name, (unit,)))
-    for name in ("exp", "expm1", "sin", "cos", "tan", "atan", "sinh", "cosh", "tanh", "erf", "floor", "ceil", "trunc", "rint"):
+    for name in ("exp", "expm1", "sin", "cos", "tan", "atan", "sinh", "cosh", "tanh", "erf", "floor", "ceil", "trunc",
+                 "rint"):
         k.write(name, "i", k.apply(name, (x,)))
     k.write("atan2", "i", k.atan2(x, y))
     k.write("pow", "i", k.pow(positive, y))
@@ -98,7 +100,8 @@ def diagonal(n):
 def stencil(n):
     k = Zoo("stencil", {"i": n, "j": n})
     i, j = k.axis("i"), k.axis("j")
-    x = [k.load("x", (n, n), "f32", (i + di, j + dj), fill=0.0) for di, dj in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))]
+    x = [k.load("x", (n, n), "f32", (i + di, j + dj), fill=0.0) for di,
+         dj in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))]
     around = k.add(k.add(x[0], x[1]), k.add(x[2], x[3]))
     k.write("out", "ij", k.add(x[4], k.mul(k.sub(around, k.mul(x[4], 4.0)), 0.1)))
     return k.build()
@@ -570,20 +573,29 @@ def scalar_only():
 
 
 ZOO: dict[str, Kernel] = {
-    "pointwise_chain_1": pointwise_chain(1), "pointwise_chain_1000": pointwise_chain(1000), "pointwise_chain_N": pointwise_chain(N),
-    "pointwise_chain_maybe_none": pointwise_chain(MAYBE_NONE), "pointwise_chain_f64": pointwise_chain(100, "f64"), "gelu": gelu(77),
-    **{f"every_function_{d.name}": every_function(d) for d in FLOATS},
-    "broadcasts": broadcasts(3, 18), "broadcasts_MN": broadcasts(M, N), "transpose": transpose(7, 20), "transpose_MN": transpose(M, N),
-    "permute_4d": permute_4d(), "diagonal": diagonal(9), "diagonal_N": diagonal(N), "stencil": stencil(19), "stencil_N": stencil(N),
+    "pointwise_chain_1": pointwise_chain(1), "pointwise_chain_1000": pointwise_chain(1000),
+    "pointwise_chain_N": pointwise_chain(N),
+    "pointwise_chain_maybe_none": pointwise_chain(MAYBE_NONE), "pointwise_chain_f64": pointwise_chain(100, "f64"),
+    "gelu": gelu(77), **{f"every_function_{d.name}": every_function(d) for d in FLOATS},
+    "broadcasts": broadcasts(3, 18), "broadcasts_MN": broadcasts(M, N), "transpose": transpose(7, 20),
+    "transpose_MN": transpose(M, N),
+    "permute_4d": permute_4d(), "diagonal": diagonal(9), "diagonal_N": diagonal(N), "stencil": stencil(19),
+    "stencil_N": stencil(N),
     "pad_zero": pad_with(13, 0.0), "pad_minus_infinity": pad_with(N, -math.inf), "pad_nan": pad_with(3, math.nan),
-    "slices": slices(17), "slices_N": slices(N), "windows": windows(20), "windows_N": windows(N), "reshape": reshape(3, 6),
+    "slices": slices(17), "slices_N": slices(N), "windows": windows(20), "windows_N": windows(N),
+    "reshape": reshape(3, 6),
     "reshape_MN": reshape(M, N), "repeat_and_tile": repeat_and_tile(6), "repeat_and_tile_N": repeat_and_tile(N),
-    "clamped": clamped(5), "clamped_N": clamped(N), "concatenate": concatenate(4, 9), "concatenate_MN": concatenate(M, N),
+    "clamped": clamped(5), "clamped_N": clamped(N), "concatenate": concatenate(4, 9),
+    "concatenate_MN": concatenate(M, N),
     "strided_store": strided_store(8), "strided_store_N": strided_store(N), "cropped_store": cropped_store(10),
-    "several_outputs": several_outputs(5, 19), "several_outputs_MN": several_outputs(M, N), "adamw": adamw(50), "adamw_N": adamw(N),
-    "softmax": softmax(3, 5), "softmax_wide": softmax(4, 130), "softmax_one_column": softmax(6, 1), "softmax_MN": softmax(M, N),
-    "softmax_f64": softmax(5, 40, "f64"), "softmax_columns": softmax_columns(12, 21), "softmax_columns_MN": softmax_columns(M, N),
-    "logsumexp": logsumexp(4, 33), "logsumexp_MN": logsumexp(M, N), "layer_norm": layer_norm(5, 48), "layer_norm_MN": layer_norm(M, N),
+    "several_outputs": several_outputs(5, 19), "several_outputs_MN": several_outputs(M, N), "adamw": adamw(50),
+    "adamw_N": adamw(N),
+    "softmax": softmax(3, 5), "softmax_wide": softmax(4, 130), "softmax_one_column": softmax(6, 1),
+    "softmax_MN": softmax(M, N),
+    "softmax_f64": softmax(5, 40, "f64"), "softmax_columns": softmax_columns(12, 21),
+    "softmax_columns_MN": softmax_columns(M, N),
+    "logsumexp": logsumexp(4, 33), "logsumexp_MN": logsumexp(M, N), "layer_norm": layer_norm(5, 48),
+    "layer_norm_MN": layer_norm(M, N),
     "rms_norm": rms_norm(4, 64), "rms_norm_MN": rms_norm(M, N), "rms_norm_bf16": rms_norm(3, 32, "bf16"),
     "rms_norm_f16": rms_norm(3, 40, "f16"), "rms_norm_gradient": rms_norm_gradient(7, 32),
     "rms_norm_gradient_MN": rms_norm_gradient(M, N), "variance_over_rows": variance_over_rows(30, 17),
@@ -591,26 +603,31 @@ ZOO: dict[str, Kernel] = {
     **{f"reductions_{d.name}": reductions(d) for d in REAL_DTYPES if d.bits != 16 or d.kind != "f"},
     "count_positions": count_positions(4, 5), "count_positions_MN": count_positions(M, N), "zero_extent": zero_extent(),
     "sum_long": sum_long(5000), "sum_long_N": sum_long(N), "sum_maybe_none": sum_long(MAYBE_NONE), "n_body": n_body(11),
-    "n_body_N": n_body(N), "matmul": matmul(5, 7, 9), "matmul_large": matmul(65, 70, 300), "matmul_one": matmul(1, 1, 1),
+    "n_body_N": n_body(N), "matmul": matmul(5, 7, 9), "matmul_large": matmul(65, 70, 300),
+    "matmul_one": matmul(1, 1, 1),
     "matmul_MNK": matmul(M, N, K), "matmul_f64": matmul(15, 33, 20, "f64"), "linear_silu": linear_silu(17, 40, 33),
     "linear_silu_MNK": linear_silu(M, N, K), "matmul_with_prologue": matmul_with_prologue(9, 32, 24),
-    "batched_matmul": batched_matmul(3, 5, 6, 7), "batched_matmul_transposed": batched_matmul(2, 18, 9, 8, "bki", "bjk"),
-    "batched_matmul_shared": batched_matmul(3, 6, 20, 5, "ibk", "jk"), "batched_matmul_BMNK": batched_matmul(B, M, N, K),
+    "batched_matmul": batched_matmul(3, 5, 6, 7), "batched_matmul_transposed": batched_matmul(2, 18, 9, 8, "bki",
+                                                                                              "bjk"),
+    "batched_matmul_shared": batched_matmul(3, 6, 20, 5, "ibk", "jk"),
+    "batched_matmul_BMNK": batched_matmul(B, M, N, K),
     "matmul_of_integers": matmul_of_integers(), "matmul_then_softmax": matmul_then_softmax(6, 20, 9),
     "attention": attention(2, 9, 9, 8, 5), "attention_full": attention(1, 7, 20, 16, 16, causal=False),
     "attention_BMNK": attention(B, M, N, K, 8), "convolution_nchw": convolution_nchw(2, 3, 5, 8),
     "convolution_strided": convolution_nchw(1, 4, 16, 9, step=2), "convolution_nhwc": convolution_nhwc(2, 4, 16, 7),
     "convolution_nhwc_BN": convolution_nhwc(B, 3, 8, N), "depthwise_convolution": depthwise_convolution(2, 18, 6),
-    "embedding": embedding(7, 10, 12), "embedding_NM": embedding(N, M, 16), "embedding_gradient": embedding_gradient(20, 6, 5),
-    "embedding_gradient_NM": embedding_gradient(N, M, 8), "take_along_axis": take_along_axis(4, 6), "dynamic_slice": dynamic_slice(9),
+    "embedding": embedding(7, 10, 12), "embedding_NM": embedding(N, M, 16),
+    "embedding_gradient": embedding_gradient(20, 6, 5),
+    "embedding_gradient_NM": embedding_gradient(N, M, 8), "take_along_axis": take_along_axis(4, 6),
+    "dynamic_slice": dynamic_slice(9),
     "dynamic_slice_N": dynamic_slice(N), "scatter_set": scatter_set(5, 8), "scatter_set_N": scatter_set(N, N + 3),
     "histogram": histogram(50), "cumulative": cumulative(4, 21), "cumulative_MN": cumulative(M, N),
     "cumsum_backwards": cumsum_backwards(23), "iota": iota(4, 9), "iota_MN": iota(M, N), "causal_mask": causal_mask(9),
     "causal_mask_N": causal_mask(N), **{f"integer_arithmetic_{d.name}": integer_arithmetic(d) for d in INTEGERS},
     "philox": philox(33), "philox_N": philox(N), "mulhi_u64": mulhi_u64(), "bits_of_floats": bits_of_floats(),
     **{f"casts_from_{d.name}": casts_from(d) for d in REAL_DTYPES}, "bool_logic": bool_logic(),
-    "half_f16": half_precision(dtype("f16")), "half_bf16": half_precision(dtype("bf16")), "float64_rows": float64_rows(),
-    "scalar_only": scalar_only(),
+    "half_f16": half_precision(dtype("f16")), "half_bf16": half_precision(dtype("bf16")),
+    "float64_rows": float64_rows(), "scalar_only": scalar_only(),
 }  # fmt: skip
 
 CASES = [(name, sizes) for name, kernel in ZOO.items() for sizes in sizes_of(kernel)]

@@ -104,7 +104,8 @@ def running(f):
 
 def integers_only(exact, otherwise):
     """Integer division by zero is 0 by definition."""
-    return lambda x, y: np.where(y == 0, 0, exact(x, np.where(y == 0, 1, y))) if x.dtype.kind in "iu" else otherwise(x, y)
+    return lambda x, y: np.where(y == 0, 0, exact(x, np.where(y == 0, 1, y))) if x.dtype.kind in "iu" else otherwise(x,
+                                                                                                                     y)
 
 
 def power(x, y):
@@ -136,30 +137,36 @@ def place_of(f, x, axes):
 SPECIAL = scipy.special
 REFERENCE = {
     "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "rsqrt": lambda x: 1 / np.sqrt(x),
-    "reciprocal": lambda x: 1 / x, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh,
-    "atanh": np.arctanh, "atan2": np.arctan2, "erf": SPECIAL.erf, "erfc": SPECIAL.erfc, "erfinv": SPECIAL.erfinv, "lgamma": SPECIAL.gammaln,
+    "reciprocal": lambda x: 1 / x, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh, "atan2": np.arctan2, "erf": SPECIAL.erf, "erfc": SPECIAL.erfc, "erfinv": SPECIAL.erfinv,
+    "lgamma": SPECIAL.gammaln,
     "digamma": SPECIAL.digamma, "trigamma": lambda x: SPECIAL.polygamma(1, x), "sigmoid": SPECIAL.expit,
-    "relu": lambda x: np.where(x > 0, x, 0), "round": np.rint, "floor_divide": integers_only(np.floor_divide, np.floor_divide),
+    "relu": lambda x: np.where(x > 0, x, 0), "round": np.rint,
+    "floor_divide": integers_only(np.floor_divide, np.floor_divide),
     "remainder": integers_only(np.remainder, np.remainder), "fmod": integers_only(np.fmod, np.fmod), "pow": power,
     "bitwise_not": np.invert, "shift_left": lambda x, n: np.where((n < 0), 0, np.left_shift(x, np.maximum(n, 0))),
     "shift_right": lambda x, n: np.where((n < 0), np.where(x < 0, -1, 0), np.right_shift(x, np.maximum(n, 0))),
     "mulhi": lambda x, y: np.vectorize(lambda a, b: int(a) * int(b) >> 8 * x.itemsize, otypes=[x.dtype])(x, y),
     "stop_gradient": lambda x: x, "complex": lambda x, y: x + 1j * y, "imag": lambda x: np.imag(x), "sign": np.sign,
     "cast": lambda x, dtype: (x.real if dtype.kind not in "bc" else x).astype(dtype.numpy) if dtype.kind != "u" else
-    np.where(x.real < 0, 0 if x.dtype.kind == "f" or x.dtype.kind == "c" else x.real.astype(np.int64).astype(dtype.numpy),
-             x.real.astype(dtype.numpy)).astype(dtype.numpy),
+    np.where(x.real < 0, 0 if x.dtype.kind == "f" or x.dtype.kind == "c"
+             else x.real.astype(np.int64).astype(dtype.numpy), x.real.astype(dtype.numpy)).astype(dtype.numpy),
     "bitcast": lambda x, dtype: np.frombuffer(x.tobytes(), dtype.numpy).reshape(x.shape),
     "sum": lambda x, axes: np.sum(x, axis=axes), "prod": lambda x, axes: np.prod(x, axis=axes),
     "max": lambda x, axes: np.max(x, axis=axes), "min": lambda x, axes: np.min(x, axis=axes),
     "any": lambda x, axes: np.any(x, axis=axes), "all": lambda x, axes: np.all(x, axis=axes),
     "argmax": lambda x, axes: place_of(np.argmax, x, axes), "argmin": lambda x, axes: place_of(np.argmin, x, axes),
-    "cumsum": running(np.add), "cumprod": running(np.multiply), "cummax": running(np.maximum), "cummin": running(np.minimum),
+    "cumsum": running(np.add), "cumprod": running(np.multiply), "cummax": running(np.maximum),
+    "cummin": running(np.minimum),
     "logcumsumexp": running(np.logaddexp), "reshape": lambda x, shape: np.reshape(x, shape),
-    "permute": lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)), "broadcast_to": lambda x, shape: x + np.zeros(shape, x.dtype),
-    "slice": sliced, "pad": padded, "dilate": spread, "concat": lambda *x, axis: np.concatenate(x, axis), "windows": all_windows,
+    "permute": lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
+    "broadcast_to": lambda x, shape: x + np.zeros(shape, x.dtype),
+    "slice": sliced, "pad": padded, "dilate": spread, "concat": lambda *x, axis: np.concatenate(x, axis),
+    "windows": all_windows,
     "gather": take_axes, "scatter_add": scatter, "scatter_set": set_at, "scatter_along": scatter_line,
     "gather_along": lambda x, index, axis: np.take_along_axis(x, index, axis), "argsort": descending,
     "searchsorted": lambda edges, x, side: np.searchsorted(edges, x, side), "matmul": np.matmul, "conv": correlate,
-    "constant": lambda value, dtype: np.array(value, dtype.numpy), "size": lambda dim: np.int64(dim), "iota": lambda size: np.arange(size),
-    "random_bits": None,
+    "constant": lambda value, dtype: np.array(value, dtype.numpy), "size": lambda dim: np.int64(dim),
+    "iota": lambda size: np.arange(size), "random_bits": None,
 }

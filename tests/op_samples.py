@@ -1,6 +1,8 @@
-"""Samples of every op, derived from its declaration: kind, dtypes, domain, arity, parameters; `samples` where that does not say enough.
+"""Samples of every op, derived from its declaration: kind, dtypes, domain, arity, parameters; `samples` where that does
+not say enough.
 
-A sample is the operands' arrays with attributes. In a declaration's `samples`, an operand is a shape (random values) or a list (indices).
+A sample is the operands' arrays with attributes. In a declaration's `samples`, an operand is a shape (random values) or
+a list (indices).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ POINTWISE_SHAPES = {
     2: [((), ()), ((3,), ()), ((2, 3), (3,)), ((4, 1), (1, 5)), ((0,), (1,)), ((2, 0, 3), (3,)), ((33,), (33,))],
     3: [((), (), ()), ((3,), (3,), (3,)), ((2, 1), (3,), ()), ((0,), (0,), (1,))],
 }
-REDUCED = [((5,), (0,)), ((3, 4), (0,)), ((3, 4), (1,)), ((3, 4), (0, 1)), ((2, 3, 5), (0, 2)), ((0, 3), (1,)), ((1, 1), (0,)), ((3, 4), ()),
-           ((6, 70), (1,))]
+REDUCED = [((5,), (0,)), ((3, 4), (0,)), ((3, 4), (1,)), ((3, 4), (0, 1)), ((2, 3, 5), (0, 2)), ((0, 3), (1,)),
+           ((1, 1), (0,)), ((3, 4), ()), ((6, 70), (1,))]
 EMPTY_REDUCED = [((0,), (0,)), ((2, 0), (1,))]
 SCANNED = [((5,), 0), ((3, 4), 0), ((3, 4), 1), ((2, 1, 3), 2), ((0, 2), 1)]
 
@@ -70,7 +72,8 @@ def samples(op: Op, d: DType) -> Iterator[Sample]:
     """All samples of an op whose main operands have this dtype."""
     rng = np.random.default_rng(0)
     for specs, attrs in _specs(op, d):
-        arrays = tuple(np.asarray(s, np.int64) if isinstance(s, list) else values(op, d, s, rng, n) for n, s in enumerate(specs))
+        arrays = tuple(np.asarray(s, np.int64) if isinstance(s, list) else values(op, d, s, rng, n) for n,
+                       s in enumerate(specs))
         if op.name == "where":
             arrays = (rng.integers(0, 2, arrays[0].shape).astype(bool), *arrays[1:])
         elif op.name == "random_bits":
@@ -140,7 +143,9 @@ def tangent_graph(op: Op, arrays: Any, attrs: dict[str, Any], moving: list[int])
 
 
 def ulps(got: Any, want: Any, d: DType) -> Any:
-    """How far from the float64 (or exact) value, in units in the last place of the dtype; equal infinities and NaN are 0 away."""
+    """How far from the float64 (or exact) value, in units in the last place of the dtype; equal infinities and NaN are
+    0 away.
+    """
     import ml_dtypes
 
     want = np.asarray(want, np.float64)

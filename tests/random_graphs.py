@@ -1,7 +1,8 @@
 """Random graphs for property tests: `random_graph()` draws a graph and arrays for its inputs.
 
-A node is kept only if its values are tame (finite, not large), and what jumps (comparisons, rounding, casts to integers, sorting) is applied
-only to values that carry no rounding error: so two right implementations agree within a small tolerance on every graph drawn.
+A node is kept only if its values are tame (finite, not large), and what jumps (comparisons, rounding, casts to
+integers, sorting) is applied only to values that carry no rounding error: so two right implementations agree within a
+small tolerance on every graph drawn.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from hypothesis import strategies as st
 SIZES = (1, 2, 3, 5, 8, 17)
 LARGE = 1e4
 
-SMOOTH = ("neg", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "sin", "cos", "tanh", "sigmoid", "erf", "atan", "abs", "relu",
-          "sinh", "asinh")
+SMOOTH = ("neg", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "sin", "cos", "tanh", "sigmoid", "erf",
+          "atan", "abs", "relu", "sinh", "asinh")
 JUMPING = ("floor", "ceil", "trunc", "round", "sign")
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "atan2", "copysign")
 COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-INTEGER = ("add", "sub", "mul", "maximum", "minimum", "floor_divide", "remainder", "bitwise_and", "bitwise_or", "bitwise_xor")
+INTEGER = ("add", "sub", "mul", "maximum", "minimum", "floor_divide", "remainder", "bitwise_and", "bitwise_or",
+           "bitwise_xor")
 LOGIC = ("logical_and", "logical_or", "logical_xor")
 REDUCTIONS = ("sum", "max", "min", "mean")
 
@@ -41,7 +43,9 @@ class Drawn:
 
 @st.composite
 def random_graph(draw: Any, nodes: int = 12, dtypes: tuple = (float32,)) -> tuple[Graph, list[Any]]:
-    """A graph of at most about `nodes` steps over float inputs of the dtypes, small integers and bools; and its inputs."""
+    """A graph of at most about `nodes` steps over float inputs of the dtypes, small integers and bools; and its
+    inputs.
+    """
     state = _State(draw, dtypes)
     with interpreting(state.builder):
         for _ in range(draw(st.integers(1, 3))):
@@ -82,7 +86,8 @@ class _State:
         x = self.pick(kinds, exact)
         if x is None:
             return None
-        fit = [d for d in self.drawn if d.value.dtype is x.value.dtype and (d.exact or not exact) and _broadcast(d.array, x.array)]
+        fit = [d for d in self.drawn if d.value.dtype is x.value.dtype and (d.exact or not exact)
+               and _broadcast(d.array, x.array)]
         return x, self.draw(st.sampled_from(fit))
 
     def keep(self, value: Value, of: list[Drawn], exact: bool) -> None:
@@ -261,5 +266,5 @@ def _arg(s: _State) -> None:
         s.keep(F[s.draw(st.sampled_from(("argmax", "argmin")))](x.value, axes=(_axis(s, x),)), [x], True)
 
 
-_STEPS = (_unary, _unary, _jump, _binary, _binary, _with_number, _integer, _logic, _compare, _where, _cast, _reduce, _reduce, _scan, _softmax,
-          _reshape, _permute, _broadcast_to, _slice, _pad, _concat, _matmul, _gather, _arg)
+_STEPS = (_unary, _unary, _jump, _binary, _binary, _with_number, _integer, _logic, _compare, _where, _cast, _reduce,
+          _reduce, _scan, _softmax, _reshape, _permute, _broadcast_to, _slice, _pad, _concat, _matmul, _gather, _arg)

@@ -1,5 +1,6 @@
-"""Random well-formed kernels (a hypothesis strategy): nothing is read outside a buffer without a fill, values stay moderate, and
-what jumps (comparisons, rounding, places of a scatter) is computed only from numbers that every correct evaluation gets exactly.
+"""Random well-formed kernels (a hypothesis strategy): nothing is read outside a buffer without a fill, values stay
+moderate, and what jumps (comparisons, rounding, places of a scatter) is computed only from numbers that every correct
+evaluation gets exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _index(draw, k: KernelBuilder) -> expr.Dim:
     i, j = (k.axis(draw(st.sampled_from(names))) for _ in range(2))
     shift, step = draw(st.integers(0, 2)), draw(st.integers(1, 3))
     top = bounds(i)[1]
-    choices = [i, i, i, i + shift, step * i + shift, i + j, step * i + j, expr.floordiv(i, step), i % (step + 1), i - shift, shift]
+    choices = [i, i, i, i + shift, step * i + shift, i + j, step * i + j, expr.floordiv(i, step), i % (step + 1),
+               i - shift, shift]
     if top is not None:
         choices.append(top - i)
     return draw(st.sampled_from(choices))
@@ -74,7 +76,8 @@ def _pointwise(draw, k: KernelBuilder, pool: _Pool) -> None:
         if chosen:
             pool.add(k.select(x, chosen[0], 0.25), chosen[1], False)
         return
-    op = draw(st.sampled_from(("add", "sub", "mul", "max", "min", "neg", "abs", "compare", "index", "cast", "smooth", "divide")))
+    op = draw(st.sampled_from(("add", "sub", "mul", "max", "min", "neg", "abs", "compare", "index", "cast", "smooth",
+                               "divide")))
     both = exact and exact_y
     if op in ("add", "sub"):
         pool.add(k.apply(op, (x, y)), size + size_y, both and x.dtype.is_integer)
@@ -121,7 +124,8 @@ def _contraction(draw, k: KernelBuilder, pool: _Pool) -> None:
     shared = [a for a in k.axes if x is not None and (a in x.axes or a in y.axes)]
     if shared:
         over = draw(st.lists(st.sampled_from(shared), min_size=1, unique=True))
-        pool.add(k.reduce("sum", k.mul(x, y), over), size * size_y * math.prod(max(pool.extent(a), 1) for a in over), False)
+        pool.add(k.reduce("sum", k.mul(x, y), over), size * size_y * math.prod(max(pool.extent(a), 1) for a in over),
+                 False)
 
 
 def _store(draw, k: KernelBuilder, pool: _Pool, number: int) -> None:

@@ -22,11 +22,13 @@ def special_values(d: DType) -> np.ndarray:
         return np.array([False, True])
     if d.is_integer:
         info = np.iinfo(d.numpy)
-        return np.array([n for n in (0, 1, 2, 3, 7, 100, -1, -2, -100, info.min, info.max, info.max - 1) if info.min <= n <= info.max], d.numpy)
+        return np.array([n for n in (0, 1, 2, 3, 7, 100, -1, -2, -100, info.min, info.max, info.max - 1)
+                         if info.min <= n <= info.max], d.numpy)
     if d.kind == "c":
         parts = (0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan)
         return np.array([complex(a, b) for a in parts for b in parts], d.numpy)
-    tiny, huge = {"f16": (2.0**-24, 65504.0), "bf16": (2.0**-133, 3.3895e38), "f32": (2.0**-149, 3.4028234e38), "f64": (5e-324, 1.7e308)}[d.name]
+    tiny, huge = {"f16": (2.0**-24, 65504.0), "bf16": (2.0**-133, 3.3895e38), "f32": (2.0**-149, 3.4028234e38),
+                  "f64": (5e-324, 1.7e308)}[d.name]
     some = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 1 / 3, 100.7, tiny, 3 * tiny, tiny * 2**11, huge, huge / 2, np.inf]
     return np.array([*some, *(-v for v in some), np.nan]).astype(d.numpy)
 
@@ -67,7 +69,8 @@ class _Sides:
             operands = tuple(self.value(o) for o in p.operands)
         if any(o is None for o in operands) or any(o.dtype not in p.op.dtypes for o in operands):
             return None
-        attrs = {k: self.case[p.attrs[k].name] if k in p.attrs else rest[k] for k in p.op.parameters if k in p.attrs or k in rest}
+        attrs = {k: self.case[p.attrs[k].name] if k in p.attrs else rest[k] for k in p.op.parameters if k in p.attrs
+                 or k in rest}
         return self.lift(p.op, operands, attrs)
 
     def lift(self, op: Any, operands: Any, attrs: dict[str, Any]) -> Value:
@@ -77,7 +80,8 @@ class _Sides:
     def number(self, p: Variable) -> Value:
         number = self.case[p.name]
         number = number if not self.dtype.is_integer else int(number)
-        return self.lift(F.broadcast_to, (self.builder.constant(number, self.dtype),), {"shape": self.case.get(f"{p.name}_shape", ())})
+        return self.lift(F.broadcast_to, (self.builder.constant(number, self.dtype),),
+                         {"shape": self.case.get(f"{p.name}_shape", ())})
 
     def several(self, name: str) -> tuple[Value, ...]:
         """Operands of an op that takes any number: inputs, cuts of one input, or one of them a node of the same op."""
@@ -85,10 +89,13 @@ class _Sides:
         parts = [self.given(f"{name}{i}", shape) for i, shape in enumerate(self.case[name])]
         if "cuts" in self.case:
             (whole,), cuts = parts, self.case["cuts"]
-            return tuple(self.lift(F.slice, (whole,), {"start": tuple(a if i == axis else 0 for i in range(whole.ndim)), "step": (1,) * whole.ndim,
-                                                       "shape": tuple(b - a if i == axis else d for i, d in enumerate(whole.shape))})
+            return tuple(self.lift(F.slice, (whole,), {"start": tuple(a if i == axis else 0 for i in range(whole.ndim)),
+                                                       "step": (1,) * whole.ndim,
+                                                       "shape": tuple(b - a if i == axis else d for i,
+                                                                      d in enumerate(whole.shape))})
                          for a, b in zip(cuts, cuts[1:]))
-        return (self.lift(F.concat, tuple(parts), {"axis": axis}), parts[0]) if self.case.get("nested") else tuple(parts)
+        return (self.lift(F.concat, tuple(parts), {"axis": axis}),
+                parts[0]) if self.case.get("nested") else tuple(parts)
 
     def input(self, p: Variable) -> Value:
         if p.name in self.case:

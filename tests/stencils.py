@@ -22,7 +22,8 @@ class Step:
         self.at = [self.k.axis(a) for a in self.k.axes]
 
     def __call__(self, *offset: int):
-        return self.k.load("x", self.shape, self.kind, [a + o for a, o in zip(self.at, offset)], self.fill if any(offset) else None)
+        return self.k.load("x", self.shape, self.kind, [a + o for a, o in zip(self.at, offset)],
+                           self.fill if any(offset) else None)
 
     def inside(self, reach: int):
         """Is the place so far from all edges?"""
@@ -98,7 +99,8 @@ def life(shape):
     """Whole numbers, and a choice by value."""
     u = Step(shape, "i32")
     k = u.k
-    alive = k.add(k.add(k.add(u(-1, -1), u(-1, 0)), k.add(u(-1, 1), u(0, -1))), k.add(k.add(u(0, 1), u(1, -1)), k.add(u(1, 0), u(1, 1))))
+    alive = k.add(k.add(k.add(u(-1, -1), u(-1, 0)), k.add(u(-1, 1), u(0, -1))),
+                  k.add(k.add(u(0, 1), u(1, -1)), k.add(u(1, 0), u(1, 1))))
     born, stays = k.eq(alive, 3), k.and_(k.eq(alive, 2), k.eq(u(0, 0), 1))
     return u.made(k.select(k.or_(born, stays), k.constant(1, dtype("i32")), k.constant(0, dtype("i32"))))
 
@@ -126,8 +128,8 @@ def cube(shape):
 
 
 PLANE: dict[str, Callable[..., Kernel]] = {
-    "five": five, "filled": lambda shape: five(shape, 3.0), "plate": plate, "nine": nine, "leaning": leaning, "wide": wide,
-    "rows_only": rows_only, "columns_only": columns_only, "driven": driven, "life": life,
+    "five": five, "filled": lambda shape: five(shape, 3.0), "plate": plate, "nine": nine, "leaning": leaning,
+    "wide": wide, "rows_only": rows_only, "columns_only": columns_only, "driven": driven, "life": life,
 }  # fmt: skip
 LINE: dict[str, Callable[..., Kernel]] = {"line": line, "far_line": far_line, "map_of_points": map_of_points}
 SPACE: dict[str, Callable[..., Kernel]] = {"cube": cube}
@@ -135,7 +137,9 @@ ALL = {**PLANE, **LINE, **SPACE}
 
 
 def repeated(kernel: Kernel, schedule: Schedule, trips: Dim | str) -> Program:
-    """A program that applies a step to "x" a number of times. The spare array is an output too, so that tests own its memory."""
+    """A program that applies a step to "x" a number of times. The spare array is an output too, so that tests own its
+    memory.
+    """
     made = kernel.buffers["y"]
     slots = {b.name: Slot(b.name, b.shape, b.dtype, "input") for b in kernel.inputs}
     slots |= {n: Slot(n, made.shape, made.dtype, "output") for n in ("y", "spare")}

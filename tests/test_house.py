@@ -1,4 +1,6 @@
-"""The house: who may import whom, that the package list is the folders, that imports are light, that ops are spelled in one place."""
+"""The house: who may import whom, that the package list is the folders, that imports are light, that ops are spelled in
+one place.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = [{"ir"}, {"passes", "codegen"}, {"runtime"}, {"tracer"}, {"nn", "optim", "data"}, {"interop", "quantization", "distributed"}]
+FLOORS = [{"ir"}, {"passes", "codegen"}, {"runtime"}, {"tracer"}, {"nn", "optim", "data"},
+          {"interop", "quantization", "distributed"}]
 ROOMS = sorted({room for floor in FLOORS for room in floor if (ROOT / room).is_dir()})
 MODULES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 
@@ -41,7 +44,8 @@ def test_rooms_import_downwards_only(path):
 
 def test_package_list_is_the_folders():
     text = (ROOT / "pyproject.toml").read_text()
-    folders = {"braze"} | {".".join(("braze", *p.parent.relative_to(ROOT).parts)) for room in ROOMS for p in (ROOT / room).rglob("__init__.py")}
+    folders = {"braze"} | {".".join(("braze", *p.parent.relative_to(ROOT).parts)) for room in ROOMS
+                           for p in (ROOT / room).rglob("__init__.py")}
     listed = text[text.index("packages = [") : text.index("]", text.index("packages = ["))]
     assert {name for name in folders if f'"{name}"' not in listed} == set()
     assert listed.count('"') == 2 * len(folders)

@@ -11,7 +11,8 @@ from braze.ir.kernel import Kernel, Value
 from braze.ir.types import float32, float64
 
 # The sizes that symbols take, tried together: ones, small distinct primes, and some that pass vector widths and blocks.
-_TRIALS = ({"M": 1, "N": 1, "K": 1, "B": 1, "Z": 0}, {"M": 3, "N": 5, "K": 7, "B": 2, "Z": 1}, {"M": 18, "N": 33, "K": 40, "B": 3, "Z": 35})
+_TRIALS = ({"M": 1, "N": 1, "K": 1, "B": 1, "Z": 0}, {"M": 3, "N": 5, "K": 7, "B": 2, "Z": 1},
+           {"M": 18, "N": 33, "K": 40, "B": 3, "Z": 35})
 SPECIAL_FLOATS = (0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 1e-40, -1e-40, 0.5, -2.5, 127.5, 300.0)
 HUGE_FLOATS = (2.0**31, -(2.0**63), 1e20, 3e38, -3e38)
 
@@ -29,8 +30,8 @@ def shape_of(buffer, sizes) -> tuple[int, ...]:
 def inputs(kernel: Kernel, rng: np.random.Generator, sizes=None) -> dict[str, np.ndarray]:
     """Random arrays for the buffers that are read: normal floats, integers of some digits with zeros among them.
 
-    Buffers that an index is computed from hold places inside the indexed dimension, distinct ones for a "set" scatter (as far
-    as there are enough). The array that a "set" scatter writes into is given as well, under its name.
+    Buffers that an index is computed from hold places inside the indexed dimension, distinct ones for a "set" scatter
+    (as far as there are enough). The array that a "set" scatter writes into is given as well, under its name.
     """
     sizes = sizes or {}
     ranges = _index_ranges(kernel, sizes)
@@ -64,9 +65,12 @@ def special_inputs(kernel: Kernel, rng: np.random.Generator, sizes=None) -> dict
 
 
 def outputs(kernel: Kernel, arrays, sizes=None) -> dict[str, np.ndarray]:
-    """Arrays to write into: what `arrays` has under the name, zeros where sums are scattered or places may be left out, else 77."""
+    """Arrays to write into: what `arrays` has under the name, zeros where sums are scattered or places may be left out,
+    else 77.
+    """
     made = {}
-    added = {s.buffer for s in kernel.stores if s.mode == "add" or not all(i in map(kernel.axis, kernel.axes) for i in s.index)}
+    added = {s.buffer for s in kernel.stores if s.mode == "add"
+             or not all(i in map(kernel.axis, kernel.axes) for i in s.index)}
     for b in kernel.outputs:
         shape = shape_of(b, sizes or {})
         made[b.name] = arrays[b.name].copy() if b.name in arrays else (
@@ -84,8 +88,8 @@ def reference(kernel: Kernel, arrays, sizes=None) -> dict[str, np.ndarray]:
 
 
 def in_float64(kernel: Kernel) -> Kernel:
-    """The kernel with float64 for float32; itself where that would change its meaning (bits are looked at, or values are
-    rounded to integers or narrower floats on the way, or overflow)."""
+    """The kernel with float64 for float32; itself where that would change its meaning (bits are looked at, or values
+    are rounded to integers or narrower floats on the way, or overflow)."""
     if any(v.op in ("bitcast", "cast", "floor", "ceil", "rint", "trunc") for v in kernel.values):
         return kernel
     if not any(v.dtype is float32 for v in kernel.values):
@@ -98,15 +102,19 @@ def in_float64(kernel: Kernel) -> Kernel:
     for v in kernel.values:
         number = float(np.float32(v.number)) if v.op == "const" and v.dtype is float32 else v.number
         index = tuple(new[i] if isinstance(i, Value) else i for i in v.index)
-        new[v] = dataclasses.replace(v, args=tuple(new[a] for a in v.args), index=index, dtype=wide(v.dtype), number=number)
-    stores = tuple(dataclasses.replace(s, value=new[s.value], index=tuple(new[i] if isinstance(i, Value) else i for i in s.index))
+        new[v] = dataclasses.replace(v, args=tuple(new[a] for a in v.args), index=index, dtype=wide(v.dtype),
+                                     number=number)
+    stores = tuple(dataclasses.replace(s, value=new[s.value],
+                                       index=tuple(new[i] if isinstance(i, Value) else i for i in s.index))
                    for s in kernel.stores)
     buffers = {n: dataclasses.replace(b, dtype=wide(b.dtype)) for n, b in kernel.buffers.items()}
     return Kernel(kernel.name, kernel.axes, buffers, tuple(new.values()), stores)
 
 
 def _index_ranges(kernel: Kernel, sizes) -> dict[str, tuple[int, bool]]:
-    """For each integer buffer that an index is computed from: how many places there are, and whether they must differ."""
+    """For each integer buffer that an index is computed from: how many places there are, and whether they must
+    differ.
+    """
     found: dict[str, tuple[int, bool]] = {}
 
     def follow(v: Value, places: int, distinct: bool) -> None:
@@ -149,8 +157,8 @@ _EPS = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}
 
 def assert_close(kernel: Kernel, got, wanted, sizes=None) -> None:
     """All outputs agree: integers and bools exactly; NaN and infinities in the same places; floats within
-    eps * (32 + 2 * terms) of the value, or of the largest one where sums may cancel (the bound on the error of a sum of n
-    terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit kernels: 8 eps, each operation rounding."""
+    eps * (32 + 2 * terms) of the value, or of the largest one where sums may cancel (the bound on the error of a sum of
+    n terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit kernels: 8 eps, each operation rounding."""
     assert set(got) == {b.name for b in kernel.outputs}
     for b in kernel.outputs:
         g, w = np.asarray(got[b.name]), np.asarray(wanted[b.name])

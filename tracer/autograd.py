@@ -1,6 +1,7 @@
 """The tape: what eager operations leave behind for `backward()`, and the walk over it.
 
-Saved are values (arrays), not handles: a tensor that is changed in place afterwards has got another value, the saved one stays.
+Saved are values (arrays), not handles: a tensor that is changed in place afterwards has got another value, the saved
+one stays.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ class TapeNode:
             return found(*cotangents, *self.results, *self.operands)
         operands = [Tensor(a if type(a) is _ndarray else self._number(a)) for a in self.operands]
         tensors = [None if c is None else Tensor(np.asarray(c)) for c in cotangents]
-        return [None if c is None else c._array for c in self._pulled(tensors, [Tensor(a) for a in self.results], operands)]
+        return [None if c is None else c._array for c in self._pulled(tensors, [Tensor(a) for a in self.results],
+                                                                      operands)]
 
     def recorded_pullback(self, cotangents: list[Any]) -> Sequence[Any]:
         """The same on tensors, by operations that are recorded themselves."""
         self._refuse_freed()
-        operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a, e in zip(self.operands, self.edges)]
+        operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a,
+                    e in zip(self.operands, self.edges)]
         return self._pulled(cotangents, [_restored(a, (self, i)) for i, a in enumerate(self.results)], operands)
 
     def _pulled(self, cotangents: list[Any], results: list[Tensor], operands: list[Tensor]) -> Sequence[Any]:
@@ -94,9 +97,13 @@ def _with_leaf(array: Any, leaf: Tensor) -> Tensor:
     return t
 
 
-def record(op: Any, operands: Sequence[Any], arrays: Sequence[Any], attrs: dict[str, Any], results: Sequence[Tensor]) -> None:
-    """Put an operation on the tape, if its result can have gradients. Operands may be Python numbers, which need none."""
-    edges = tuple([None if not isinstance(t, Tensor) else (t._node, t._slot) if t._node is not None else t if t._requires_grad else None
+def record(op: Any, operands: Sequence[Any], arrays: Sequence[Any], attrs: dict[str, Any],
+           results: Sequence[Tensor]) -> None:
+    """Put an operation on the tape, if its result can have gradients. Operands may be Python numbers, which need
+    none.
+    """
+    edges = tuple([None if not isinstance(t, Tensor) else (t._node, t._slot) if t._node is not None else t
+                   if t._requires_grad else None
                    for t in operands])
     node = TapeNode(op, attrs, edges, arrays, tuple([t._array for t in results]))
     for i, t in enumerate(results):
@@ -185,7 +192,8 @@ def recording() -> _GradMode:
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,
-         retain_graph: bool | None = None, create_graph: bool = False, allow_unused: bool = False) -> tuple[Tensor | None, ...]:
+         retain_graph: bool | None = None, create_graph: bool = False,
+         allow_unused: bool = False) -> tuple[Tensor | None, ...]:
     """Gradients of outputs with respect to inputs, as a tuple, leaving `.grad` alone (`torch.autograd.grad`)."""
     outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wrt = [inputs] if isinstance(inputs, Tensor) else list(inputs)

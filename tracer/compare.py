@@ -1,4 +1,6 @@
-"""`braze.compare(fn, *args)`: eager against compiled: time, peak memory, largest error, and the first op that differs."""
+"""`braze.compare(fn, *args)`: eager against compiled: time, peak memory, largest error, and the first op that
+differs.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,11 @@ class Comparison:
     __repr__ = __str__
 
 
-def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: bool = True, **kwargs: Any) -> Comparison:
-    """Run a function eagerly and compiled on the same arguments. It is called several times: pass one without side effects,
-    or a training step whose further turns do no harm (state advances alike in both). `search` compiles each operation on its own to name
-    the first that differs."""
+def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: bool = True,
+            **kwargs: Any) -> Comparison:
+    """Run a function eagerly and compiled on the same arguments. It is called several times: pass one without side
+    effects, or a training step whose further turns do no harm (state advances alike in both). `search` compiles each
+    operation on its own to name the first that differs."""
     compiled = function if isinstance(function, CompiledFunction) else compile_function(function)
     eager = compiled.function
     begin = time.perf_counter()
@@ -117,7 +120,9 @@ def _program_bytes(compiled: CompiledFunction) -> int:
 
 
 def _first_difference(compiled: CompiledFunction, args: Any, kwargs: Any) -> str | None:
-    """Run the optimized graph op by op and each op as a program of its own; name the first whose results differ too much."""
+    """Run the optimized graph op by op and each op as a program of its own; name the first whose results differ too
+    much.
+    """
     from ..ir.evaluate import evaluate_node, read_sizes
     from .pipeline import compile_graph
     from .signature import describe

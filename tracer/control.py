@@ -1,6 +1,8 @@
-"""Control flow on values: `cond`, `while_loop`, `fori_loop`, `scan`. Eager: plain Python. Traced: ops that hold sub-graphs.
+"""Control flow on values: `cond`, `while_loop`, `fori_loop`, `scan`. Eager: plain Python. Traced: ops that hold
+sub-graphs.
 
-The functions get and return trees of tensors. What they use from outside is captured; a body must not assign to outside tensors.
+The functions get and return trees of tensors. What they use from outside is captured; a body must not assign to outside
+tensors.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ def _float32() -> Any:
 class Region:
     """A function traced as a sub-graph: its graph, the structure of its result, and what it captured from outside."""
 
-    def __init__(self, name: str, function: Callable[..., Any], types: Sequence[TensorType], needs: Sequence[bool], structure: Any,
-                 outer: Trace):
+    def __init__(self, name: str, function: Callable[..., Any], types: Sequence[TensorType], needs: Sequence[bool],
+                 structure: Any, outer: Trace):
         self.outer = outer
         self.trace = Trace(name, parent=outer)
         self.trace.symbolic = outer.symbolic
@@ -65,7 +67,8 @@ class Region:
         arguments = [v for v in self.trace.builder.inputs if v not in set(own.values())]
         with interpreting(self.trace):
             extra = [own.get(id(t)) or Value(t.type, None, 0, f"c{n}") for n, t in enumerate(captures)]
-        return Graph(self.trace.builder.name, (*arguments, *extra), tuple(self.trace.builder.nodes), tuple(self.values), notes or {})
+        return Graph(self.trace.builder.name, (*arguments, *extra), tuple(self.trace.builder.nodes), tuple(self.values),
+                     notes or {})
 
 
 def _merged(*regions: Region) -> list[Tensor]:
@@ -91,7 +94,7 @@ def _needs(tensors: Sequence[Tensor]) -> list[bool]:
     return [t.requires_grad for t in tensors]
 
 
-# ---- cond ----------------------------------------------------------------------------------------------------------------
+# ---- cond ------------------------------------------------------------------------------------------------------------
 
 
 def cond(predicate: Any, true_function: Callable[..., Any], false_function: Callable[..., Any], *operands: Any) -> Any:
@@ -118,7 +121,7 @@ def cond(predicate: Any, true_function: Callable[..., Any], false_function: Call
     return pytree.unflatten(then.structure, _append(trace, F.cond, [predicate, *tensors, *captures], attrs))
 
 
-# ---- loops ---------------------------------------------------------------------------------------------------------------
+# ---- loops -----------------------------------------------------------------------------------------------------------
 
 
 def while_loop(test: Callable[..., Any], body: Callable[..., Any], init: Any) -> Any:
@@ -171,7 +174,8 @@ def _turns(lower: Any, upper: Any) -> Any:
     return F.maximum(F.cast(n, dtype=int64), 0) if isinstance(n, Tensor) else n
 
 
-def scan(body: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None, reverse: bool = False) -> Any:
+def scan(body: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None,
+         reverse: bool = False) -> Any:
     """`for x in xs: carry, y = body(carry, x)`; returns the last carry and all ys stacked.
 
     xs is a tree of tensors that are walked along their first dimension, or None with a `length`.
@@ -216,7 +220,8 @@ def _loop(trace: Trace, name: str, step: Callable[..., Any], init: Any, xs: Any,
     sequences = [lift(x) for x in pytree.flatten(xs if xs is not None else ())[0]]
     has_xs = bool(sequences)
     whole = pytree.flatten((0, init, xs) if has_xs else (0, init))[1]
-    for _ in range(2):                        # once more if the body promotes what it was given: the carry then starts promoted
+    # once more if the body promotes what it was given: the carry then starts promoted
+    for _ in range(2):
         types = [TensorType((), int64), *(trace.value_of(t).type for t in carried),
                  *(trace.value_of(t).type.with_shape(trace.value_of(t).type.shape[1:]) for t in sequences)]
         region = Region("body", step, types, [False, *_needs(carried), *_needs(sequences)], whole, trace)
@@ -226,11 +231,13 @@ def _loop(trace: Trace, name: str, step: Callable[..., Any], init: Any, xs: Any,
         carried = [F.astype(t, o.dtype) for t, o in zip(carried, out)]
     state, ys = pytree.unflatten(region.structure, range(len(region.values)))
     before = [trace.value_of(t).type for t in carried]
-    _check_same(f"{name}: the body gets and", before, region.types()[: len(carried)], structure, pytree.flatten(state)[1])
+    _check_same(f"{name}: the body gets and", before, region.types()[: len(carried)], structure,
+                pytree.flatten(state)[1])
     captures = _merged(region)
     length = turns.expression if isinstance(turns, Size) else turns
     notes = {} if isinstance(length, Tensor) else {"length": length}
-    attrs = {"body": region.graph(captures, notes), "carried": len(carried), "scanned": len(sequences), "reverse": reverse}
+    attrs = {"body": region.graph(captures, notes), "carried": len(carried), "scanned": len(sequences),
+             "reverse": reverse}
     count = turns if isinstance(turns, Tensor) else trace.size(length) if not isinstance(length, int) else trace.constant(length, int64)
     out_tensors = _append(trace, F.loop, [count, *carried, *sequences, *captures], attrs)
     first = pytree.unflatten(structure, out_tensors[: len(carried)])

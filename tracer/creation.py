@@ -15,7 +15,8 @@ from .tensor import Tensor
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    """A tensor with a copy of the data: numbers, nested lists, arrays, tensors. Python floats become float32, ints int64.
+    """A tensor with a copy of the data: numbers, nested lists, arrays, tensors. Python floats become float32, ints
+    int64.
 
     >>> tensor([[1, 2], [3, 4]]).dtype
     braze.int64
@@ -60,7 +61,8 @@ def from_numpy(array: Any) -> Tensor:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of one number."""
-    d = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}.get(type(fill_value), "float32") if dtype is None else dtype
+    d = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}.get(type(fill_value),
+                                                                                 "float32") if dtype is None else dtype
     if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
         t = Tensor(np.full(dims(shape), number, number.dtype))
@@ -108,7 +110,8 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     return F.arange(start, stop, step, None if dtype is None else as_dtype(dtype))
 
 
-def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True, device: Any = None) -> Tensor:
+def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True,
+             device: Any = None) -> Tensor:
     """`num` evenly spaced numbers from start to stop."""
     return tensor(np.linspace(start, stop, num, endpoint=endpoint), as_dtype(dtype))
 

@@ -1,4 +1,6 @@
-"""Eager execution: each operation runs at once, by its NumPy evaluation rule; what requires gradients is recorded on the tape."""
+"""Eager execution: each operation runs at once, by its NumPy evaluation rule; what requires gradients is recorded on
+the tape.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ _HAS_WEAK_SCALARS = int(np.__version__.partition(".")[0]) >= 2
 class Eager:
     """The default interpreter; its operands are tensors with arrays.
 
-    What a call has found out about its operands' types is remembered, so that the next one like it goes to NumPy at once.
+    What a call has found out about its operands' types is remembered, so that the next one like it goes to NumPy at
+    once.
     """
 
     def __init__(self) -> None:
@@ -41,7 +44,8 @@ class Eager:
         if op.kind != "pointwise" or op.parameters:
             return self.bind(op, tuple([a if isinstance(a, Tensor) else self.lift(a) for a in args]), attrs)
         needed = False
-        if len(args) == 2:                    # the comprehensions below, written out: they would cost a third of the call
+        # the comprehensions below, written out: they would cost a third of the call
+        if len(args) == 2:
             x, y = args
             if isinstance(x, Tensor):
                 needed = x._node is not None or x._requires_grad
@@ -83,7 +87,8 @@ class Eager:
         needed = False
         for t in operands:
             a = t._array
-            arrays.append(a if a is not None else t._concrete("an operation", "keep it inside the function that made it"))
+            arrays.append(a if a is not None else t._concrete("an operation",
+                                                              "keep it inside the function that made it"))
             if t._requires_grad or t._node is not None:
                 needed = True
         if operands:

@@ -54,7 +54,8 @@ class Explanation:
         lines = [f"{f.name}: {len(f.specialisations)} specialisation{'s' * (len(f.specialisations) != 1)}, "
                  f"{len(f.compilations)} compilation{'s' * (len(f.compilations) != 1)}"]
         for n, (spec, record) in enumerate(zip(f.specialisations, f.compilations)):
-            lines += ["", f"[{n}] ({spec.signature})", f"  made because: {record.reason}", f"  compiled in {1e3 * spec.seconds:.0f} ms"]
+            lines += ["", f"[{n}] ({spec.signature})", f"  made because: {record.reason}",
+                      f"  compiled in {1e3 * spec.seconds:.0f} ms"]
             lines += _specialisation(spec)
         return "\n".join(lines)
 

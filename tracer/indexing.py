@@ -22,7 +22,8 @@ _BASIC = (int, slice, type(None), type(Ellipsis), np.integer)
 
 def get(x: Tensor, key: Any) -> Tensor:
     """x[key]."""
-    if x._array is not None and _current.get() is None and not ((x._requires_grad or x._node is not None) and _grad_enabled.get()):
+    if x._array is not None and _current.get() is None and not ((x._requires_grad or x._node is not None)
+                                                                and _grad_enabled.get()):
         return _get_at_once(x, key)
     keys = key if isinstance(key, tuple) else (key,)
     keys = _expanded(x, keys)
@@ -44,7 +45,9 @@ def get(x: Tensor, key: Any) -> Tensor:
 
 
 def _stand_apart(keys: tuple[Any, ...]) -> bool:
-    """Do slices stand between index tensors (and integers, which count as such)? Then NumPy puts their dimensions in front."""
+    """Do slices stand between index tensors (and integers, which count as such)? Then NumPy puts their dimensions in
+    front.
+    """
     places = [n for n, k in enumerate(keys) if not isinstance(k, (slice, type(None)))]
     return places != list(range(places[0], places[0] + len(places)))
 
@@ -70,7 +73,8 @@ def _is_int(k: Any) -> bool:
 
 
 def _is_mask(k: Any) -> bool:
-    return isinstance(k, (bool, np.bool_)) or (isinstance(k, (Tensor, np.ndarray)) and k.dtype in (np.bool_, bool_)) or (
+    return isinstance(k, (bool, np.bool_)) or (isinstance(k, (Tensor, np.ndarray))
+                                               and k.dtype in (np.bool_, bool_)) or (
         isinstance(k, list) and bool(k) and isinstance(k[0], bool))
 
 
@@ -236,7 +240,8 @@ def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
 
 def _put_slice(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
     start, count, step, shape = _plan(x, keys)
-    value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)), shape=_dims(shape))
+    value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)),
+                                                                            shape=_dims(shape))
     if 0 in count:
         return x
     value = F.reshape(value, shape=_dims(count))

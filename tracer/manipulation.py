@@ -118,7 +118,8 @@ def broadcast_to(x: Any, *shape: Any) -> Tensor:
     """Repeated along dimensions of size 1; -1 keeps a size (`expand`)."""
     x, wanted = lift(x), list(dims(unpacked(shape)))
     extra = len(wanted) - x.ndim
-    wanted = [as_dim(x.shape[i - extra]) if isinstance(d, int) and d == -1 and i >= extra else d for i, d in enumerate(wanted)]
+    wanted = [as_dim(x.shape[i - extra]) if isinstance(d, int) and d == -1 and i >= extra else d for i,
+              d in enumerate(wanted)]
     return F.broadcast_to(x, shape=tuple(wanted))
 
 
@@ -157,7 +158,9 @@ def stack(xs: Sequence[Any], axis: int = 0, dim: int | None = None) -> Tensor:
 
 
 def split(x: Any, sections: Any, axis: int = 0, dim: int | None = None) -> list[Tensor]:
-    """Pieces along an axis: of `sections` elements each (the last may be smaller), or of the sizes listed, as PyTorch does."""
+    """Pieces along an axis: of `sections` elements each (the last may be smaller), or of the sizes listed, as PyTorch
+    does.
+    """
     x = lift(x)
     (a,) = normalize_axes(axis if dim is None else dim, x.ndim)
     size = x.shape[a]
@@ -204,8 +207,10 @@ def roll(x: Any, shift: Any, axis: Any = None, dims: Any = None) -> Tensor:
 def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
     """`value` around: ((low, high), …) for each dimension."""
     x = lift(x)
-    widths = [(w, w) if isinstance(w, int) else tuple(w) for w in ([pad_width] * x.ndim if isinstance(pad_width, int) else pad_width)]
-    return F.pad(x, low=tuple(as_dim(a) for a, _ in widths), high=tuple(as_dim(b) for _, b in widths), value=float(value))
+    widths = [(w, w) if isinstance(w, int) else tuple(w) for w in ([pad_width] * x.ndim if isinstance(pad_width, int)
+                                                                   else pad_width)]
+    return F.pad(x, low=tuple(as_dim(a) for a, _ in widths), high=tuple(as_dim(b) for _, b in widths),
+                 value=float(value))
 
 
 def _triangle(x: Tensor, keep: Any) -> Tensor:

@@ -1,4 +1,6 @@
-"""Modes of a thread: whether gradients are recorded. (What is being traced is the interpreter's affair: ir/interpreter.py.)"""
+"""Modes of a thread: whether gradients are recorded. (What is being traced is the interpreter's affair:
+ir/interpreter.py.)
+"""
 
 from __future__ import annotations
 

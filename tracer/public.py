@@ -1,4 +1,6 @@
-"""The public namespace, derived: elementwise ops under their array API names, functions, and the methods of `Tensor`."""
+"""The public namespace, derived: elementwise ops under their array API names, functions, and the methods of
+`Tensor`.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,13 @@ from .tensor import Tensor
 
 # The array API's (and PyTorch's) names for ops that are called shortly inside.
 ALIASES = {
-    "sub": ("subtract",), "mul": ("multiply",), "div": ("divide", "true_divide"), "neg": ("negative",), "pow": ("power",),
-    "asin": ("arcsin",), "acos": ("arccos",), "atan": ("arctan",), "atan2": ("arctan2",), "asinh": ("arcsinh",), "acosh": ("arccosh",),
+    "sub": ("subtract",), "mul": ("multiply",), "div": ("divide", "true_divide"), "neg": ("negative",),
+    "pow": ("power",),
+    "asin": ("arcsin",), "acos": ("arccos",), "atan": ("arctan",), "atan2": ("arctan2",), "asinh": ("arcsinh",),
+    "acosh": ("arccosh",),
     "atanh": ("arctanh",), "bitwise_not": ("bitwise_invert",), "shift_left": ("bitwise_left_shift",),
-    "shift_right": ("bitwise_right_shift",), "equal": ("eq",), "not_equal": ("ne",), "less": ("lt",), "less_equal": ("le",),
-    "greater": ("gt",), "greater_equal": ("ge",), "abs": ("absolute",),
+    "shift_right": ("bitwise_right_shift",), "equal": ("eq",), "not_equal": ("ne",), "less": ("lt",),
+    "less_equal": ("le",), "greater": ("gt",), "greater_equal": ("ge",), "abs": ("absolute",),
 }  # fmt: skip
 HIDDEN = {"stop_gradient", "conj", "cast", "bitcast", "mulhi", "where"}
 COMPOSITES = ("gelu", "silu", "softplus")
@@ -52,8 +56,10 @@ def namespace() -> dict[str, Any]:
     return out
 
 
-NO_METHODS = {"tensor", "asarray", "from_numpy", "full", "zeros", "ones", "empty", "zeros_like", "ones_like", "full_like", "empty_like",
-              "arange", "linspace", "eye", "where", "stack", "concat", "cat", "concatenate", "broadcast_arrays", "tensordot", "pad"}
+NO_METHODS = {"tensor", "asarray", "from_numpy", "full", "zeros", "ones", "empty", "zeros_like", "ones_like",
+              "full_like", "empty_like",
+              "arange", "linspace", "eye", "where", "stack", "concat", "cat", "concatenate", "broadcast_arrays",
+              "tensordot", "pad"}
 
 
 def install_methods() -> dict[str, Any]:
@@ -68,7 +74,8 @@ def install_methods() -> dict[str, Any]:
     for d in DTYPES:
         if not hasattr(Tensor, d.long_name):
             setattr(Tensor, d.long_name, _converter(d))
-    for name, long in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"), ("int", "int32"), ("bool", "bool")):
+    for name, long in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"),
+                       ("int", "int32"), ("bool", "bool")):
         setattr(Tensor, name, getattr(Tensor, long))
     setattr(Tensor, "to", _to)                                  # noqa: B010
     return names

@@ -1,8 +1,8 @@
 """Pullbacks of eager operations as printed functions of arrays.
 
-A derivative rule runs on tensors, each of its operations at the price of an eager one, and computes cotangents of operands that
-need none. What happens a second time for operands of the same types is therefore written down: the rule is run once on graph values,
-dead nodes go, and the rest is printed as calls of the operations' NumPy evaluations.
+A derivative rule runs on tensors, each of its operations at the price of an eager one, and computes cotangents of
+operands that need none. What happens a second time for operands of the same types is therefore written down: the rule
+is run once on graph values, dead nodes go, and the rest is printed as calls of the operations' NumPy evaluations.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ _recipes: dict[Any, Recipe | None] = {}
 
 def recipe(op: Any, attrs: dict[str, Any], operands: Sequence[Any], results: Sequence[Any], cotangents: Sequence[Any],
            edges: Sequence[Any]) -> Recipe | None:
-    """A function (*cotangents, *results, *operands) of arrays that gives the cotangents of the operands that have edges; None at first."""
+    """A function (*cotangents, *results, *operands) of arrays that gives the cotangents of the operands that have
+    edges; None at first.
+    """
     if type(op) is not Op:
         return None
     try:
-        key = (op, *[(a.shape, a.dtype) if type(a) is np.ndarray else None for a in operands], *[e is None for e in edges],
-               *[c is None for c in cotangents], *attrs.items())
+        key = (op, *[(a.shape, a.dtype) if type(a) is np.ndarray else None for a in operands],
+               *[e is None for e in edges], *[c is None for c in cotangents], *attrs.items())
         found = _recipes.get(key)
         if found is not None:
             return found
@@ -69,15 +71,18 @@ def _make(op: Op, attrs: dict[str, Any], operands: Sequence[Any], results: Seque
     builder = GraphBuilder(f"pullback_{op.name}")
 
     def inputs(letter: str, arrays: Sequence[Any]) -> list[Value | None]:
-        return [None if a is None else builder.input(TensorType(a.shape, dtype(a.dtype)), f"{letter}{n}") for n, a in enumerate(arrays)]
+        return [None if a is None else builder.input(TensorType(a.shape, dtype(a.dtype)), f"{letter}{n}") for n,
+                a in enumerate(arrays)]
 
     number = operand_dtype(operands)
     g, y = inputs("g", [None if c is None else r for c, r in zip(cotangents, results)]), inputs("y", results)
     x = inputs("x", [a if type(a) is np.ndarray else np.empty((), number) for a in operands])
     with interpreting(builder):
-        found = op.pullback(g[0], y[0], x, attrs, wanted) if len(results) == 1 else op.pullback(tuple(g), tuple(y), x, attrs, wanted)
+        found = op.pullback(g[0], y[0], x, attrs, wanted) if len(results) == 1 else op.pullback(tuple(g), tuple(y), x,
+                                                                                                attrs, wanted)
     outputs = [v if w else None for v, w in zip(found, wanted)]
-    parameters = [f"{letter}{n}" for letter, arrays in (("g", cotangents), ("y", results), ("x", operands)) for n in range(len(arrays))]
+    parameters = [f"{letter}{n}" for letter, arrays in (("g", cotangents), ("y", results), ("x", operands))
+                  for n in range(len(arrays))]
     numbers = [f"x{n}" for n, a in enumerate(operands) if type(a) is not np.ndarray]
     return _printed(builder.nodes, outputs, parameters, numbers, number)
 

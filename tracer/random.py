@@ -1,6 +1,8 @@
-"""Random numbers: a generator whose state (seed and position) is a tensor, so that compiled programs read it and write it back.
+"""Random numbers: a generator whose state (seed and position) is a tensor, so that compiled programs read it and write
+it back.
 
-Counter-based (Philox): draw n of a generator has the same bits eager and compiled, on every machine, for any number of threads.
+Counter-based (Philox): draw n of a generator has the same bits eager and compiled, on every machine, for any number of
+threads.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None, re
     return _marked(F.random_normal(state, _shape(shape), _float(dtype), stream), requires_grad)
 
 
-def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None, generator: Generator | None = None) -> Tensor:
+def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None,
+            generator: Generator | None = None) -> Tensor:
     """Integers in [low, high), or [0, low); by multiplication, with a bias below 2^-32 of the range."""
     low, high = (0, low) if high is None else (low, high)
     state, stream = (generator or default_generator).draw()

@@ -1,4 +1,6 @@
-"""Reductions and scans as the user calls them: `axis` (or `dim`), `keepdims` (or `keepdim`), negative axes, dtypes by name."""
+"""Reductions and scans as the user calls them: `axis` (or `dim`), `keepdims` (or `keepdim`), negative axes, dtypes by
+name.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,22 @@ def _summed_dtype(x: Tensor, d: Any) -> Tensor:
     return F.cast(x, dtype=dtype("uint64") if have.kind == "u" else int64)
 
 
-def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def sum(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None, dim: Any = None,
+        keepdim: bool = False) -> Tensor:  # noqa: A001
     """The sum over axes (all by default); small integers are summed in int64."""
     return _reduced(_summed_dtype(lift(x), dtype), lambda x, a: F.sum(x, axes=a), axis, keepdims, dim, keepdim)
 
 
-def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None, dim: Any = None, keepdim: bool = False) -> Tensor:
+def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None, dim: Any = None,
+         keepdim: bool = False) -> Tensor:
     """The product over axes; small integers are multiplied in int64."""
     return _reduced(_summed_dtype(lift(x), dtype), lambda x, a: F.prod(x, axes=a), axis, keepdims, dim, keepdim)
 
 
 def _plain_reduction(name: str, doc: str) -> Any:
     def reduction(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return _reduced(lift(x), lambda x, a: F[name](x, a) if not hasattr(F[name], "kind") else F[name](x, axes=a), axis, keepdims, dim, keepdim)
+        return _reduced(lift(x), lambda x, a: F[name](x, a) if not hasattr(F[name], "kind") else F[name](x, axes=a),
+                        axis, keepdims, dim, keepdim)
 
     reduction.__name__, reduction.__doc__ = name, doc
     return reduction
@@ -54,12 +59,14 @@ logsumexp = _plain_reduction("logsumexp", "log(sum(exp(x))) over axes, without o
 
 def max(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
     """The largest element over axes; NaN wins."""
-    return _reduced(_nonempty(lift(x), "max", axis if dim is None else dim), lambda x, a: F.max(x, axes=a), axis, keepdims, dim, keepdim)
+    return _reduced(_nonempty(lift(x), "max", axis if dim is None else dim), lambda x, a: F.max(x, axes=a), axis,
+                    keepdims, dim, keepdim)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
     """The smallest element over axes; NaN wins."""
-    return _reduced(_nonempty(lift(x), "min", axis if dim is None else dim), lambda x, a: F.min(x, axes=a), axis, keepdims, dim, keepdim)
+    return _reduced(_nonempty(lift(x), "min", axis if dim is None else dim), lambda x, a: F.min(x, axes=a), axis,
+                    keepdims, dim, keepdim)
 
 
 def _nonempty(x: Tensor, name: str, axis: Any) -> Tensor:
@@ -73,12 +80,14 @@ def _nonempty(x: Tensor, name: str, axis: Any) -> Tensor:
 amax, amin = max, min
 
 
-def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
+def var(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False, dim: Any = None,
+        keepdim: bool = False) -> Tensor:
     """The variance over axes, in two passes; `correction=1` for the unbiased one (PyTorch's default)."""
     return _reduced(lift(x), lambda x, a: F.variance(x, a, correction), axis, keepdims, dim, keepdim)
 
 
-def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
+def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False, dim: Any = None,
+        keepdim: bool = False) -> Tensor:
     """The standard deviation over axes."""
     return F.sqrt(var(x, axis, correction, keepdims, dim, keepdim))
 

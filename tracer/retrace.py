@@ -1,7 +1,7 @@
 """Tracing twice: what a trace changed must settle, and a second trace must give the same graph as the first.
 
-The second call of a specialisation is checked so where tracing is cheap, every call under `BRAZE_CHECK=1`: it finds what guards cannot
-see (`random.random()`, a file that is read, values behind calls).
+The second call of a specialisation is checked so where tracing is cheap, every call under `BRAZE_CHECK=1`: it finds
+what guards cannot see (`random.random()`, a file that is read, values behind calls).
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ def checks_always() -> bool:
     return os.environ.get("BRAZE_CHECK", "") not in ("", "0")
 
 
-def trace_settled(trace: Callable[..., Traced], function: Any, call: Call, pattern: Sequence[int | None], name: str) -> Traced:
-    """The trace of a function that may fill a memo or set an attribute on its first run; an error if it changes something each time."""
+def trace_settled(trace: Callable[..., Traced], function: Any, call: Call, pattern: Sequence[int | None],
+                  name: str) -> Traced:
+    """The trace of a function that may fill a memo or set an attribute on its first run; an error if it changes
+    something each time.
+    """
     traced = trace(function, call, pattern, name)
     changed = traced.outside.changed()
     if not changed:
@@ -84,7 +87,8 @@ def _differ(one: Graph, other: Graph) -> str:
         longer = one if len(one.nodes) > len(other.nodes) else other
         extra = longer.nodes[min(len(one.nodes), len(other.nodes))]
         return f"{_show(extra)} stands in one of the graphs only"
-    return "" if [names.get(v) for v in one.outputs] == [others.get(v) for v in other.outputs] else "the outputs are other values"
+    return "" if [names.get(v) for v in one.outputs] == [others.get(v)
+                                                         for v in other.outputs] else "the outputs are other values"
 
 
 def _node_difference(a: Node, b: Node, names: dict[Value, Any], others: dict[Value, Any]) -> str:

@@ -1,7 +1,8 @@
 """Signatures: what of a call's arguments a specialisation depends on.
 
-A call is flattened to leaves. Their *kinds* (dtypes, ranks, static values) and their *numbers* (sizes and ints, in order) are kept
-apart: a specialisation is for one tuple of kinds, and for numbers that match its pattern, in which promoted ones are open.
+A call is flattened to leaves. Their *kinds* (dtypes, ranks, static values) and their *numbers* (sizes and ints, in
+order) are kept apart: a specialisation is for one tuple of kinds, and for numbers that match its pattern, in which
+promoted ones are open.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Call:
         return self.structure, self.kinds, _grad_enabled.get()
 
 
-def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str] = (), parameters: Sequence[str] = ()) -> Call:
+def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str] = (),
+             parameters: Sequence[str] = ()) -> Call:
     """Flatten and describe the arguments; leaves under a name in `static` are static whatever they are."""
     leaves, structure = pytree.flatten((args, kwargs))
     fixed = _static_leaves(args, kwargs, static, parameters) if static else ()
@@ -89,7 +91,8 @@ def _hashable(x: Any) -> Any:
     return x
 
 
-def _static_leaves(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str], parameters: Sequence[str]) -> set[int]:
+def _static_leaves(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str],
+                   parameters: Sequence[str]) -> set[int]:
     found: set[int] = set()
     position = 0
     named = [*zip(parameters, args), *kwargs.items()]

@@ -1,4 +1,6 @@
-"""`Size`: what `x.shape[i]` is while tracing with dynamic sizes. Arithmetic stays symbolic; a comparison records a guard."""
+"""`Size`: what `x.shape[i]` is while tracing with dynamic sizes. Arithmetic stays symbolic; a comparison records a
+guard.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from ..ir.expr import Dim, Expr
 
 
 class Size:
-    """A symbolic integer of a trace. Comparing it decides by the size that was seen, and guards the decision; `int()` pins it."""
+    """A symbolic integer of a trace. Comparing it decides by the size that was seen, and guards the decision; `int()`
+    pins it.
+    """
 
     __slots__ = ("expression", "trace")
 

@@ -19,8 +19,11 @@ TOLERANCE = {
 }  # fmt: skip
 
 
-def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = False) -> None:
-    """Raise AssertionError, with the worst element, unless two trees of tensors agree in structure, shape, dtype and value."""
+def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None,
+                 equal_nan: bool = False) -> None:
+    """Raise AssertionError, with the worst element, unless two trees of tensors agree in structure, shape, dtype and
+    value.
+    """
     ours, one = pytree.flatten(actual)
     theirs, other = pytree.flatten(expected)
     if one != other:
@@ -43,8 +46,10 @@ def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: fl
                                  f"against {b[spot]} (relative {relative}, absolute {absolute} allowed)")
 
 
-def gradcheck(function: Callable[..., Any], inputs: Tensor | Sequence[Tensor], eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3) -> bool:
-    """Compare the gradients of a function of float64 tensors with central differences; raise AssertionError where they differ.
+def gradcheck(function: Callable[..., Any], inputs: Tensor | Sequence[Tensor], eps: float = 1e-6, atol: float = 1e-5,
+              rtol: float = 1e-3) -> bool:
+    """Compare the gradients of a function of float64 tensors with central differences; raise AssertionError where they
+    differ.
 
     >>> x = braze.tensor([0.3, 0.7], dtype="float64", requires_grad=True)
     >>> gradcheck(lambda x: braze.sin(x), x)

@@ -1,7 +1,7 @@
 """Tracing: the interpreter under which a function runs once, on handles without arrays, and leaves a graph.
 
-A trace touches no handle that existed before: what happens to captured tensors (rebinding, `.grad`) stands in an overlay, which
-becomes outputs of the graph and is written back after each call. A failed trace leaves nothing behind.
+A trace touches no handle that existed before: what happens to captured tensors (rebinding, `.grad`) stands in an
+overlay, which becomes outputs of the graph and is written back after each call. A failed trace leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ _UNSET = object()
 
 
 class Trace:
-    """One run of a function. `captures` are the tensors that it found besides its arguments, in the order of their inputs."""
+    """One run of a function. `captures` are the tensors that it found besides its arguments, in the order of their
+    inputs.
+    """
 
     def __init__(self, name: str, hints: Mapping[str, int] | None = None, parent: Trace | None = None):
         self.builder = GraphBuilder(name)
         self.hints = dict(hints or {})
         self.parent = parent
-        self.profile: Any = None if parent is None else parent.profile     # what watches the function while it runs (guards.py)
+        # what watches the function while it runs (guards.py)
+        self.profile: Any = None if parent is None else parent.profile
         self.captures: list[tuple[Any, Value]] = []      # (tensor or scalar source, input)
         self.overlay: dict[int, Value] = {}              # id(captured tensor) -> its value now
         self.held: dict[int, Tensor] = {}                # keeps captured tensors alive, so that ids stay theirs
@@ -48,7 +51,8 @@ class Trace:
         self.consumed: set[Value] = set()                # what a backward() has gone through
         self.guards: list[tuple[str, Dim, Dim, bool]] = []
         self.handles: list[tuple[Tensor, Value]] = []    # of the arguments, and what they were at first
-        self.replaced: dict[Any, tuple[Any, dict[str, Any], Any, str]] = {}      # attributes set: (holder, dict, what stood there, name)
+        # attributes set: (holder, dict, what stood there, name)
+        self.replaced: dict[Any, tuple[Any, dict[str, Any], Any, str]] = {}
         self.names: dict[int, str] = {}                  # id(tensor) -> name for dumps
         self.scopes: list[str] = []
         self.paths: dict[int, str] = {}                  # id(module) -> its path, below the module that was called
@@ -61,7 +65,9 @@ class Trace:
     # ---- interpreter
 
     def call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        """The op on tensors, arrays, numbers. (Guards are found by a profile function: our own code need not be profiled.)"""
+        """The op on tensors, arrays, numbers. (Guards are found by a profile function: our own code need not be
+        profiled.)
+        """
         if self.profile is None:
             return self._call(op, args, attrs)
         sys.setprofile(None)
@@ -105,7 +111,8 @@ class Trace:
                 flows = True
             elif op.name != "stop_gradient":
                 values = [self.stop(v) if n else v for v, n in zip(values, needs)]
-        node = Node(op, values, attrs, op.infer([v.type for v in values], attrs), here(self.scopes[-1] if self.scopes else ""))
+        node = Node(op, values, attrs, op.infer([v.type for v in values], attrs),
+                    here(self.scopes[-1] if self.scopes else ""))
         self.builder.nodes.append(node)
         results = tuple([self.wrap(v, flows and v.dtype.is_inexact) for v in node.results])
         return results if op.results == -1 else results[0]
@@ -220,7 +227,9 @@ class Trace:
             self.root.watched[id(holder)] = Watch(holder)
 
     def set_attribute(self, holder: Any, space: dict[str, Any], name: str, t: Tensor) -> None:
-        """`holder.name = t`, kept in the dict `space`: the trace sees it at once, others what was there until the call is over."""
+        """`holder.name = t`, kept in the dict `space`: the trace sees it at once, others what was there until the call
+        is over.
+        """
         if self.parent is not None:
             raise TraceError(f"setting the attribute {name!r} inside the body of a loop or a branch: return the tensor from it instead")
         key = (id(space), name)
@@ -229,7 +238,9 @@ class Trace:
         space[name] = t
 
     def settle_attributes(self) -> list[tuple[Any, str, Tensor]]:
-        """The attributes to set after each call. One that held a tensor like the new one keeps it, with another value."""
+        """The attributes to set after each call. One that held a tensor like the new one keeps it, with another
+        value.
+        """
         out = []
         for holder, space, old, name in self.replaced.values():
             t = space[name]
@@ -358,7 +369,8 @@ class Trace:
         self.builder.nodes.append(node)
         return tuple([self.wrap(v) for v in node.results])
 
-    def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[Tensor,
+                                                                                                                ...]:
         """`braze.autograd.grad` inside a trace: gradients as new values, differentiable again."""
         values = [self.value_of(t) for t in wrt]
         total: list[Tensor] | None = None

@@ -15,11 +15,12 @@ from .modes import _GradMode, is_grad_enabled
 from .tensor import Tensor
 
 
-def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0,
+                   has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns (function(*args), gradients with respect to the arguments `argnums`).
 
-    The arguments may be trees of tensors; the gradients have their structure. May be nested for higher orders, compiled, or applied
-    to compiled functions. `has_aux`: function returns (value, anything).
+    The arguments may be trees of tensors; the gradients have their structure. May be nested for higher orders,
+    compiled, or applied to compiled functions. `has_aux`: function returns (value, anything).
     """
 
     @functools.wraps(function)
@@ -37,8 +38,10 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
                 shape = getattr(value, "shape", type(value).__name__)
                 raise GradientError(f"grad needs a function that returns one number; this one returned {shape}; use vjp for tensors")
             value = value if value.ndim == 0 else F.reshape(value, shape=())
-            nested = _current.get() is not None or any(isinstance(x, Tensor) and x.requires_grad for x in flat) or _depth[0] > 0
-            found = autograd.grad(value, fresh, create_graph=nested, allow_unused=True) if value.requires_grad else (None,) * len(fresh)
+            nested = _current.get() is not None or any(isinstance(x, Tensor) and x.requires_grad
+                                                       for x in flat) or _depth[0] > 0
+            found = autograd.grad(value, fresh, create_graph=nested,
+                                  allow_unused=True) if value.requires_grad else (None,) * len(fresh)
         gradients = pytree.unflatten(structure, [F.zeros_like(x) if g is None else g for x, g in zip(fresh, found)])
         gradients = gradients[0] if isinstance(argnums, int) else tuple(gradients)
         if not nested:
@@ -95,14 +98,14 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
         pairs = [(y, lift(c)) for y, c in zip(leaves, seeds) if isinstance(y, Tensor) and y.requires_grad]
         found: Sequence[Any] = [None] * len(fresh)
         if pairs:
-            found = autograd.grad([y for y, _ in pairs], fresh, [c for _, c in pairs], retain_graph=True, allow_unused=True,
-                                  create_graph=_current.get() is not None)
+            found = autograd.grad([y for y, _ in pairs], fresh, [c for _, c in pairs], retain_graph=True,
+                                  allow_unused=True, create_graph=_current.get() is not None)
         return pytree.unflatten(structure, [F.zeros_like(x) if g is None else g for x, g in zip(fresh, found)])
 
     return out, pull
 
 
-# ---- a function with its own backward --------------------------------------------------------------------------------------
+# ---- a function with its own backward --------------------------------------------------------------------------------
 
 
 class Context:
@@ -118,7 +121,8 @@ class Context:
 
 
 class Function:
-    """An operation with its own derivative: subclass it with static `forward(ctx, *args)` and `backward(ctx, *cotangents)`.
+    """An operation with its own derivative: subclass it with static `forward(ctx, *args)` and `backward(ctx,
+    *cotangents)`.
 
     Call `MyFunction.apply(*args)`. `backward` returns one cotangent (or None) for each argument of `forward`.
     """
@@ -197,7 +201,9 @@ def _apply_traced(cls: type[Function], ctx: Context, args: tuple[Any, ...], trac
 
 
 def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """function(*args), not keeping its intermediate values: the backward pass computes them again (Chen et al. 2016)."""
+    """function(*args), not keeping its intermediate values: the backward pass computes them again (Chen et al.
+    2016).
+    """
     if _current.get() is not None:
         return _checkpoint_traced(function, args, kwargs)
     leaves, structure = pytree.flatten((args, kwargs))
@@ -237,7 +243,9 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _checkpoint_traced(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Its inputs pass a barrier, then its results with them: what lies between the two is not kept, but computed again."""
+    """Its inputs pass a barrier, then its results with them: what lies between the two is not kept, but computed
+    again.
+    """
     trace = _current.get()
     leaves, structure = pytree.flatten((args, kwargs))
     places = [n for n, x in enumerate(leaves) if isinstance(x, Tensor)]

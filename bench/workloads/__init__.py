@@ -1,4 +1,6 @@
-"""All workloads by name and by group. To add one: write the class in a file of this folder and name it in the table below."""
+"""All workloads by name and by group. To add one: write the class in a file of this folder and name it in the table
+below.
+"""
 
 from __future__ import annotations
 

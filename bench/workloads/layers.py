@@ -41,8 +41,8 @@ class Layered(Workload):
 class Trained(Layered):
     """A training step: the mean loss of `program`, its gradients, AdamW. The second step's loss is compared.
 
-    The first `data` inputs are what is learned from, the rest are parameters. torch compiles the loss with its backward, and
-    the optimiser; Braze the whole step; JAX the whole step, parameters and moments donated.
+    The first `data` inputs are what is learned from, the rest are parameters. torch compiles the loss with its
+    backward, and the optimiser; Braze the whole step; JAX the whole step, parameters and moments donated.
     """
 
     data: int
@@ -56,7 +56,9 @@ class Trained(Layered):
         """The loss as a function of JAX arrays."""
 
     def reference(self, *arrays: np.ndarray) -> np.ndarray:
-        """The second step's loss in float64. The gradients are Braze's, eager: the peers are held to the same numbers."""
+        """The second step's loss in float64. The gradients are Braze's, eager: the peers are held to the same
+        numbers.
+        """
         import braze
 
         call = self.braze_call(braze, lambda program: program, [braze.tensor(array) for array in arrays])

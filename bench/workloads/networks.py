@@ -16,7 +16,9 @@ EXPANSION = 4
 
 
 def convolutions() -> Iterator[tuple[int, int, int, int]]:
-    """(inputs, outputs, window, side of the result) of ResNet-50's convolutions, in the order in which weights are used."""
+    """(inputs, outputs, window, side of the result) of ResNet-50's convolutions, in the order in which weights are
+    used.
+    """
     yield 3, 64, 7, 112
     inputs = 64
     for stage, (width, blocks) in enumerate(STAGES):
@@ -46,12 +48,16 @@ class ResNet50(Layered):
         arrays = [normal(random, self.batch, 3, 224, 224)]
         for i, o, k, _ in convolutions():
             statistics = [normal(random, o, scale=0.1), uniform(random, 0.5, 2.0, o), uniform(random, 0.3, 0.7, o)]
-            arrays += [normal(random, o, i, k, k, scale=(2 / (i * k * k)) ** 0.5), *statistics, normal(random, o, scale=0.1)]
+            arrays += [normal(random, o, i, k, k, scale=(2 / (i * k * k)) ** 0.5), *statistics,
+                       normal(random, o, scale=0.1)]
         return [*arrays, normal(random, 1000, 2048, scale=2048**-0.5), normal(random, 1000)]
 
     @staticmethod
-    def walk(x: Any, weights: Sequence[Any], convolve: Callable[..., Any], relu: Callable[[Any], Any], pool: Callable[[Any], Any]) -> Any:
-        """The network up to the last pooling; `convolve` is a convolution with its batch norm: (x, weights, stride, padding)."""
+    def walk(x: Any, weights: Sequence[Any], convolve: Callable[..., Any], relu: Callable[[Any], Any],
+             pool: Callable[[Any], Any]) -> Any:
+        """The network up to the last pooling; `convolve` is a convolution with its batch norm: (x, weights, stride,
+        padding).
+        """
         parts = iter([weights[n : n + 5] for n in range(0, len(weights), 5)])
         x = pool(relu(convolve(x, next(parts), 2, 3)))
         for stage, (_, blocks) in enumerate(STAGES):
@@ -128,7 +134,8 @@ class CNNTraining(Trained):
     def jax_loss(self, jax: ModuleType) -> Callable[..., Any]:
         def block(x: Any, weight: Any, bias: Any) -> Any:
             y = jax.lax.conv_general_dilated(x, weight, (1, 1), ((1, 1), (1, 1))) + bias[:, None, None]
-            return jax.lax.reduce_window(jax.nn.relu(y), -jax.numpy.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+            return jax.lax.reduce_window(jax.nn.relu(y), -jax.numpy.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2),
+                                         "VALID")
 
         def loss(x: Any, labels: Any, w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any) -> Any:
             x = block(block(x, w1, b1), w2, b2)
@@ -151,7 +158,8 @@ class LSTM(Workload):
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
         w = self.width
         weights = [normal(random, 4 * w, w, scale=w**-0.5) for _ in range(2)]
-        return [normal(random, self.steps, self.batch, w), *weights, *(normal(random, 4 * w, scale=0.1) for _ in range(2))]
+        return [normal(random, self.steps, self.batch, w), *weights,
+                *(normal(random, 4 * w, scale=0.1) for _ in range(2))]
 
     def reference(self, x: np.ndarray, *weights: np.ndarray) -> np.ndarray:
         w_in, w_hidden, b_in, b_hidden = weights

@@ -196,7 +196,9 @@ class Encoder(Layered):
 
 
 class Decode(Workload):
-    """One token through GPT-2 small with the keys and values of 511 before it; theirs are written into the caches in place."""
+    """One token through GPT-2 small with the keys and values of 511 before it; theirs are written into the caches in
+    place.
+    """
 
     name = "gpt_decode"
     title = "GPT-2 decode, one token, cache 512"
@@ -241,7 +243,8 @@ class Decode(Workload):
                 keys[:, -1:] = k
                 values[:, -1:] = v
                 x = x + F.linear(F.scaled_dot_product_attention(q, keys, values).reshape(self.width), w_out, b_out)
-                hidden = F.gelu(F.linear(F.layer_norm(x, (self.width,), scale2, shift2), w_up, b_up), approximate="tanh")
+                hidden = F.gelu(F.linear(F.layer_norm(x, (self.width,), scale2, shift2), w_up, b_up),
+                                approximate="tanh")
                 x = x + F.linear(hidden, w_down, b_down)
             return F.linear(x, head)
 
@@ -317,7 +320,8 @@ class GPTTraining(Trained):
         return F.cross_entropy(logits.reshape(-1, GPTTraining.vocabulary), following.reshape(-1))
 
     def jax_loss(self, jax: ModuleType) -> Callable[..., Any]:
-        def loss(tokens: Any, following: Any, embedding: Any, positions: Any, scale: Any, shift: Any, *weights: Any) -> Any:
+        def loss(tokens: Any, following: Any, embedding: Any, positions: Any, scale: Any, shift: Any,
+                 *weights: Any) -> Any:
             x = embedding[tokens] + positions
             for each in split(weights):
                 x = jax_block(jax, x, each, self.count, causal=True)

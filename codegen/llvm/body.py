@@ -27,7 +27,9 @@ LANES = 16
 
 
 def open_entry(module: Module, kernel: Kernel, name: str) -> tuple[Function, Scope, X, X, X]:
-    """The function that a kernel is called by: its writer, the scope of its buffers and sizes, start, stop and scratch."""
+    """The function that a kernel is called by: its writer, the scope of its buffers and sizes, start, stop and
+    scratch.
+    """
     w = module.function(name, {"args": POINTER, "start": INDEX, "stop": INDEX, "scratch": POINTER}, linkage="external")
     args, start, stop, scratch = w.parameters
     pointers, point = {}, {}
@@ -39,12 +41,14 @@ def open_entry(module: Module, kernel: Kernel, name: str) -> tuple[Function, Sco
 
 
 class Scope:
-    """A place in the text: `point` has the position of each axis and size that is known, `known` what was computed here.
+    """A place in the text: `point` has the position of each axis and size that is known, `known` what was computed
+    here.
 
     `mask` says which lanes are on (None: all). `aligned`: the lane axis' position is a multiple of the number of lanes.
     """
 
-    def __init__(self, w: Function, kernel: Kernel, pointers: Mapping[str, X], point: Mapping[str, Index], *, parent: Scope | None = None,
+    def __init__(self, w: Function, kernel: Kernel, pointers: Mapping[str, X], point: Mapping[str, Index], *,
+                 parent: Scope | None = None,
                  lane: str = "", lanes: int = LANES, mask: X | None = None, aligned: bool = False,
                  trusted: frozenset[Claim] = frozenset()):
         self.w, self.kernel, self.pointers, self.point = w, kernel, pointers, dict(point)
@@ -52,8 +56,8 @@ class Scope:
         self.trusted = trusted                       # what needs no check
         self.known: dict[Any, Any] = {}
 
-    def enter(self, point: Mapping[str, Index], *, lane: str | None = None, lanes: int | None = None, mask: X | None = None,
-              aligned: bool | None = None, trusted: frozenset[Claim] | None = None) -> Scope:
+    def enter(self, point: Mapping[str, Index], *, lane: str | None = None, lanes: int | None = None,
+              mask: X | None = None, aligned: bool | None = None, trusted: frozenset[Claim] | None = None) -> Scope:
         """A scope inside this one, with positions of further axes; what is not given is as it is outside."""
         return Scope(self.w, self.kernel, self.pointers, {**self.point, **point}, parent=self,
                      lane=self.lane if lane is None else lane, lanes=self.lanes if lanes is None else lanes,
@@ -98,7 +102,9 @@ class Scope:
         return self.known[v]
 
     def _inputs(self, v: Value) -> tuple[Value, ...]:
-        """What must be computed for a value: nothing for what is trusted or compares positions, one arm of a choice that is trusted."""
+        """What must be computed for a value: nothing for what is trusted or compares positions, one arm of a choice
+        that is trusted.
+        """
         if v in self.trusted or self._compares_positions(v):
             return ()
         if v.op == "select" and v.args[0] in self.trusted:
@@ -167,7 +173,9 @@ class Scope:
         return Line(0, 0, scaled if a == Line(0) else w.add(in_lanes(self, a), scaled))
 
     def inside(self, buffer: Buffer, index: tuple[Any, ...]) -> tuple[X | bool, X | None]:
-        """Whether the index lies in the buffer: what is so for all lanes at once, and (None: nothing more) for each lane."""
+        """Whether the index lies in the buffer: what is so for all lanes at once, and (None: nothing more) for each
+        lane.
+        """
         w = self.w
         for_all: X | bool = True
         for_each: X | None = None
@@ -191,7 +199,8 @@ class Scope:
     def _run_inside(self, start: Index, bound: Index, low_open: bool, high_open: bool) -> X:
         w, ok = self.w, None
         if high_open:
-            ok = w.mask_below(w.max(start, -self.lanes), bound, self.lanes) if low_open else w.mask_below(start, bound, self.lanes)
+            ok = w.mask_below(w.max(start, -self.lanes), bound, self.lanes) if low_open else w.mask_below(start, bound,
+                                                                                                          self.lanes)
         if low_open:
             above = w.mask_nonnegative(start, 1, self.lanes)
             ok = above if ok is None else w.binary("and", ok, above)
@@ -225,7 +234,8 @@ class Scope:
         if where.lanes is not None:
             return w.gather(d, pointer, where.lanes, mask, fill)
         base = w.at(pointer, where.start, d)
-        if for_all is not True:                      # a masked load from a page that is not there takes hundreds of cycles
+        # a masked load from a page that is not there takes hundreds of cycles
+        if for_all is not True:
             base = w.select(for_all, base, pointer)
         if where.is_uniform:                         # varies by its bounds only
             x = w.gather(d, base, w.iota(self.lanes, step=0), mask, fill)
@@ -259,7 +269,8 @@ class Scope:
         else:
             base = w.at(pointer, where.start, d)
             contiguous = isinstance(where.step, int) and where.step == 1
-            lanes = w.iota(self.lanes, step=where.step) if isinstance(where.step, int) else w.offsets(0, self.lanes, where.step)
+            lanes = w.iota(self.lanes, step=where.step) if isinstance(where.step, int) else w.offsets(0, self.lanes,
+                                                                                                      where.step)
         if s.mode == "add":
             old = (w.load(d, base, self.lanes) if mask is None else w.masked_load(d, base, mask)) if contiguous else (
                 w.gather(d, base, lanes, mask))
@@ -281,7 +292,8 @@ class Scope:
     # ---- hoisting -------------------------------------------------------------------------------------------------
 
     def prepare(self, wanted: Iterable[Value | Store], splats: int = 0) -> None:
-        """Compute here what a loop inside will need for these and what does not vary in it: values, and parts of indices.
+        """Compute here what a loop inside will need for these and what does not vary in it: values, and parts of
+        indices.
 
         `splats` is the number of lanes if the loop is the one that runs in lanes, else 0.
         """

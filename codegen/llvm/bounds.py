@@ -65,4 +65,5 @@ def interior(scope: Scope, axis: str, wanted: Iterable[Value | Store]) -> Interi
 def _is_asked_along(scope: Scope, axis: str, needs: Sequence[Dim]) -> bool:
     """Do they vary along the axis, and can a loop over it answer for them by where it starts and where it ends?"""
     return any(axis in expr.symbols(n) for n in needs) and all(
-        expr.coefficient(n, axis) in (-1, 0, 1) and all(s == axis or s in scope.point for s in expr.symbols(n)) for n in needs)
+        expr.coefficient(n, axis) in (-1, 0, 1) and all(s == axis or s in scope.point for s in expr.symbols(n))
+        for n in needs)

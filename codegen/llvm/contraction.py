@@ -1,7 +1,9 @@
-"""LLVM source of a contraction: loops over blocks around the register tile, with the prologues in its packing and the epilogue on C.
+"""LLVM source of a contraction: loops over blocks around the register tile, with the prologues in its packing and the
+epilogue on C.
 
-A unit is a block of rows by a block of panels of one batch. What decides the order of a sum (the depths of K) does not depend on how
-units are cut among threads. Contractions of few rows, which are bound by reading B, are in `contraction_few.py`.
+A unit is a block of rows by a block of panels of one batch. What decides the order of a sum (the depths of K) does not
+depend on how units are cut among threads. Contractions of few rows, which are bound by reading B, are in
+`contraction_few.py`.
 """
 
 from __future__ import annotations

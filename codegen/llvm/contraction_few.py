@@ -1,7 +1,7 @@
 """Contractions with few rows, such as matrix times vector: bound by reading B, which goes by once and is not packed.
 
-"stream": B is contiguous along J; lanes hold columns. "dots": B is contiguous along K; lanes hold partial sums, which are combined by the
-fixed tree. Both evaluate the prologues in place and write out all rows.
+"stream": B is contiguous along J; lanes hold columns. "dots": B is contiguous along K; lanes hold partial sums, which
+are combined by the fixed tree. Both evaluate the prologues in place and write out all rows.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class _Few:
     # ---- lanes along J --------------------------------------------------------------------------------------------
 
     def stream(self, here: Scope, first: Index) -> None:
-        """All rows by `panels` groups of columns from `first` on: for a few positions of K at a time, B is read along its rows."""
+        """All rows by `panels` groups of columns from `first` on: for a few positions of K at a time, B is read along
+        its rows.
+        """
         w, s = self.w, self.s
         columns = s.vectors * LANES
         count = w.floordiv(w.add(w.min(w.sub(self.width, first), s.panels * columns), columns - 1), columns)
@@ -146,7 +148,9 @@ class _Few:
     # ---- lanes along K --------------------------------------------------------------------------------------------
 
     def dots(self, here: Scope, first: Index) -> None:
-        """All rows by `vectors` columns from `first` on; columns past the end are computed again from the last one, and not stored."""
+        """All rows by `vectors` columns from `first` on; columns past the end are computed again from the last one, and
+        not stored.
+        """
         w, s, j = self.w, self.s, self.s.j[-1]
         rows = self._rows(here)
         places = [w.add(first, n) for n in range(s.vectors)]

@@ -1,7 +1,8 @@
-"""Copies of a contraction's operands in the order in which the register tile reads them, made by evaluating their prologues.
+"""Copies of a contraction's operands in the order in which the register tile reads them, made by evaluating their
+prologues.
 
-All are evaluated in lanes along the axis that is contiguous in memory: where that is the axis along which the tile reads, the
-lanes are stored as they are, else squares are transposed in registers.
+All are evaluated in lanes along the axis that is contiguous in memory: where that is the axis along which the tile
+reads, the lanes are stored as they are, else squares are transposed in registers.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def copy_columns(module: Module, operand: Operand, s: Contraction, deep_step: in
 
 
 class Window:
-    """A that slides over lines of channels: where its copied lines are read. Positions count channels of one line after the other."""
+    """A that slides over lines of channels: where its copied lines are read. Positions count channels of one line after
+    the other.
+    """
 
     def __init__(self, kernel: Kernel, load: Value, s: Contraction):
         assert is_affine(load.index)

@@ -110,18 +110,21 @@ def _write_reduction(module) -> None:
     bits times M, modulo 2^192, are the quotient modulo 4: two bits of quarters, then the fraction, of which at least
     64 good bits are left after the worst cancellation of a double (about 2^-62).
     """
-    w = module.function(REDUCE, {"x": POINTER, "rest": POINTER, "quarters": POINTER}, attributes="nounwind noinline cold")
+    w = module.function(REDUCE, {"x": POINTER, "rest": POINTER, "quarters": POINTER},
+                        attributes="nounwind noinline cold")
     source, rest, quarters = w.parameters
     x = w.load(float64, source)
     size = w.bits_of(absolute(w, x))
     significand = (size & ((1 << 52) - 1)) | (1 << 52)
-    skipped = w.max(w.binary("lshr", size, 52) - (1075 + 2 - 64), 0)         # neighbours of a large angle may be anything
+    # neighbours of a large angle may be anything
+    skipped = w.max(w.binary("lshr", size, 52) - (1075 + 2 - 64), 0)
     word, shift = w.binary("lshr", skipped, 6), skipped & 63
     table = w.table("i64", TWO_OVER_PI)
     words = [w.load(int64, w.at(table, word + k, int64)) for k in range(4)]
     window = [w.call("llvm.fshl.i64", INDEX, a, b, shift) for a, b in zip(words, words[1:])]
     wide = vector("i128")
-    first, second, third = (w.binary("mul", *(w.let(wide, f"zext {v} to i128") for v in (significand, part))) for part in window)
+    first, second, third = (w.binary("mul", *(w.let(wide, f"zext {v} to i128") for v in (significand, part)))
+                            for part in window)
     product = w.binary("add", first << 64, second) + w.binary("lshr", third, 64)
     count = w.binary("lshr", product + (1 << 125), 126)
     fraction = w.binary("sub", product, count << 126)

@@ -98,4 +98,5 @@ def _log_in_two(w: Function, x: X) -> tuple[X, X]:
     rest = sum_error + (error + (whole_error + (term_error + (s_error + s_error) + more)))
     upper, lower = _sum(w, total, rest)
     finite = w.compare("olt", x, math.inf)
-    return _at_ends(w, upper, x), w.select(w.binary("and", finite, w.compare("ogt", x, 0.0)), lower, w.constant(0.0, x.type))
+    return _at_ends(w, upper, x), w.select(w.binary("and", finite, w.compare("ogt", x, 0.0)), lower,
+                                           w.constant(0.0, x.type))

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """An index in lanes: `start + lane * step`, or, where `lanes` is given, these i64 lanes. `step` 0: the same in all lanes."""
+    """An index in lanes: `start + lane * step`, or, where `lanes` is given, these i64 lanes. `step` 0: the same in all
+    lanes.
+    """
 
     start: Index
     step: Index = 0
@@ -66,7 +68,9 @@ def uniform(scope: Scope, x: Dim) -> Index:
 
 
 def _by_depth(scope: Scope, x: Expr) -> tuple[Dim | None, dict]:
-    """The terms of x that are known outside of this scope, as one expression (None if that is all or nothing), and the others."""
+    """The terms of x that are known outside of this scope, as one expression (None if that is all or nothing), and the
+    others.
+    """
     if scope.parent is None:
         return None, x.terms
     known = scope.parent.point
@@ -101,13 +105,14 @@ def _quotient(scope: Scope, a: Quotient, left: Index, right: Index) -> Index:
     low, high = expr.bounds(a.left)
     if low is None or low < 0 or not isinstance(left, X):
         return (w.floordiv if a.kind == "floordiv" else w.mod)(left, right)
-    if high is not None and high < 1 << 31 and isinstance(right, int):         # a 32-bit division is several times cheaper
+    # a 32-bit division is several times cheaper
+    if high is not None and high < 1 << 31 and isinstance(right, int):
         narrow = w.convert("trunc", left, "i32")
         return w.convert("zext", w.binary("udiv" if a.kind == "floordiv" else "urem", narrow, right), "i64")
     return w.binary("udiv" if a.kind == "floordiv" else "urem", left, right)
 
 
-# ---- what is not affine in the lane axis ------------------------------------------------------------------------------
+# ---- what is not affine in the lane axis -----------------------------------------------------------------------------
 
 
 def _sum(scope: Scope, x: Expr) -> Line:
@@ -153,7 +158,9 @@ def _atom(scope: Scope, a: Atom) -> Line:
 
 
 def _never_straddles(scope: Scope, a: Quotient) -> bool:
-    """Vectors start at multiples of their length: x // d is one number and x % d a run if d and the rest of x are such multiples."""
+    """Vectors start at multiples of their length: x // d is one number and x % d a run if d and the rest of x are such
+    multiples.
+    """
     if a.kind not in ("floordiv", "mod") or not scope.aligned or not isinstance(a.right, int) or a.right % scope.lanes:
         return False
     x = a.left

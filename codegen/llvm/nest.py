@@ -29,7 +29,9 @@ BLOCK_PLAIN = 256                # the same, for loops that add one element a tu
 
 
 class Nest:
-    """The loops of one kernel. `order` says which axis is looped outside of which; `lane` runs in `lanes` lanes (of `lane_range`)."""
+    """The loops of one kernel. `order` says which axis is looped outside of which; `lane` runs in `lanes` lanes (of
+    `lane_range`).
+    """
 
     def __init__(self, kernel: Kernel, order: Sequence[str], lane: str, lanes: int, scratch: X):
         self.kernel, self.order, self.lane, self.lanes = kernel, tuple(order), lane, lanes
@@ -41,7 +43,9 @@ class Nest:
     # ---- a place --------------------------------------------------------------------------------------------------
 
     def region(self, scope: Scope, goals: Sequence[Item]) -> list[Any]:
-        """Do what is wanted at a place; for reductions among the goals, what they fold to here (a vector if lanes are folded too)."""
+        """Do what is wanted at a place; for reductions among the goals, what they fold to here (a vector if lanes are
+        folded too).
+        """
         bound = scope.point.__contains__
         plan = plan_sweeps(self.kernel.values, goals, bound, lambda v: scope.find(v) is not None)
         for v, axis in plan.kept.items():
@@ -51,7 +55,8 @@ class Nest:
             self._clear(scope, v, axis)
         results: dict[Item, Any] = {}
         for items in plan.items:
-            again = [i for i in items if isinstance(i, Value) and i not in goals and any(a in scope.point for a in i.over)]
+            again = [i for i in items if isinstance(i, Value) and i not in goals
+                     and any(a in scope.point for a in i.over)]
             for v in again:
                 scope.known[v] = self._reopened(scope, v)
             for item, x in self._sweep(scope, [i for i in items if i not in again]).items():
@@ -185,7 +190,8 @@ class Nest:
         for v in items:
             if isinstance(v, Value):
                 free = free_axes(v, scope.point.__contains__)
-                in_lanes = self.lane and (self.lane in free or (scope.lane == self.lane and self.lane in (*v.axes, *v.over)))
+                in_lanes = self.lane and (self.lane in free
+                                          or (scope.lane == self.lane and self.lane in (*v.axes, *v.over)))
                 out.append(self._identity(scope, v, self.lanes if in_lanes else 1))
         return out
 
@@ -195,7 +201,9 @@ class Nest:
         return [next(left) if isinstance(i, Value) else None for i in items]
 
     def _fold(self, scope: Scope, items: Sequence[Item], accumulators: Sequence[X], mask: X | None = None) -> list[X]:
-        """One turn: do the items inside, and combine what the reductions give (where the mask is on) with their accumulators."""
+        """One turn: do the items inside, and combine what the reductions give (where the mask is on) with their
+        accumulators.
+        """
         partials = [(v, x) for v, x in zip(items, self.region(scope, items)) if isinstance(v, Value)]
         out = []
         for (v, x), a in zip(partials, accumulators):
@@ -205,8 +213,8 @@ class Nest:
             out.append(self._combine(scope, v, a, x))
         return out
 
-    def _blocked(self, scope: Scope, items: Sequence[Item], start: Index, stop: Index, step: int, block: int, extent: Dim,
-                 turn: Any, accumulators: list[X], carried: list[X]) -> tuple[list[X], list[X]]:
+    def _blocked(self, scope: Scope, items: Sequence[Item], start: Index, stop: Index, step: int, block: int,
+                 extent: Dim, turn: Any, accumulators: list[X], carried: list[X]) -> tuple[list[X], list[X]]:
         """A loop whose float sums are added up block by block, if it is long. `turn(i, *accumulators, *carried)`."""
         w, n = scope.w, len(accumulators)
         reductions = [i for i in items if isinstance(i, Value)]
@@ -245,7 +253,8 @@ class Nest:
 
         extent = self.kernel.axes[axis]
         start: Index = self._tiles(scope, axis, tiled, turn) if tiled else 0
-        results, _ = self._blocked(scope, items, start, scope.index(extent), 1, BLOCK_PLAIN, extent, turn, accumulators, carried)
+        results, _ = self._blocked(scope, items, start, scope.index(extent), 1, BLOCK_PLAIN, extent, turn, accumulators,
+                                   carried)
         return self._spread(results, items)
 
     def _tiled(self, scope: Scope, axis: str, items: Sequence[Item]) -> list[Value]:
@@ -258,7 +267,8 @@ class Nest:
     def _tiles(self, scope: Scope, axis: str, loads: Sequence[Value], turn: Callable[..., Any]) -> Index:
         """The turns of a plain loop that fill whole tiles; where they end."""
         w = scope.w
-        places = {v: w.at(self.scratch, scope.index(self._reserve(SIDE * scope.lanes * v.dtype.itemsize)), uint8) for v in loads}
+        places = {v: w.at(self.scratch, scope.index(self._reserve(SIDE * scope.lanes * v.dtype.itemsize)), uint8)
+                  for v in loads}
         extent = scope.index(self.kernel.axes[axis])
         whole = w.sub(extent, w.mod(extent, SIDE))
 
@@ -266,7 +276,8 @@ class Nest:
             here = scope.enter({axis: first})
             for v, place in places.items():
                 write_tile(here, v, place)
-            w.loop(0, SIDE, 1, lambda k: turn(w.add(first, k), known={v: read_tile(scope, v, p, k) for v, p in places.items()}))
+            w.loop(0, SIDE, 1, lambda k: turn(w.add(first, k),
+                                              known={v: read_tile(scope, v, p, k) for v, p in places.items()}))
 
         w.loop(0, whole, SIDE, whole_tile)
         return whole
@@ -290,17 +301,20 @@ class Nest:
             return (*self._fold(inner, items, state[:len(accumulators)], mask), *after)
 
         wanted = needed(items, lambda v: scope.find(v) is not None)
-        inside = interior(scope, axis, [*(v for v in self.kernel.values if v in wanted), *(i for i in items if isinstance(i, Store))])
+        inside = interior(scope, axis, [*(v for v in self.kernel.values if v in wanted),
+                                        *(i for i in items if isinstance(i, Store))])
 
         def full_turn(i: Index, *state: X) -> tuple:
             if inside is None:
                 return turn(i, *state)
-            return w.when(inside.contains(scope, i, lanes), lambda: turn(i, *state, trusted=inside.trusted), lambda: turn(i, *state))
+            return w.when(inside.contains(scope, i, lanes), lambda: turn(i, *state, trusted=inside.trusted),
+                          lambda: turn(i, *state))
 
         whole = w.sub(stop, start)
         even = w.add(start, w.sub(whole, w.mod(whole, lanes)))
         extent = self.kernel.axes[axis]
-        accumulators, carried = self._blocked(scope, items, start, even, lanes, BLOCK, extent, full_turn, accumulators, carried)
+        accumulators, carried = self._blocked(scope, items, start, even, lanes, BLOCK, extent, full_turn, accumulators,
+                                              carried)
         state = (*accumulators, *carried)
 
         def rest() -> tuple:
@@ -310,7 +324,9 @@ class Nest:
         return self._spread(state, items)
 
     def _scan_lanes(self, scope: Scope, v: Value, carry: X) -> tuple[X, X]:
-        """A scan along the lanes: each lane combined with those 1, 2, 4, … before it, then with all that came before."""
+        """A scan along the lanes: each lane combined with those 1, 2, 4, … before it, then with all that came
+        before.
+        """
         w, lanes = scope.w, scope.lanes
         x = w.splat(self.region(scope, [_goal(v.args[0])])[0], lanes)
         identity = self._identity(scope, v, lanes)

@@ -1,4 +1,6 @@
-"""Functions inside a kernel's module: each finds buffers and sizes by the argument array, and is told the positions of axes."""
+"""Functions inside a kernel's module: each finds buffers and sizes by the argument array, and is told the positions of
+axes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from .writer import Function, Index, Module, X
 
 
 class Part:
-    """A function of a kernel: `w` writes it, `scope` has its buffers, sizes and the positions of `axes`; `named` its own parameters."""
+    """A function of a kernel: `w` writes it, `scope` has its buffers, sizes and the positions of `axes`; `named` its
+    own parameters.
+    """
 
     def __init__(self, module: Module, kernel: Kernel, name: str, parameters: Mapping[str, Type], axes: Sequence[str]):
         positions = {f"at_{n}": INDEX for n in range(len(axes))}
@@ -61,8 +65,8 @@ def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index
 def walk(
     scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X
 ) -> tuple[X, ...]:
-    """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on; positions are counted on,
-    not divided out."""
+    """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on;
+    positions are counted on, not divided out."""
     w, deep = scope.w, len(axes)
     start = positions(scope, flat, axes)
 
@@ -94,6 +98,8 @@ def unsigned(w: Function, op: str, a: Index, b: Index) -> Index:
 
 
 def extent_of(scope: Scope, axes: Sequence[str]) -> Index:
-    """How many positions flattened axes have. What is written for it is not kept for the scope, which may be in another block."""
+    """How many positions flattened axes have. What is written for it is not kept for the scope, which may be in another
+    block.
+    """
     size: Dim = product(scope.kernel.axes[a] for a in axes)
     return scope.enter({}).index(size)

@@ -26,7 +26,7 @@ def emit(w: Function, op: str, args: Sequence[X], dtype: DType, to: DType | None
     return ROWS[op](w, dtype, to or dtype, *args)
 
 
-# ---- rows from simpler things -----------------------------------------------------------------------------------------
+# ---- rows from simpler things ----------------------------------------------------------------------------------------
 
 
 def _in_float32(f: Callable[..., X]) -> Callable[..., X]:
@@ -73,7 +73,7 @@ def _integer(f: Callable[..., X]) -> Row:
     return lambda w, d, to, *args: f(w, d, *args)
 
 
-# ---- rows of their own ------------------------------------------------------------------------------------------------
+# ---- rows of their own -----------------------------------------------------------------------------------------------
 
 
 def _extreme(beyond: str, of_signed: str, of_unsigned: str, of_bool: str) -> Row:
@@ -92,7 +92,8 @@ def _extreme(beyond: str, of_signed: str, of_unsigned: str, of_bool: str) -> Row
     def row(w: Function, d: DType, to: DType, x: X, y: X) -> X:
         if d.is_float:
             return floating(w, x, y)
-        return w.binary(of_bool, x, y) if d.kind == "b" else w.intrinsic(of_signed if d.kind == "i" else of_unsigned, x, y)
+        return w.binary(of_bool, x, y) if d.kind == "b" else w.intrinsic(of_signed if d.kind == "i" else of_unsigned, x,
+                                                                         y)
 
     return row
 
@@ -113,7 +114,8 @@ def _absolute(w: Function, d: DType, to: DType, x: X) -> X:
 
 def _copysign(w: Function, d: DType, to: DType, x: X, sign: X) -> X:
     if is_narrow(x):
-        size = w.bits_of(x) & 0x7FFF         # bit masks alone make LLVM 22 form a copysign of bfloat, which it cannot lower
+        # bit masks alone make LLVM 22 form a copysign of bfloat, which it cannot lower
+        size = w.bits_of(x) & 0x7FFF
         bits = w.select(w.compare("slt", w.bits_of(sign), 0), size | 0x8000, size)
         return w.convert("bitcast", bits, x.type.element)
     return w.intrinsic("copysign", x, sign)

@@ -1,12 +1,13 @@
 """Skewed tiles: many turns of a loop whose step reads its own buffer a constant way around the place it writes.
 
-A unit is a block of the outer axis, a phase, and the turns of one pass. Its tiles run through all turns, one behind the other:
-turn t writes the array that turn t - 2 was in, `lag` rows and `skew` columns behind turn t - 1. Where all claims about positions
-hold, the rows of a tile share their loads, and neighbours along the lanes are shuffled out of a window of three vectors; around
-that interior one vector after the other is checked and masked. Each element is computed by the same operations as step by step.
+A unit is a block of the outer axis, a phase, and the turns of one pass. Its tiles run through all turns, one behind the
+other: turn t writes the array that turn t - 2 was in, `lag` rows and `skew` columns behind turn t - 1. Where all claims
+about positions hold, the rows of a tile share their loads, and neighbours along the lanes are shuffled out of a window
+of three vectors; around that interior one vector after the other is checked and masked. Each element is computed by the
+same operations as step by step.
 
-The arguments, after those of any kernel: the array that is neither written first nor, but for the first pass, read first; the
-number of turns; and the phase.
+The arguments, after those of any kernel: the array that is neither written first nor, but for the first pass, read
+first; the number of turns; and the phase.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class _Skewed:
         self.kernel, self.schedule = kernel, schedule
         self.module, self.name = Module(), f"kernel_{kernel.name}"
         (self.store,) = kernel.stores
-        *self.outside, self.lane = kernel.axes                   # the axes around the lanes; the last of them is that of rows
+        # the axes around the lanes; the last of them is that of rows
+        *self.outside, self.lane = kernel.axes
         self.lanes = schedule.lanes
         found = offsets(kernel, schedule.carried, self.store)
         assert found is not None
@@ -77,7 +79,8 @@ class _Skewed:
             here = scope.enter(dict(zip(self.outside, [*around, i])))
             here.prepare([self.store], self.lanes)
             w.loop(a, b, self.lanes, lambda j: here.enter(
-                {self.lane: j}, lane=self.lane, lanes=self.lanes, mask=w.mask_below(j, columns, self.lanes), aligned=True).store(self.store))
+                {self.lane: j}, lane=self.lane, lanes=self.lanes, mask=w.mask_below(j, columns, self.lanes),
+                aligned=True).store(self.store))
 
         w.loop(first, end, 1, row)
 
@@ -104,7 +107,8 @@ class _Skewed:
 
         def check(*part: Index) -> None:
             some = w.both(w.less(*part[:2]), w.less(*part[2:]))
-            w.when(some, lambda: w.call(f"{self.name}_checked", None, args, source, target, level, *around, *part) and None)
+            w.when(some, lambda: w.call(f"{self.name}_checked", None, args, source, target, level, *around, *part)
+                   and None)
 
         check(first, top, a, b)
         check(bottom, end, a, b)
@@ -126,7 +130,8 @@ class _Skewed:
                       trusted: frozenset[Claim]) -> None:
         """Some rows side by side, whole vectors that need no check."""
         w = scope.w
-        here = [scope.enter(dict(zip(self.outside, [*position[:-1], w.add(position[-1], r)])), trusted=trusted) for r in range(rows)]
+        here = [scope.enter(dict(zip(self.outside, [*position[:-1], w.add(position[-1], r)])), trusted=trusted)
+                for r in range(rows)]
         for h in here:
             h.prepare([self.store], self.lanes)
         window = _Window(self, here[0], rows)
@@ -136,7 +141,8 @@ class _Skewed:
             inner = [h.enter({self.lane: j}, lane=self.lane, lanes=self.lanes, aligned=True) for h in here]
             for r, h in enumerate(inner):
                 h.known.update({v: window.at(v, r) for v in self.offsets})
-            made = [h.vector(self.store.value) for h in inner]           # loads first: rows a power of two apart look alike
+            # loads first: rows a power of two apart look alike
+            made = [h.vector(self.store.value) for h in inner]
             for h, x in zip(inner, made):
                 h.store(self.store, x)
             return window.state()
@@ -147,7 +153,8 @@ class _Skewed:
 
     def entry(self) -> None:
         """The function that the runner calls: blocks `start` to `stop` of one phase of one pass."""
-        w = self.module.function(self.name, {"args": POINTER, "start": INDEX, "stop": INDEX, "scratch": POINTER}, linkage="external")
+        w = self.module.function(self.name, {"args": POINTER, "start": INDEX, "stop": INDEX, "scratch": POINTER},
+                                 linkage="external")
         args, start, stop, _ = w.parameters
         scope = self._scope(w, args, {})
         after = len(self.kernel.buffers) + len(self.kernel.sizes)
@@ -166,7 +173,8 @@ class _Skewed:
     def _block(self, scope: Scope, unit: Index, phase: Index) -> tuple[Range, Range]:
         """Where a unit begins and ends, and how much these move from turn to turn."""
         w, slope = scope.w, self.schedule.slope
-        extent, blocks = scope.index(self.kernel.axes[self.schedule.outer or self.lane]), scope.index(self.schedule.units)
+        extent, blocks = scope.index(self.kernel.axes[self.schedule.outer
+                                                      or self.lane]), scope.index(self.schedule.units)
         length = w.floordiv(extent, blocks)
         if not self.outside:
             length = w.sub(length, w.mod(length, self.lanes))
@@ -180,7 +188,8 @@ class _Skewed:
                  w.select(is_shrinking, w.sub(0, outwards), outwards))
         return (begin, right), moves
 
-    def _unit(self, scope: Scope, args: X, turn: Callable[[Index], tuple[X, X]], count: X, block: Range, moves: Range) -> None:
+    def _unit(self, scope: Scope, args: X, turn: Callable[[Index], tuple[X, X]], count: X, block: Range,
+              moves: Range) -> None:
         """All turns of a block: tiles in skewed coordinates, cut to what the block has at each turn."""
         w, s = scope.w, self.schedule
         columns, last = scope.index(self.kernel.axes[self.lane]), w.sub(count, 1)
@@ -206,7 +215,8 @@ class _Skewed:
             w.loop(*fronts, s.columns, lambda c: w.loop(0, count, 1, lambda t: tile(t, 0, c)))
             return
         width = w.add(columns, w.mul(last, s.skew))
-        w.loop(*fronts, self._front, lambda f: w.loop(0, width, s.columns, lambda c: w.loop(0, count, 1, lambda t: tile(t, f, c))))
+        w.loop(*fronts, self._front, lambda f: w.loop(0, width, s.columns,
+                                                      lambda c: w.loop(0, count, 1, lambda t: tile(t, f, c))))
 
     @property
     def _front(self) -> int:
@@ -228,7 +238,9 @@ class _Skewed:
 
 
 class _Window:
-    """The loads of the carried buffer around some rows of a vector, each made once; what moves on with the vector is carried."""
+    """The loads of the carried buffer around some rows of a vector, each made once; what moves on with the vector is
+    carried.
+    """
 
     def __init__(self, emitter: _Skewed, scope: Scope, rows: int):
         self.scope, self.w, self.lanes, self.offsets = scope, scope.w, emitter.lanes, emitter.offsets
@@ -237,8 +249,10 @@ class _Window:
         place = expr.substitute(flat_index(buffer, emitter.store.index)[0], {emitter.lane: 0})
         origin = scope.w.at(scope.pointers[buffer.name], scope.index(place), self.dtype)
         lane_place = max((n for n, i in enumerate(emitter.store.index) if not isinstance(i, int)))
-        row_place = max((n for n, i in enumerate(emitter.store.index) if not isinstance(i, int) and n != lane_place), default=-1)
-        self.keys: dict[tuple[Value, int], tuple[Dim, int]] = {}     # a load for a row -> the memory row it is in, and how far along
+        row_place = max((n for n, i in enumerate(emitter.store.index) if not isinstance(i, int) and n != lane_place),
+                        default=-1)
+        # a load for a row -> the memory row it is in, and how far along
+        self.keys: dict[tuple[Value, int], tuple[Dim, int]] = {}
         for v, apart in self.offsets.items():
             steps = [a * n for d, (a, n) in enumerate(zip(apart, buffer.strides)) if d != lane_place]
             row = sum(steps[1:], steps[0]) if steps else 0
@@ -252,14 +266,17 @@ class _Window:
         return self.w.load(self.dtype, self.w.at(self.pointers[row], at, self.dtype), self.lanes)
 
     def start(self, j: Index) -> list[X]:
-        """What is carried into the first vector: of each row that is read sideways, the vector before and the vector itself."""
+        """What is carried into the first vector: of each row that is read sideways, the vector before and the vector
+        itself.
+        """
         return [self._load(row, at) for row in self.wide for at in (self.w.sub(j, self.lanes), j)]
 
     def move(self, j: Index, state: Sequence[X]) -> None:
         """Stand at a vector."""
         self.j = j
         self.known: dict[tuple[Dim, int], X] = {}
-        self.windows = {row: (state[2 * n], state[2 * n + 1], self._load(row, self.w.add(j, self.lanes))) for n, row in enumerate(self.wide)}
+        self.windows = {row: (state[2 * n], state[2 * n + 1], self._load(row, self.w.add(j, self.lanes))) for n,
+                        row in enumerate(self.wide)}
 
     def at(self, v: Value, r: int) -> X:
         """What a load gives for row r."""
@@ -285,7 +302,8 @@ class _Window:
 def interior(scope: Scope) -> tuple[dict[str, Range], frozenset[Claim]]:
     """For each axis from where to where what its index entries and conditions claim holds, and these claims."""
     w, kernel = scope.w, scope.kernel
-    claims: dict[Claim, tuple[Dim, ...]] = {e: needs for x in (*kernel.values, *kernel.stores) for e, needs in entries(kernel, x)}
+    claims: dict[Claim, tuple[Dim, ...]] = {e: needs for x in (*kernel.values, *kernel.stores) for e,
+                                            needs in entries(kernel, x)}
     for v in kernel.values:
         if v.op == "select":
             asked = conditions(v.args[0]) or []

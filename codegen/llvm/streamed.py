@@ -1,8 +1,9 @@
 """LLVM source of a kernel that streams: blocks of rows, past which tiles of the stream go by (attention, its gradient).
 
-Dao et al. 2022, on a register tile. For a tile of the stream: scores by the register tile, panels outermost; then, rows of a register
-tile at a time, the softmax or whatever makes weights of scores, in place, and the weights times what they weigh. Where conditions on
-positions leave no weight (a causal mask), register tiles are not computed, and the depth of the second product is cut.
+Dao et al. 2022, on a register tile. For a tile of the stream: scores by the register tile, panels outermost; then, rows
+of a register tile at a time, the softmax or whatever makes weights of scores, in place, and the weights times what they
+weigh. Where conditions on positions leave no weight (a causal mask), register tiles are not computed, and the depth of
+the second product is cut.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class _Emitter:
         self.kernel, self.s, self.roles = kernel, s, roles(kernel, s.row, s.stream)
         self.dtype = self.roles.inner[0].total.dtype
         self.panel = s.vectors * s.lanes
-        self.tile_step = s.span + LANES                       # a multiple of 4 KiB would put all rows on the same places of the cache
+        # a multiple of 4 KiB would put all rows on the same places of the cache
+        self.tile_step = s.span + LANES
         self.together = max(n for n in (4, 3, 2, 1) if s.rows % n == 0)
         self.module = Module()
 
@@ -97,7 +99,8 @@ class _Emitter:
     def contraction(self, p: Product) -> Contraction:
         """A product as the schedule of packing sees it."""
         s, r = self.s, self.roles
-        return Contraction(g=r.g, i=(s.row,), j=(p.column,), k=(p.axis,), rows=s.rows, vectors=s.vectors, lanes=s.lanes, block=s.block)
+        return Contraction(g=r.g, i=(s.row,), j=(p.column,), k=(p.axis,), rows=s.rows, vectors=s.vectors, lanes=s.lanes,
+                           block=s.block)
 
     def write_functions(self) -> None:
         """Register tiles, and what copies their operands."""
@@ -109,12 +112,14 @@ class _Emitter:
             shape, right = self.contraction(p), Operand(self.kernel, p.right, d)
             pack = pack_rows if s.packs[n] == "rows" else pack_columns
             self.packs.append(pack(self.module, right, shape, f"pack{n}"))
-            self.copies.append(copy_rows(self.module, Operand(self.kernel, p.left, d), shape, self.left_step(p), f"copy{n}"))
+            self.copies.append(copy_rows(self.module, Operand(self.kernel, p.left, d), shape, self.left_step(p),
+                                         f"copy{n}"))
             tile = Tile(d, s.rows, s.vectors, s.lanes, self.left_step(p), 1, self.panel, self.tile_step)
             emit_tile(self.module, f"scores{n}", tile)
         for n, p in enumerate(r.outer):
             if s.reads[n] != "direct":
-                self.gathers[n] = pack_columns(self.module, Operand(self.kernel, p.right, d), self.contraction(p), f"gather{n}")
+                self.gathers[n] = pack_columns(self.module, Operand(self.kernel, p.right, d), self.contraction(p),
+                                               f"gather{n}")
             tile = Tile(d, s.rows, s.vectors, s.lanes, self.tile_step, 1, self.weighed_step(n), self.sum_step(p))
             emit_tile(self.module, f"results{n}", tile)
 
@@ -158,7 +163,8 @@ class _Emitter:
             depth = self.extent(p.axis)
 
             def panel(first: X, n: int = n, depth: int = depth) -> None:
-                own = {"to": w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype), "first": first, "k0": 0, "depth": depth}
+                own = {"to": w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype), "first": first, "k0": 0,
+                       "depth": depth}
                 self.packs[n].call(w, self.args, own, here.point)
 
             w.loop(0, self.length, self.panel, panel)
@@ -178,7 +184,8 @@ class _Emitter:
             self.fill(f"sum{n}", s.block * self.sum_step(p), 0.0)
         if r.softmax is not None:
             self.fill("norm", s.block * LANES, 0.0)
-            w.loop(0, s.block, 1, lambda i: w.store(w.number(-math.inf, self.dtype), w.at(self.area["peak"], i, self.dtype)))
+            w.loop(0, s.block, 1, lambda i: w.store(w.number(-math.inf, self.dtype),
+                                                    w.at(self.area["peak"], i, self.dtype)))
         low, high = self.reach(here, first, w.sub(w.add(first, count), 1))
         low = w.mul(w.floordiv(low, self.panel), self.panel)
         w.loop(low, high, s.span, lambda j0: self.tile(here, first, count, j0, w.min(w.sub(high, j0), s.span)))
@@ -198,7 +205,8 @@ class _Emitter:
         """The positions that all rows from first to last see."""
         return self.range(here, first, last, self.w.max, self.w.min)
 
-    def range(self, here: Scope, first: Index, last: Index, lower: Callable[..., Index], upper: Callable[..., Index]) -> tuple[Index, Index]:
+    def range(self, here: Scope, first: Index, last: Index, lower: Callable[..., Index],
+              upper: Callable[..., Index]) -> tuple[Index, Index]:
         w, s = self.w, self.s
         low: Index = 0
         high: Index = self.length
@@ -227,13 +235,15 @@ class _Emitter:
         def panel(p: X) -> None:
             def rows(r: X) -> None:
                 low, high = seen(r)
-                w.when(w.both(w.less(p, high), w.less(low, w.add(p, self.panel))), lambda: self.scores(w.add(j0, p), p, r))
+                w.when(w.both(w.less(p, high), w.less(low, w.add(p, self.panel))),
+                       lambda: self.scores(w.add(j0, p), p, r))
 
             w.loop(0, count, s.rows, rows)
 
         def rows(r: X) -> None:
             low, high = seen(r)
-            w.when(w.less(low, high), lambda: self.weigh(here, first, r, j0, w.binary("and", w.lift(low), -LANES), high))
+            w.when(w.less(low, high), lambda: self.weigh(here, first, r, j0, w.binary("and", w.lift(low), -LANES),
+                                                         high))
 
         w.loop(0, columns, self.panel, panel)
         w.loop(0, count, s.rows, rows)
@@ -259,12 +269,14 @@ class _Emitter:
             start = w.add(j0, low)
             step = self.weighed_step(n)
             direct = s.reads[n] == "direct"
-            base = self.in_place(here, p.right, start) if direct else w.at(self.area[f"weighed{n}"], w.mul(start, step), d)
+            base = self.in_place(here, p.right, start) if direct else w.at(self.area[f"weighed{n}"], w.mul(start, step),
+                                                                           d)
 
             def columns(c: Index, n: int = n, p: Product = p, base: X = base, direct: bool = direct) -> None:
                 b = w.at(base, c if direct else w.mul(self.length, c), d)
                 total = w.at(self.area[f"sum{n}"], w.add(w.mul(r, self.sum_step(p)), c), d)
-                w.call(f"results{n}", None, self.in_tile(n, r, low), b, total, w.sub(high, low), w.lift(True, like=BOOL))
+                w.call(f"results{n}", None, self.in_tile(n, r, low), b, total, w.sub(high, low),
+                       w.lift(True, like=BOOL))
 
             w.loop(0, self.extent(p.column), self.panel, columns)
 
@@ -272,7 +284,8 @@ class _Emitter:
         """Where what is weighed begins at a position of the stream."""
         (column,) = set(load.axes) - set(here.point) - {self.s.stream}
         place = here.enter({self.s.stream: start, column: 0})
-        return self.w.at(here.pointers[load.buffer], place.place(self.kernel.buffers[load.buffer], load.index).start, load.dtype)
+        return self.w.at(here.pointers[load.buffer], place.place(self.kernel.buffers[load.buffer], load.index).start,
+                         load.dtype)
 
     # ---- the end ----------------------------------------------------------------------------------------------------
 
@@ -287,7 +300,8 @@ class _Emitter:
             norm = w.reduce_lanes(lambda a, b: a + b, parts)
             if softmax.norm is not None:
                 row.known[softmax.norm] = norm
-                norm = w.select(w.equal(self.length, 0), w.number(1.0, d), norm)     # nothing is divided where there is no stream
+                # nothing is divided where there is no stream
+                norm = w.select(w.equal(self.length, 0), w.number(1.0, d), norm)
                 row.known["norm"] = w.splat(norm, LANES)
         base = {*self.roles.g, self.s.row}
         row.prepare(self.kernel.stores)
@@ -324,7 +338,8 @@ class _Rows:
         self.r, self.j0, self.low, self.high = r, j0, low, high
         w, last = e.w, e.w.sub(e.height, 1)
         self.count = e.together
-        self.at = [w.min(w.add(w.add(first, r), k), last) for k in range(self.count)]       # rows past the end are the last one
+        # rows past the end are the last one
+        self.at = [w.min(w.add(w.add(first, r), k), last) for k in range(self.count)]
         self.places = [here.enter({e.s.row: at}) for at in self.at]
         inside = e.interior(here, self.at[0], self.at[-1])
         self.trusted = frozenset(x.condition for x in e.roles.limits if x.condition is not None)
@@ -347,7 +362,9 @@ class _Rows:
             self.sweep(self.plain)
 
     def sweep(self, body: Callable[..., list[X]], *carried: X) -> list[X]:
-        """body(scopes, column, mask, *carried) over all columns: with conditions on positions trusted where all rows see all lanes."""
+        """body(scopes, column, mask, *carried) over all columns: with conditions on positions trusted where all rows
+        see all lanes.
+        """
         state = list(carried)
         for start, stop, whole in self.pieces:
 
@@ -355,7 +372,8 @@ class _Rows:
                 mask = None if whole else self.w.mask_below(c, self.high, LANES)
                 point = {self.s.stream: self.w.add(self.j0, c)}
                 trusted = self.trusted if whole else None
-                scopes = [p.enter(point, lane=self.s.stream, lanes=LANES, mask=mask, trusted=trusted) for p in self.places]
+                scopes = [p.enter(point, lane=self.s.stream, lanes=LANES, mask=mask, trusted=trusted)
+                          for p in self.places]
                 return body(scopes, c, mask, *state)
 
             state = list(self.w.loop(start, stop, LANES, turn, *state))
@@ -392,11 +410,13 @@ class _Rows:
         for k, place in enumerate(self.places):
             peak = w.reduce_lanes(self.larger, best[k])
             w.store(peak, peaks[k])
-            shift = w.select(w.compare("oeq", peak, -math.inf), w.number(0.0, d), peak)     # a row that sees nothing yet weighs 0
+            # a row that sees nothing yet weighs 0
+            shift = w.select(w.compare("oeq", peak, -math.inf), w.number(0.0, d), peak)
             place.known[softmax.peak] = shift
             place.known["splat", softmax.peak] = w.splat(shift, LANES)
             if softmax.norm is not None:
-                place.known[softmax.norm] = w.number(1.0, d)                                   # results are divided at the end
+                # results are divided at the end
+                place.known[softmax.norm] = w.number(1.0, d)
             faded = w.splat(scalar.emit(w, "exp", (old[k] - shift,), d), LANES)
             sums.append(w.load(d, norms[k], LANES) * faded)
             self.fade(k, faded)

@@ -25,7 +25,9 @@ class Keep:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """Fold a reduction into a row of scratch, one accumulator for each position of the axis that its result varies over."""
+    """Fold a reduction into a row of scratch, one accumulator for each position of the axis that its result varies
+    over.
+    """
 
     value: Value
     axis: str
@@ -93,7 +95,9 @@ def _walk(items: Iterable[Item], stop: Callable[[Value], bool]) -> set[Value]:
 
 @dataclass
 class Sweeps:
-    """The items of each sweep, in order. `kept` are the values that wait in scratch, with the axis that they lie along."""
+    """The items of each sweep, in order. `kept` are the values that wait in scratch, with the axis that they lie
+    along.
+    """
 
     items: list[list[Item]] = field(default_factory=list)
     stage: dict[Value, int] = field(default_factory=dict)
@@ -126,7 +130,8 @@ def plan_sweeps(order: Sequence[Value], goals: Sequence[Item], bound: Callable[[
     stages = [(stage_of(g), g) for g in goals]
     last = max([s for s, _ in stages], default=0)
     for s in range(last + 1):
-        folds = [Accumulate(v, plan.rows[v]) if v in plan.rows else v for v in order if v in local and plan.stage[v] == s]
+        folds = [Accumulate(v, plan.rows[v]) if v in plan.rows else v for v in order if v in local
+                 and plan.stage[v] == s]
         plan.items.append([*folds, *(g for t, g in stages if t == s)])
     _keep(plan, order, bound, is_known)
     return plan
@@ -146,7 +151,8 @@ def _folds_along(v: Value, axis: str, wanted: set[Value]) -> bool:
     return False
 
 
-def _keep(plan: Sweeps, order: Sequence[Value], bound: Callable[[str], bool], is_known: Callable[[Value], bool]) -> None:
+def _keep(plan: Sweeps, order: Sequence[Value], bound: Callable[[str], bool],
+          is_known: Callable[[Value], bool]) -> None:
     """Find the dear values that are needed again, and add their writing to the sweep that they are first made in."""
     if len(plan.items) < 2:
         return

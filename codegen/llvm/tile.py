@@ -1,7 +1,9 @@
-"""The register tile: C[rows][vectors of lanes] = sum over a depth of A[row][k] * B[k][lanes], kept in registers all the while.
+"""The register tile: C[rows][vectors of lanes] = sum over a depth of A[row][k] * B[k][lanes], kept in registers all the
+while.
 
-One function serves matmul, convolution and their gradients: A is read by two strides, B and C by one each. It knows no kernel.
-Sums start at zero and are added to C afterwards where C has a sum already: long sums are summed in pieces, which is also more exact.
+One function serves matmul, convolution and their gradients: A is read by two strides, B and C by one each. It knows no
+kernel. Sums start at zero and are added to C afterwards where C has a sum already: long sums are summed in pieces,
+which is also more exact.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ def _is_transposed(scope: Scope, axis: str, v: Value) -> bool:
 
 
 def write_tile(scope: Scope, v: Value, tile: X) -> None:
-    """Read a load's tile from where the scope is, SIDE positions of its axis on, and write it to scratch, lanes side by side."""
+    """Read a load's tile from where the scope is, SIDE positions of its axis on, and write it to scratch, lanes side by
+    side.
+    """
     w, d = scope.w, v.dtype
     where = scope.place(scope.kernel.buffers[v.buffer], v.index)
     first = w.at(scope.pointers[v.buffer], where.start, d)

@@ -32,7 +32,8 @@ class _Unrolled:
     def kernel(self) -> Kernel:
         for v in self.old.values:
             for at in self._positions(a for a in v.axes if a in self.axes):
-                self.made[v, tuple(at.values())] = self._reduction(v, at) if v.op == "reduce" else self._append(self._plain(v, at))
+                self.made[v, tuple(at.values())] = self._reduction(v,
+                                                                   at) if v.op == "reduce" else self._append(self._plain(v, at))
         stores = tuple(self._store(s, at) for s in self.old.stores
                        for at in self._positions(a for a in s.axes if a in self.axes))
         kept = {a: n for a, n in self.old.axes.items() if a not in self.axes}
@@ -56,8 +57,8 @@ class _Unrolled:
         return tuple(self._at(i, at) if isinstance(i, Value) else expr.substitute(i, at) for i in index)
 
     def _plain(self, v: Value, at: Positions) -> Value:
-        return Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer, self._index(v.index, at),
-                     v.fill, v.number, v.combine, v.over)
+        return Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer,
+                     self._index(v.index, at), v.fill, v.number, v.combine, v.over)
 
     def _reduction(self, v: Value, at: Positions) -> Value:
         written, looped = [a for a in v.over if a in self.axes], self._kept(v.over)
@@ -65,7 +66,8 @@ class _Unrolled:
         terms = [self._at(v.args[0], {**at, **more}) for more in self._positions(written)]
         total = terms[0] if terms else self._append(Value("const", (), (), v.dtype, number=identity(v.dtype)))
         for t in terms[1:]:
-            total = self._append(Value(core, (total, t), tuple(a for a in self.old.axes if a in (*total.axes, *t.axes)), v.dtype))
+            total = self._append(Value(core, (total, t), tuple(a for a in self.old.axes if a in (*total.axes, *t.axes)),
+                                       v.dtype))
         if not looped:
             return total
         axes = tuple(a for a in total.axes if a not in looped)

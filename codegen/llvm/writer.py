@@ -52,7 +52,8 @@ class Module:
         constants = [f"{name} = {definition}" for definition, name in self.constants.items()]
         defined = {f.name for f in self.functions}
         declared = [text for name, text in self.declarations.items() if name not in defined]
-        return "\n\n".join(filter(None, ["\n".join(constants), *(f.text() for f in self.functions), "\n".join(declared)])) + "\n"
+        return "\n\n".join(filter(None, ["\n".join(constants), *(f.text() for f in self.functions),
+                                         "\n".join(declared)])) + "\n"
 
 
 class Function(Memory):

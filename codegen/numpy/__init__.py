@@ -21,7 +21,8 @@ from ...ir.target import Target
 def emit(kernel: Kernel, schedule: Schedule | None = None, target: Target | None = None) -> Source:
     """A Python function `entry(*buffers in the kernel's order, *, sizes by name)` that writes into the output arrays.
 
-    How it runs follows from the kernel: `schedule` is not looked at; blocks of rows take half of the target's second cache.
+    How it runs follows from the kernel: `schedule` is not looked at; blocks of rows take half of the target's second
+    cache.
     """
     from .function import emit_function
 

@@ -1,8 +1,9 @@
-"""The function of a kernel: a line for each value, in a loop over blocks of rows where the kernel has independent rows, so that
-what lies between the loads and the stores stays in cache.
+"""The function of a kernel: a line for each value, in a loop over blocks of rows where the kernel has independent rows,
+so that what lies between the loads and the stores stays in cache.
 
-A value is an array over its own axes, in the kernel's order; operands are brought in line by `[:, None]`. Its name says its
-number in the kernel's text. A function of NumPy writes into an operand that is not needed any more, or into the output.
+A value is an array over its own axes, in the kernel's order; operands are brought in line by `[:, None]`. Its name says
+its number in the kernel's text. A function of NumPy writes into an operand that is not needed any more, or into the
+output.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class _Function:
         length = expr.symbol(start)
         self.ranges[self.rows] = Range(length, expr.symbol(stop, 1))
         self.fresh.clear()
-        yield from self._section([v for v in self.computed if v in inside], [s for s in stores if self.rows in s.axes], "        ")
+        yield from self._section([v for v in self.computed if v in inside], [s for s in stores if self.rows in s.axes],
+                                 "        ")
 
     def _inside(self) -> set[Value]:
         return {v for v in self.computed if self.rows in v.axes}
@@ -180,7 +182,8 @@ class _Function:
         if stored is not None and direct is not None:
             self.body.append(f"{spelling.UFUNC[v.op]}({', '.join(self._spelled(v))}, out={self._target(direct)})")
             return
-        text = {"load": self._load, "index": self._index, "reduce": self._reduce, "scan": self._scan}.get(v.op, self._core)(v)
+        text = {"load": self._load, "index": self._index, "reduce": self._reduce, "scan": self._scan}.get(v.op,
+                                                                                                          self._core)(v)
         self.body.append(f"{name} = {text}")
 
     def _spelled(self, v: Value) -> list[str]:
@@ -206,7 +209,8 @@ class _Function:
         """An operand whose memory the result can take."""
         if v.op not in spelling.UFUNC:
             return None
-        fits = (a for a in v.args if a in self.fresh and a.axes == v.axes and a.dtype is v.dtype and self.last_use[a] is v)
+        fits = (a for a in v.args if a in self.fresh and a.axes == v.axes and a.dtype is v.dtype
+                and self.last_use[a] is v)
         return next(fits, None)
 
     def _load(self, v: Value) -> str:
@@ -306,7 +310,8 @@ class _Function:
         letters = {x: x if len(x) == 1 and x.isascii() else "" for x in self.kernel.axes}
         spare = iter(c for c in "abcdefghijklmnopqrstuvwxyz" if c not in letters.values())
         spell = {x: c or next(spare) for x, c in letters.items()}
-        subscripts = ",".join("".join(spell[x] for x in y.axes) for y in (a, b)) + "->" + "".join(spell[x] for x in v.axes)
+        subscripts = ",".join("".join(spell[x] for x in y.axes) for y in (a, b)) + "->" + "".join(spell[x]
+                                                                                                  for x in v.axes)
         is_matmul = rows and columns and set(v.over) == set(summed) and v.dtype.is_float
         return f'{"bz.contract" if is_matmul else "np.einsum"}("{subscripts}", {left}, {right})'
 

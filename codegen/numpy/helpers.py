@@ -1,5 +1,5 @@
-"""What the emitted source calls as `bz`, beside NumPy: loads with a fill, stores that drop, strided views, contractions, and the
-scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py).
+"""What the emitted source calls as `bz`, beside NumPy: loads with a fill, stores that drop, strided views,
+contractions, and the scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py).
 """
 
 from __future__ import annotations
@@ -44,8 +44,11 @@ def padded(x: np.ndarray, *ranges: tuple[int, int], fill: Any) -> np.ndarray:
     return out
 
 
-def strided(x: np.ndarray, start: tuple[int, ...], shape: tuple[int, ...], steps: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """A view v of x: v[i, j, …] = x[start + i*steps[0] + j*steps[1] + …], steps being vectors of the dimensions of x."""
+def strided(x: np.ndarray, start: tuple[int, ...], shape: tuple[int, ...],
+            steps: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """A view v of x: v[i, j, …] = x[start + i*steps[0] + j*steps[1] + …], steps being vectors of the dimensions of
+    x.
+    """
     if 0 in shape:
         return np.empty(shape, x.dtype)
     strides = [sum(n * s for n, s in zip(step, x.strides)) for step in steps]
@@ -69,7 +72,8 @@ def take(x: np.ndarray, index: tuple[Any, ...], fill: Any) -> Any:
     return np.where(inside, x[clipped], np.asarray(fill).astype(x.dtype))
 
 
-def _scattered(x: np.ndarray, index: tuple[Any, ...], value: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
+def _scattered(x: np.ndarray, index: tuple[Any, ...], value: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...],
+                                                                           np.ndarray]:
     if x.ndim == 0:                                        # NumPy assigns no array through an empty index
         x, index = x.reshape(1), (np.int64(0),)
     shape = np.broadcast_shapes(*(np.shape(i) for i in index), np.shape(value))
@@ -99,7 +103,8 @@ def contract(subscripts: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     def matrices(array: np.ndarray, names: str, first: list[str], second: list[str]) -> np.ndarray:
         flat = [int(np.prod([size[x] for x in group], dtype=int)) for group in (first, second)]
-        return array.transpose([names.index(x) for x in batch + first + second]).reshape([size[x] for x in batch] + flat)
+        return array.transpose([names.index(x) for x in batch + first + second]).reshape([size[x]
+                                                                                          for x in batch] + flat)
 
     product = np.matmul(matrices(a, left, rows, summed), matrices(b, right, summed, columns))
     order = batch + rows + columns

@@ -1,5 +1,5 @@
-"""Where a load reads and a store writes, as NumPy source: slices where each dimension follows one axis, else a strided view, else
-arrays of places.
+"""Where a load reads and a store writes, as NumPy source: slices where each dimension follows one axis, else a strided
+view, else arrays of places.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ Ranges = Mapping[str, Range]
 
 def is_inside(index: Sequence[Index], shape: Sequence[Dim]) -> bool:
     """Is it known that no place is outside?"""
-    return all(not isinstance(i, Value) and expr.is_less_equal(0, i) and expr.is_less(i, n) for i, n in zip(index, shape))
+    return all(not isinstance(i, Value) and expr.is_less_equal(0, i) and expr.is_less(i, n) for i,
+               n in zip(index, shape))
 
 
 def source(x: Dim) -> str:
@@ -101,7 +102,8 @@ def view(buffer: str, shape: Sequence[Dim], index: Sequence[Index], axes: Sequen
     return _strided(buffer, index, known, axes, ranges)
 
 
-def _sliced(buffer: str, shape: Sequence[Dim], index: Sequence[Dim], steps: Sequence[Mapping[str, int]], ranges: Ranges) -> str:
+def _sliced(buffer: str, shape: Sequence[Dim], index: Sequence[Dim], steps: Sequence[Mapping[str, int]],
+            ranges: Ranges) -> str:
     entries, turned = [], []
     for n, i, step in zip(shape, index, steps):
         if not step:
@@ -110,7 +112,8 @@ def _sliced(buffer: str, shape: Sequence[Dim], index: Sequence[Dim], steps: Sequ
         ((_, c),) = step.items()
         low, high = _ends(i, step, ranges)
         whole = low == 0 and high + 1 == n and c in (1, -1)
-        start, stop = ("", "") if whole else (source(low) if low != 0 else "", source(high + 1) if high + 1 != n else "")
+        start, stop = ("", "") if whole else (source(low) if low != 0 else "",
+                                              source(high + 1) if high + 1 != n else "")
         entries.append(f"{start}:{stop}" + (f":{abs(c)}" if c not in (1, -1) else ""))
         turned.append("::-1" if c < 0 else ":")
     out = buffer + _brackets(entries, keep=not entries)
@@ -134,7 +137,8 @@ def tuple_of(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
-def _strided(buffer: str, index: Sequence[Dim], steps: Sequence[Mapping[str, Dim]], axes: Sequence[str], ranges: Ranges) -> str:
+def _strided(buffer: str, index: Sequence[Dim], steps: Sequence[Mapping[str, Dim]], axes: Sequence[str],
+             ranges: Ranges) -> str:
     start = [source(expr.substitute(i, {a: ranges[a].start for a in s})) for i, s in zip(index, steps)]
     lengths = [source(ranges[a].length) for a in axes]
     vectors = [tuple_of([source(s.get(a, 0)) for s in steps]) for a in axes]
@@ -142,7 +146,9 @@ def _strided(buffer: str, index: Sequence[Dim], steps: Sequence[Mapping[str, Dim
 
 
 def aligned(name: str, have: Sequence[str], want: Sequence[str]) -> str:
-    """An array over the axes `have` so that it broadcasts against others over `want`, which has them all in the same order."""
+    """An array over the axes `have` so that it broadcasts against others over `want`, which has them all in the same
+    order.
+    """
     present = [a in have for a in want]
     if all(present) or not any(present):
         return name

@@ -1,4 +1,6 @@
-"""The scalar core in NumPy's words: one row an operation. What NumPy does otherwise is a function of `helpers` (`bz`)."""
+"""The scalar core in NumPy's words: one row an operation. What NumPy does otherwise is a function of `helpers`
+(`bz`).
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,26 @@ from typing import Any
 from ...ir.kernel import Value
 from ...ir.types import DType, bfloat16
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
+         "ge": ">=",
          "and": "&", "or": "|", "xor": "^"}  # fmt: skip
 PREFIX = {"neg": "-", "not": "~"}
 # Operations that take `out=`.
 UFUNC = {
     "add": "np.add", "sub": "np.subtract", "mul": "np.multiply", "div": "np.divide", "and": "np.bitwise_and",
-    "or": "np.bitwise_or", "xor": "np.bitwise_xor", "not": "np.invert", "neg": "np.negative", "abs": "np.abs", "max": "np.maximum",
+    "or": "np.bitwise_or", "xor": "np.bitwise_xor", "not": "np.invert", "neg": "np.negative", "abs": "np.abs",
+    "max": "np.maximum",
     "min": "np.minimum", "floor": "np.floor", "ceil": "np.ceil", "trunc": "np.trunc", "rint": "np.rint",
-    "copysign": "np.copysign", "sqrt": "np.sqrt", "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "log1p": "np.log1p",
+    "copysign": "np.copysign", "sqrt": "np.sqrt", "exp": "np.exp", "expm1": "np.expm1", "log": "np.log",
+    "log1p": "np.log1p",
     "sin": "np.sin", "cos": "np.cos", "tan": "np.tan", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
     "atan2": "np.arctan2", "sinh": "np.sinh", "cosh": "np.cosh", "tanh": "np.tanh", "pow": "np.power",
-    "eq": "np.equal", "ne": "np.not_equal", "lt": "np.less", "le": "np.less_equal", "gt": "np.greater", "ge": "np.greater_equal",
+    "eq": "np.equal", "ne": "np.not_equal", "lt": "np.less", "le": "np.less_equal", "gt": "np.greater",
+    "ge": "np.greater_equal",
 }  # fmt: skip
 HELPER = {op: f"bz.{op}" for op in ("floordiv", "mod", "mulhi", "shl", "shr", "fma", "erf")}
-BY_CONSTANT = {"floordiv": "//", "mod": "%", "shl": "<<", "shr": ">>"}       # NumPy's own, where the constant is harmless
+# NumPy's own, where the constant is harmless
+BY_CONSTANT = {"floordiv": "//", "mod": "%", "shl": "<<", "shr": ">>"}
 OTHER = ("select", "cast", "bitcast")
 REDUCE = {"sum": "np.add", "prod": "np.multiply", "max": "np.maximum", "min": "np.minimum"}
 

@@ -21,6 +21,6 @@ from . import (
 from .namespace import F
 
 __all__ = [
-    "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation", "elementary", "indexing",
-    "linear_algebra", "losses", "manipulation", "reductions", "sorting", "special", "views",
+    "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation",
+    "elementary", "indexing", "linear_algebra", "losses", "manipulation", "reductions", "sorting", "special", "views",
 ]

@@ -19,10 +19,11 @@ mul = pointwise("mul", lambda xp, x, y: xp.multiply(x, y), dtypes=NUMBERS,
 div = pointwise("div", lambda xp, x, y: xp.divide(x, y), dtypes=INEXACT,
                 vjp=lambda g, z, x, y: (g / conjugate(y), -g * conjugate(z / y)),
                 doc="x / y; integers are divided in float32.")
-neg = pointwise("neg", lambda xp, x: xp.negative(x), dtypes=NUMBERS, vjp=lambda g, y, x: (-g,), traits=("linear",), doc="-x.")
+neg = pointwise("neg", lambda xp, x: xp.negative(x), dtypes=NUMBERS, vjp=lambda g, y, x: (-g,), traits=("linear",),
+                doc="-x.")
 
 
-# ---- size and direction -----------------------------------------------------------------------------------------------
+# ---- size and direction ----------------------------------------------------------------------------------------------
 
 
 def real_dtype(d):
@@ -59,7 +60,8 @@ def _sign_vjp(g, y, x):
     along = F.real(F.conj(g) * y)
     size = F.abs(x)
     zero = F.equal(size, 0)
-    return (F.where(zero, F.zeros_like(x), (g - y * F.astype(along, x.dtype)) / F.astype(F.where(zero, 1.0, size), x.dtype)),)
+    return (F.where(zero, F.zeros_like(x), (g - y * F.astype(along, x.dtype)) / F.astype(F.where(zero, 1.0, size),
+                                                                                         x.dtype)),)
 
 
 abs_ = pointwise("abs", lambda xp, x: xp.abs(x), dtypes=(*REAL, *COMPLEX), infer=_infer_real_part, jvp=_abs_jvp,
@@ -72,14 +74,15 @@ conj = pointwise("conj", lambda xp, x: xp.conj(x) if x.dtype.kind == "c" else x,
                  scalar=lambda s, x: x, traits=("free",), doc="The complex conjugate; real numbers unchanged.")
 
 
-# ---- division with remainder --------------------------------------------------------------------------------------------
+# ---- division with remainder -----------------------------------------------------------------------------------------
 
 
 def _divided(s, x, y):
     """A whole quotient and what is left of x, at most |y| / 2 (a bit more) in size.
 
-    Each step is exact (correctly rounded quotient, fused multiply-add) and takes off as many bits as the dtype has, so that
-    quotients below 2^44 (2^100 in float64) are right. Beyond, where neighbours of x are further apart than y, 0 is left.
+    Each step is exact (correctly rounded quotient, fused multiply-add) and takes off as many bits as the dtype has, so
+    that quotients below 2^44 (2^100 in float64) are right. Beyond, where neighbours of x are further apart than y, 0 is
+    left.
     """
     first = s.rint(s.div(x, y))
     r = s.fma(s.neg(first), y, x)
@@ -136,8 +139,8 @@ def _fmod(xp, x, y):
 
 
 floor_divide = pointwise(
-    "floor_divide", lambda xp, x, y: core.evaluate("floordiv", (x, y)) if _is_integer(xp, x, y) else xp.floor_divide(x, y),
-    dtypes=REAL, vjp=lambda g, z, x, y: NO_GRADIENT, scalar=widened(_floor_divide_scalar),
+    "floor_divide", lambda xp, x, y: core.evaluate("floordiv", (x, y)) if _is_integer(xp, x, y)
+    else xp.floor_divide(x, y), dtypes=REAL, vjp=lambda g, z, x, y: NO_GRADIENT, scalar=widened(_floor_divide_scalar),
     doc="floor(x / y); an integer divided by zero is 0.")
 remainder = pointwise(
     "remainder", lambda xp, x, y: core.evaluate("mod", (x, y)) if _is_integer(xp, x, y) else xp.remainder(x, y),
@@ -148,7 +151,7 @@ fmod = pointwise(
     doc="x - y * trunc(x / y), with the dividend's sign (C's fmod); an integer modulo zero is 0.")
 
 
-# ---- the larger and the smaller -----------------------------------------------------------------------------------------
+# ---- the larger and the smaller --------------------------------------------------------------------------------------
 
 
 def _share(g, whole, half):
@@ -165,7 +168,7 @@ minimum = pointwise(
     traits=("commutative", "idempotent"), doc="The smaller; NaN wins. Equal operands share the gradient.")
 
 
-# ---- comparison and tests -----------------------------------------------------------------------------------------------
+# ---- comparison and tests --------------------------------------------------------------------------------------------
 
 
 def _comparison(name, evaluate, row, doc):
@@ -198,10 +201,11 @@ isnan = _test("isnan", lambda xp, x: xp.isnan(x), lambda s, x: s.ne(x, x), "Is i
 isinf = _test("isinf", lambda xp, x: xp.isinf(x), _is_infinite_scalar, "Is it an infinity?")
 isfinite = _test("isfinite", lambda xp, x: xp.isfinite(x), _is_finite_scalar, "Is it finite?")
 signbit = pointwise("signbit", lambda xp, x: xp.signbit(x), dtypes=FLOATS, result="bool", vjp=lambda g, y, x: (None,),
-                    scalar=lambda s, x: s.lt(s.copysign(s.constant(1.0, s.dtype_of(x)), x), 0.0), doc="Is the sign bit set?")
+                    scalar=lambda s, x: s.lt(s.copysign(s.constant(1.0, s.dtype_of(x)), x), 0.0),
+                    doc="Is the sign bit set?")
 
 
-# ---- logic and bits ---------------------------------------------------------------------------------------------------------
+# ---- logic and bits --------------------------------------------------------------------------------------------------
 
 
 def _bitwise(name, evaluate, row, dtypes, doc, traits=("commutative",)):
@@ -227,7 +231,7 @@ shift_right = _bitwise("shift_right", lambda xp, x, n: core.evaluate("shr", (x, 
                        "x >> n, arithmetic; the sign when n is outside [0, width).", ())
 
 
-# ---- choice ---------------------------------------------------------------------------------------------------------------
+# ---- choice ----------------------------------------------------------------------------------------------------------
 
 
 def _infer_where(types, attrs):
@@ -240,6 +244,7 @@ def _where_jvp(tangents, z, c, x, y):
     return chosen if chosen.shape == z.shape else F.broadcast_to(chosen, shape=z.shape)
 
 
-where = pointwise("where", lambda xp, c, x, y: xp.where(c, x, y), scalar=lambda s, c, x, y: s.select(c, x, y), infer=_infer_where,
-                  vjp=lambda g, z, c, x, y: (None, F.where(c, g, F.zeros_like(g)), F.where(c, F.zeros_like(g), g)), jvp=_where_jvp,
-                  traits=("choice",), doc="x where the bool condition holds, else y.")
+where = pointwise("where", lambda xp, c, x, y: xp.where(c, x, y), scalar=lambda s, c, x, y: s.select(c, x, y),
+                  infer=_infer_where,
+                  vjp=lambda g, z, c, x, y: (None, F.where(c, g, F.zeros_like(g)), F.where(c, F.zeros_like(g), g)),
+                  jvp=_where_jvp, traits=("choice",), doc="x where the bool condition holds, else y.")

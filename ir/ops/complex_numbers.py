@@ -22,7 +22,8 @@ def complex_dtype(d):
 
 
 def _infer_complex(types, attrs):
-    return (TensorType(broadcast_shapes("complex", [t.shape for t in types]), complex_dtype(types[0].dtype), types[0].device),)
+    return (TensorType(broadcast_shapes("complex", [t.shape for t in types]), complex_dtype(types[0].dtype),
+                       types[0].device),)
 
 
 def _join(xp, x, y):
@@ -45,7 +46,8 @@ def _no_scalar(s, *x):
     raise AssertionError("complex numbers have no kernels")
 
 
-real = pointwise("real", lambda xp, x: xp.real(x) if x.dtype.kind == "c" else x, infer=_infer_part, scalar=lambda s, x: x,
+real = pointwise("real", lambda xp, x: xp.real(x) if x.dtype.kind == "c" else x, infer=_infer_part,
+                 scalar=lambda s, x: x,
                  vjp=lambda g, y, x: (F.astype(g, x.dtype),), jvp=lambda tangents, y, x: F.real(tangents[0]),
                  doc="The real part; a real number itself.")
 imag = pointwise("imag", lambda xp, x: xp.imag(x) if x.dtype.kind == "c" else xp.zeros_like(x), infer=_infer_part,

@@ -55,7 +55,9 @@ def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
 
 @composite
 def attention(q, k, v, mask=None, causal=False, scale=None):
-    """softmax(q k^T * scale + mask) v over the last two dimensions (Vaswani et al. 2017). A bool mask keeps where it is true."""
+    """softmax(q k^T * scale + mask) v over the last two dimensions (Vaswani et al. 2017). A bool mask keeps where it is
+    true.
+    """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     n = len(k.shape)
     scores = F.matmul(q, F.permute(k, axes=(*range(n - 2), n - 1, n - 2))) * scale

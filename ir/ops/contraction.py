@@ -42,7 +42,8 @@ def transpose(x):
 
 
 def _matmul_vjp(g, y, a, b):
-    if len(b.shape) == 2 and len(a.shape) > 2:             # the rows of all batches are one long dimension of the weight's gradient
+    # the rows of all batches are one long dimension of the weight's gradient
+    if len(b.shape) == 2 and len(a.shape) > 2:
         rows = expr.product(a.shape[:-1])
         flat, cotangent = F.reshape(a, shape=(rows, a.shape[-1])), F.reshape(g, shape=(rows, g.shape[-1]))
         return F.matmul(g, F.conj(transpose(b))), F.matmul(F.conj(transpose(flat)), cotangent)
@@ -63,7 +64,8 @@ def _product_sum(c, left, right, over):
 
 
 _MATMUL_SAMPLES: Any = tuple((shapes, {}) for shapes in (
-    ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 4), (4, 2)), ((5, 1, 2, 3), (2, 3, 4)), ((2, 0), (0, 3)), ((0, 2), (2, 3))))
+    ((3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 4), (4, 2)), ((5, 1, 2, 3), (2, 3, 4)), ((2, 0), (0, 3)),
+    ((0, 2), (2, 3))))
 
 
 def _lower_matmul(c, index, types):
@@ -80,7 +82,7 @@ matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmu
                  doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
 
 
-# ---- convolution -----------------------------------------------------------------------------------------------------------
+# ---- convolution -----------------------------------------------------------------------------------------------------
 
 
 def output_size(size: Dim, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> Dim:
@@ -107,7 +109,8 @@ def _conv(xp, x, w, stride, padding, dilation, groups):
     x = xp.pad(x, [(0, 0), (0, 0), *padding])
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:]))
     view = xp.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + rank)))
-    view = view[(slice(None), slice(None), *(slice(None, None, s) for s in stride), *(slice(None, None, d) for d in dilation))]
+    view = view[(slice(None), slice(None), *(slice(None, None, s) for s in stride),
+                 *(slice(None, None, d) for d in dilation))]
     out = []
     for n in range(groups):
         c, o = w.shape[1], w.shape[0] // groups
@@ -145,7 +148,8 @@ def _conv_vjp(g, y, x, w, stride, padding, dilation, groups):
 
 def _channels(x, start, count):
     shape = tuple(count if i == 1 else d for i, d in enumerate(x.shape))
-    return F.slice(x, start=tuple(start if i == 1 else 0 for i in range(len(shape))), shape=shape, step=(1,) * len(shape))
+    return F.slice(x, start=tuple(start if i == 1 else 0 for i in range(len(shape))), shape=shape,
+                   step=(1,) * len(shape))
 
 
 def _lower_conv(c, index, types, stride, padding, dilation, groups):

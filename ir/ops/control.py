@@ -11,7 +11,8 @@ def _no_evaluate(xp, *operands, **attrs):
 
 def control(name, *, parameters, infer, doc, vjp=None):
     """An op with sub-graphs among its attributes; `ir/evaluate.py`, the tracer and the lowering know how each runs."""
-    return general(name, "control", _no_evaluate, infer=infer, arity=None, dtypes=DTYPES, parameters=parameters, results=-1, vjp=vjp, doc=doc)
+    return general(name, "control", _no_evaluate, infer=infer, arity=None, dtypes=DTYPES, parameters=parameters,
+                   results=-1, vjp=vjp, doc=doc)
 
 
 def region_types(graph):
@@ -32,7 +33,8 @@ cond = control("cond", parameters=("then", "otherwise"), infer=lambda types, the
                doc="operands: a 0-d bool, then the inputs of both regions. Runs one of them.")
 
 loop = control(
-    "loop", parameters=("body", "carried", "scanned", "reverse"), infer=lambda types, body, carried, scanned, reverse: _loop_types(
+    "loop", parameters=("body", "carried", "scanned", "reverse"),
+    infer=lambda types, body, carried, scanned, reverse: _loop_types(
         types, body, carried, scanned),
     doc="operands: the number of turns (0-d int64), `carried` values, `scanned` sequences, then invariants. The region takes (turn, carried, "
         "one element of each sequence, invariants) and gives (carried, elements); results: the last carried values, the stacked elements.")

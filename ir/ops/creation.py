@@ -81,7 +81,7 @@ def arange(start, stop, step, dtype=None):
     return F.astype(i if start == 0 else i + start, d)
 
 
-# ---- random: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) ---------------------
+# ---- random: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) ------------------
 
 _ROUND = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -106,7 +106,8 @@ def _random_bits(xp, state, shape, stream):
     mask = xp.uint64(0xFFFFFFFF)
     e0, e1 = (element & mask), (element >> xp.uint64(32))
     low = np.uint64(0xFFFFFFFF)
-    out = philox(lambda a, m: (a * np.uint64(m)) >> np.uint64(32), lambda a, m: (a * np.uint64(m)) & low, np.bitwise_xor,
+    out = philox(lambda a, m: (a * np.uint64(m)) >> np.uint64(32), lambda a, m: (a * np.uint64(m)) & low,
+                 np.bitwise_xor,
                  lambda a, b: (a + np.uint64(b)) & low, (e0, e1, words[2], words[3]), (words[0], words[1]))
     return out[0].astype(xp.uint32).reshape(shape)
 
@@ -127,10 +128,12 @@ def _lower_random(c, index, types, shape, stream):
     return philox(k.mulhi, k.mul, k.xor, k.add, (e0, e1, p0, p1), (s0, s1))[0]
 
 
-random_bits = general("random_bits", "random", _random_bits, arity=1, lower=_lower_random, parameters=("shape", "stream"),
-                      infer=lambda types, shape, stream: TensorType(shape, uint32), vjp=lambda g, y, state, shape, stream: (None,),
-                      source="Salmon et al. 2011, Philox 4x32-10",
-                      samples=tuple((((2,),), {"shape": shape, "stream": n}) for shape, n in (((), 0), ((3, 5), 1), ((0,), 2))),
+random_bits = general("random_bits", "random", _random_bits, arity=1, lower=_lower_random,
+                      parameters=("shape", "stream"),
+                      infer=lambda types, shape, stream: TensorType(shape, uint32),
+                      vjp=lambda g, y, state, shape, stream: (None,), source="Salmon et al. 2011, Philox 4x32-10",
+                      samples=tuple((((2,),), {"shape": shape, "stream": n}) for shape,
+                                    n in (((), 0), ((3, 5), 1), ((0,), 2))),
                       doc="Uniform 32-bit integers. state: uint64 [2], seed and position; element i of draw `stream` is the first word of "
                           "Philox(counter = (i, position + stream), key = seed).")
 

@@ -1,8 +1,9 @@
-"""How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative and lowering.
+"""How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative
+and lowering.
 
-Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A rule that a
-kind supplies is a function of the declaration; an op overrides only what is special. Everything else in Braze (tensor methods,
-tests, tables of the docs) is derived from these objects.
+Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A
+rule that a kind supplies is a function of the declaration; an op overrides only what is special. Everything else in
+Braze (tensor methods, tests, tables of the docs) is derived from these objects.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ TRAITS = {
 
 
 class Op:
-    """One operation, with everything that is known about it. Called like a function, it runs in the current interpreter."""
+    """One operation, with everything that is known about it. Called like a function, it runs in the current
+    interpreter.
+    """
 
-    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits", "dims", "pull",
-                 "lower", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
+    __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits",
+                 "dims", "pull", "lower", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
 
     name: str
     kind: str
@@ -51,12 +54,15 @@ class Op:
     dtypes: tuple[DType, ...]                  # of the main operands
     evaluate: Callable[..., Any]               # (numpy, *arrays, **attrs)
     infer: Callable[..., Any]                  # (types, attrs) -> types of the results
-    vjp: Callable[..., Any] | None             # (cotangent, result, *operands, **attrs) -> one cotangent per operand, None allowed
-    jvp: Callable[..., Any] | None             # (tangents, result, *operands, **attrs) -> tangent; only where it does not follow
+    # (cotangent, result, *operands, **attrs) -> one cotangent per operand, None allowed
+    vjp: Callable[..., Any] | None
+    # (tangents, result, *operands, **attrs) -> tangent; only where it does not follow
+    jvp: Callable[..., Any] | None
     scalar: Any                                # pointwise: expansion in the scalar core; scan: what combines
     result: str                                # pointwise: "same" or "bool"
     traits: frozenset[str]                     # facts that passes ask for: see TRAITS
-    dims: Callable[..., Map] | None            # how operands' dimensions show in the result (ir/ops/dims.py); None: they do not
+    # how operands' dimensions show in the result (ir/ops/dims.py); None: they do not
+    dims: Callable[..., Map] | None
     pull: Any                                  # views: where elements come from
     lower: Any                                 # kernel IR of reductions, contractions, gathers and scatters
     domain: tuple[float, float] | None         # where a function is real
@@ -115,7 +121,8 @@ class Op:
         """The parameters that may be left out."""
         if self._defaults is None:
             given = inspect.signature(self.evaluate).parameters
-            self._defaults = frozenset(p for p in self.parameters if p in given and given[p].default is not inspect.Parameter.empty)
+            self._defaults = frozenset(p for p in self.parameters if p in given
+                                       and given[p].default is not inspect.Parameter.empty)
         return self._defaults
 
     @property
@@ -136,7 +143,8 @@ def operand_dtype(op: Op, common: DType) -> DType:
         return common
     if common.kind in "bui":
         for wider in (float32, *INTEGERS[3:]):
-            if wider in op.dtypes and (wider is float32) == (float32 in op.dtypes and not any(d.is_integer for d in op.dtypes)):
+            if wider in op.dtypes and (wider is float32) == (float32 in op.dtypes
+                                                             and not any(d.is_integer for d in op.dtypes)):
                 return wider
     if common.kind == "b" and any(d.is_integer for d in op.dtypes):
         return INTEGERS[3]
@@ -164,7 +172,8 @@ def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim,
     return tuple(out)
 
 
-# Asked when two sizes cannot be compared for all values; a trace installs one that looks at the sizes it saw and records a guard.
+# Asked when two sizes cannot be compared for all values; a trace installs one that looks at the sizes it saw and
+# records a guard.
 _decide: list[Callable[[Dim, Dim], bool]] = []
 
 
@@ -200,7 +209,9 @@ def sum_to(x: Any, shape: tuple[Dim, ...]) -> Any:
 
 
 def _push_elementwise(op: Op, tangents: Sequence[Any], y: Any, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """The reverse rule applied element by element; for complex numbers it multiplies by the conjugate of the derivative."""
+    """The reverse rule applied element by element; for complex numbers it multiplies by the conjugate of the
+    derivative.
+    """
     total = None
     if op.vjp is None:
         raise GradientError(f"{op.name} has no derivative")
@@ -214,7 +225,9 @@ def _push_elementwise(op: Op, tangents: Sequence[Any], y: Any, operands: Sequenc
 
 
 def conjugate(x: Any) -> Any:
-    """The complex conjugate; a real operand itself, without a node. Gradients of complex numbers follow PyTorch's convention."""
+    """The complex conjugate; a real operand itself, without a node. Gradients of complex numbers follow PyTorch's
+    convention.
+    """
     return F.conj(x) if x.dtype.kind == "c" else x
 
 
@@ -238,12 +251,15 @@ def _arity(evaluate: Callable[..., Any]) -> int:
     return len(inspect.signature(evaluate).parameters) - 1
 
 
-def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
+def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES,
+              vjp: Callable[..., Any] | None = None,
               scalar: Callable[..., Any] | None = None, result: str = "same", traits: Sequence[str] = (),
               domain: Any = None, source: str = "", doc: str = "", arity: int | None = None, samples: Any = None,
               infer: Callable[..., Any] | None = None, parameters: tuple[str, ...] = (),
               jvp: Callable[..., Any] | None = None) -> Op:
-    """Element by element with broadcasting. `scalar(s, *x)` expands it in the scalar core (default: the member of its name)."""
+    """Element by element with broadcasting. `scalar(s, *x)` expands it in the scalar core (default: the member of its
+    name).
+    """
     arity = _arity(evaluate) if arity is None else arity
 
     def infer_pointwise(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
@@ -251,9 +267,10 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         return (TensorType(shape, bool_ if result == "bool" else types[-1].dtype, types[-1].device),)
 
     return F.declare(name, Op(
-        name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise, vjp=vjp,
-        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, dims=dims.broadcast, domain=domain, jvp=jvp,
-        source=source, doc=doc, parameters=parameters, samples=samples, results=1))
+        name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise,
+        vjp=vjp,
+        scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, dims=dims.broadcast,
+        domain=domain, jvp=jvp, source=source, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,7 +285,8 @@ def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
     return expand
 
 
-def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES, vjp: Callable[..., Any] | None = None,
+def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES,
+              vjp: Callable[..., Any] | None = None,
               lower: Callable[..., Any] | None = None, result: Callable[[DType], DType] | None = None,
               traits: Sequence[str] = (), source: str = "", doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:
     """Removes `axes`. `lower(k, x, over, positions)` says it in kernel IR (default: `k.reduce(name, x, over)`)."""
@@ -279,7 +297,8 @@ def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         shape = tuple(d for i, d in enumerate(x.shape) if i not in axes)
         return (TensorType(shape, result(x.dtype) if result else x.dtype, x.device),)
 
-    return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp, jvp=jvp,
+    return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp,
+                              jvp=jvp,
                               lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)), dims=dims.reduced,
                               traits=traits, source=source, doc=doc, parameters=("axes",), results=1))
 
@@ -289,22 +308,23 @@ def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Seque
          jvp: Callable[..., Any] | None = None) -> Op:
     """Cumulative along `axis`, inclusive; from the end when `reverse`."""
     return F.declare(name, Op(name, "scan", arity=1, dtypes=tuple(dtypes), evaluate=evaluate,
-                              infer=lambda types, attrs: (types[0],), vjp=vjp, jvp=jvp, scalar=combine, traits=traits, dims=dims.same, doc=doc,
-                              parameters=("axis", "reverse"), results=1))
+                              infer=lambda types, attrs: (types[0],), vjp=vjp, jvp=jvp, scalar=combine, traits=traits,
+                              dims=dims.same, doc=doc, parameters=("axis", "reverse"), results=1))
 
 
 def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
-         vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1, traits: Sequence[str] = ("linear",),
-         doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None,
+         vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1,
+         traits: Sequence[str] = ("linear",), doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None,
          dims: Callable[..., Map] | None = None) -> Op:
-    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where, `dims` which dimensions stay whole.
+    """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where, `dims` which dimensions
+    stay whole.
 
     `read(n, index, inside=None, fill=0)` is operand n at an index of expressions, or `fill` where one of the conditions
     `inside`, [(e, high)] for 0 <= e < high, fails.
     """
     return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
-                              infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp, traits=traits,
-                              dims=dims, doc=doc, parameters=parameters, samples=samples, results=1))
+                              infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp,
+                              traits=traits, dims=dims, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,
@@ -320,7 +340,9 @@ def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callab
 
 
 def composite(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function written with other ops, found as `F.name`. It stands in dumps as its parts, under its name as scope."""
+    """A function written with other ops, found as `F.name`. It stands in dumps as its parts, under its name as
+    scope.
+    """
     F.declare(function.__name__, function)
     return function
 

@@ -1,8 +1,10 @@
-"""How an operand's dimensions show in a result: the fact that each declaration states as `dims`, and that fusion unifies axes by.
+"""How an operand's dimensions show in a result: the fact that each declaration states as `dims`, and that fusion
+unifies axes by.
 
-A map has an entry for each dimension of the operand: the result's dimension with the same position, `ONE` (its index is always 0),
-`FREE` (a dimension that the op reduces), or `MOVED` (the positions differ: a slice, a gather, a split). A rule is called with the
-operand's number, the operands' shapes, the result's shape and the attributes; an op that states none moves everything.
+A map has an entry for each dimension of the operand: the result's dimension with the same position, `ONE` (its index is
+always 0), `FREE` (a dimension that the op reduces), or `MOVED` (the positions differ: a slice, a gather, a split). A
+rule is called with the operand's number, the operands' shapes, the result's shape and the attributes; an op that states
+none moves everything.
 """
 
 from __future__ import annotations

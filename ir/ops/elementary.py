@@ -1,4 +1,6 @@
-"""Elementary functions, rounding, casts. Rules of complex derivatives: the cotangent times the conjugate of the derivative."""
+"""Elementary functions, rounding, casts. Rules of complex derivatives: the cotangent times the conjugate of the
+derivative.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", d
                      scalar=scalar and widened(scalar))
 
 
-# ---- exponentials and logarithms ------------------------------------------------------------------------------------------
+# ---- exponentials and logarithms -------------------------------------------------------------------------------------
 
 
 def _logarithm(s, x, base):
@@ -41,21 +43,23 @@ def _logarithm(s, x, base):
     return s.select(near, s.select(s.eq(s.pow(s.constant(float(base), s.dtype_of(x)), n), x), n, y), y)
 
 
-exp = function("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), doc="e to the x.", source="DLMF 4.2")
+exp = function("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), doc="e to the x.",
+               source="DLMF 4.2")
 exp2 = function("exp2", lambda xp, x: xp.exp2(x), lambda g, y, x: (g * y * math.log(2),), dtypes=FLOATS,
                 scalar=lambda s, x: s.pow(s.constant(2.0, s.dtype_of(x)), x), doc="2 to the x.")
-expm1 = function("expm1", lambda xp, x: xp.expm1(x), lambda g, y, x: (g * conjugate(y + 1),), doc="exp(x) - 1, exact near 0.")
+expm1 = function("expm1", lambda xp, x: xp.expm1(x), lambda g, y, x: (g * conjugate(y + 1),),
+                 doc="exp(x) - 1, exact near 0.")
 log = function("log", lambda xp, x: xp.log(x), lambda g, y, x: (g / conjugate(x),), domain=POSITIVE, source="DLMF 4.2",
                doc="The natural logarithm.")
 log2 = function("log2", lambda xp, x: xp.log2(x), lambda g, y, x: (g / (conjugate(x) * math.log(2)),), domain=POSITIVE,
                 scalar=lambda s, x: _logarithm(s, x, 2), doc="The logarithm to base 2.")
-log10 = function("log10", lambda xp, x: xp.log10(x), lambda g, y, x: (g / (conjugate(x) * math.log(10)),), domain=POSITIVE,
-                 scalar=lambda s, x: _logarithm(s, x, 10), doc="The logarithm to base 10.")
+log10 = function("log10", lambda xp, x: xp.log10(x), lambda g, y, x: (g / (conjugate(x) * math.log(10)),),
+                 domain=POSITIVE, scalar=lambda s, x: _logarithm(s, x, 10), doc="The logarithm to base 10.")
 log1p = function("log1p", lambda xp, x: xp.log1p(x), lambda g, y, x: (g / conjugate(1 + x),), domain=(-1.0, math.inf),
                  doc="log(1 + x), exact near 0.")
 
 
-# ---- powers and roots -------------------------------------------------------------------------------------------------------
+# ---- powers and roots ------------------------------------------------------------------------------------------------
 
 
 def _cbrt_scalar(s, x):
@@ -71,12 +75,12 @@ def _cbrt_scalar(s, x):
 
 sqrt = function("sqrt", lambda xp, x: xp.sqrt(x), lambda g, y, x: (g / (2 * conjugate(y)),), domain=POSITIVE,
                 doc="The square root.")
-rsqrt = function("rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda g, y, x: (-0.5 * g * y * y * y,), domain=POSITIVE, dtypes=FLOATS,
-                 scalar=lambda s, x: s.div(1.0, s.sqrt(x)), doc="1 / sqrt(x).", source="d/dx x^(-1/2)")
+rsqrt = function("rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda g, y, x: (-0.5 * g * y * y * y,), domain=POSITIVE,
+                 dtypes=FLOATS, scalar=lambda s, x: s.div(1.0, s.sqrt(x)), doc="1 / sqrt(x).", source="d/dx x^(-1/2)")
 cbrt = function("cbrt", lambda xp, x: xp.cbrt(x), lambda g, y, x: (g / (3 * y * y),), domain=POSITIVE, dtypes=FLOATS,
                 scalar=_cbrt_scalar, doc="The cube root, of negative numbers too.")
-square = pointwise("square", lambda xp, x: xp.multiply(x, x), dtypes=NUMBERS, vjp=lambda g, y, x: (2 * g * conjugate(x),),
-                   scalar=lambda s, x: s.mul(x, x), doc="x * x.")
+square = pointwise("square", lambda xp, x: xp.multiply(x, x), dtypes=NUMBERS,
+                   vjp=lambda g, y, x: (2 * g * conjugate(x),), scalar=lambda s, x: s.mul(x, x), doc="x * x.")
 reciprocal = function("reciprocal", lambda xp, x: 1 / x, lambda g, y, x: (-g * conjugate(y * y),), domain=POSITIVE,
                       scalar=lambda s, x: s.div(1.0, x), doc="1 / x.")
 
@@ -113,11 +117,11 @@ def _power_vjp(g, z, x, y):
     return to_x, to_y
 
 
-pow_ = pointwise("pow", _power, dtypes=NUMBERS, scalar=_power_scalar, domain=POSITIVE, source="DLMF 4.2", vjp=_power_vjp,
-                 doc="x to the y; a negative integer power of an integer is 0 (1 and -1 excepted).")
+pow_ = pointwise("pow", _power, dtypes=NUMBERS, scalar=_power_scalar, domain=POSITIVE, source="DLMF 4.2",
+                 vjp=_power_vjp, doc="x to the y; a negative integer power of an integer is 0 (1 and -1 excepted).")
 
 
-# ---- circular and hyperbolic functions -----------------------------------------------------------------------------------------
+# ---- circular and hyperbolic functions -------------------------------------------------------------------------------
 
 
 def _asinh_scalar(s, x):
@@ -138,18 +142,21 @@ def _atanh_scalar(s, x):
     return s.copysign(s.mul(0.5, s.log1p(s.div(s.mul(2.0, a), s.sub(1.0, a)))), x)
 
 
-sin = function("sin", lambda xp, x: xp.sin(x), lambda g, y, x: (g * conjugate(F.cos(x)),), doc="Sine.", source="DLMF 4.20")
-cos = function("cos", lambda xp, x: xp.cos(x), lambda g, y, x: (-g * conjugate(F.sin(x)),), doc="Cosine.", source="DLMF 4.20")
-tan = function("tan", lambda xp, x: xp.tan(x), lambda g, y, x: (g * conjugate(1 + y * y),), domain=(-1.4, 1.4), doc="Tangent.")
-asin = function("asin", lambda xp, x: xp.arcsin(x), lambda g, y, x: (g / conjugate(F.sqrt(1 - x * x)),), domain=(-1.0, 1.0),
-                doc="Arc sine.")
-acos = function("acos", lambda xp, x: xp.arccos(x), lambda g, y, x: (-g / conjugate(F.sqrt(1 - x * x)),), domain=(-1.0, 1.0),
-                doc="Arc cosine.")
+sin = function("sin", lambda xp, x: xp.sin(x), lambda g, y, x: (g * conjugate(F.cos(x)),), doc="Sine.",
+               source="DLMF 4.20")
+cos = function("cos", lambda xp, x: xp.cos(x), lambda g, y, x: (-g * conjugate(F.sin(x)),), doc="Cosine.",
+               source="DLMF 4.20")
+tan = function("tan", lambda xp, x: xp.tan(x), lambda g, y, x: (g * conjugate(1 + y * y),), domain=(-1.4, 1.4),
+               doc="Tangent.")
+asin = function("asin", lambda xp, x: xp.arcsin(x), lambda g, y, x: (g / conjugate(F.sqrt(1 - x * x)),),
+                domain=(-1.0, 1.0), doc="Arc sine.")
+acos = function("acos", lambda xp, x: xp.arccos(x), lambda g, y, x: (-g / conjugate(F.sqrt(1 - x * x)),),
+                domain=(-1.0, 1.0), doc="Arc cosine.")
 atan = function("atan", lambda xp, x: xp.arctan(x), lambda g, y, x: (g / conjugate(1 + x * x),), doc="Arc tangent.")
 sinh = function("sinh", lambda xp, x: xp.sinh(x), lambda g, y, x: (g * conjugate(F.cosh(x)),), doc="Hyperbolic sine.")
 cosh = function("cosh", lambda xp, x: xp.cosh(x), lambda g, y, x: (g * conjugate(F.sinh(x)),), doc="Hyperbolic cosine.")
-tanh = function("tanh", lambda xp, x: xp.tanh(x), lambda g, y, x: (g * conjugate(1 - y * y),), doc="Hyperbolic tangent.",
-                source="DLMF 4.35")
+tanh = function("tanh", lambda xp, x: xp.tanh(x), lambda g, y, x: (g * conjugate(1 - y * y),),
+                doc="Hyperbolic tangent.", source="DLMF 4.35")
 asinh = function("asinh", lambda xp, x: xp.arcsinh(x), lambda g, y, x: (g / conjugate(F.sqrt(x * x + 1)),),
                  scalar=_asinh_scalar, doc="Inverse hyperbolic sine.", source="DLMF 4.37")
 acosh = function("acosh", lambda xp, x: xp.arccosh(x), lambda g, y, x: (g / conjugate(F.sqrt(x - 1) * F.sqrt(x + 1)),),
@@ -160,7 +167,7 @@ atan2 = pointwise("atan2", lambda xp, y, x: xp.arctan2(y, x), dtypes=FLOATS, doc
                   vjp=lambda g, z, y, x: (g * x / (x * x + y * y), -g * y / (x * x + y * y)))
 
 
-# ---- what networks need ---------------------------------------------------------------------------------------------------------
+# ---- what networks need ----------------------------------------------------------------------------------------------
 
 
 
@@ -175,8 +182,8 @@ def _sigmoid_scalar(s, x):
     return s.div(s.select(s.lt(x, 0.0), e, s.constant(1.0, s.dtype_of(x))), s.add(1.0, e))
 
 
-erf = function("erf", lambda xp, x: core.evaluate("erf", (x,)), dtypes=FLOATS, doc="The error function.", source="DLMF 7.2",
-               vjp=lambda g, y, x: (g * F.exp(-x * x) * (2 / math.sqrt(math.pi)),))
+erf = function("erf", lambda xp, x: core.evaluate("erf", (x,)), dtypes=FLOATS, doc="The error function.",
+               source="DLMF 7.2", vjp=lambda g, y, x: (g * F.exp(-x * x) * (2 / math.sqrt(math.pi)),))
 sigmoid = function("sigmoid", _sigmoid, lambda g, y, x: (g * y * (1 - y),), dtypes=FLOATS,
                    scalar=_sigmoid_scalar, doc="1 / (1 + exp(-x)).")
 relu = pointwise("relu", lambda xp, x: xp.maximum(x, x.dtype.type(0)), dtypes=REAL, scalar=lambda s, x: s.max(x, 0),
@@ -184,13 +191,13 @@ relu = pointwise("relu", lambda xp, x: xp.maximum(x, x.dtype.type(0)), dtypes=RE
                  doc="max(x, 0); NaN stays.")
 
 
-# ---- rounding ---------------------------------------------------------------------------------------------------------------------
+# ---- rounding --------------------------------------------------------------------------------------------------------
 
 
 def _rounding(name, evaluate, row, doc):
     return pointwise(name, lambda xp, x: x if x.dtype.kind in "bui" else evaluate(xp, x), dtypes=REAL,
-                     scalar=lambda s, x: getattr(s, row)(x) if s.dtype_of(x).is_float else x, traits=("idempotent",), doc=doc,
-                     vjp=lambda g, y, x: (None,))
+                     scalar=lambda s, x: getattr(s, row)(x) if s.dtype_of(x).is_float else x, traits=("idempotent",),
+                     doc=doc, vjp=lambda g, y, x: (None,))
 
 
 floor = _rounding("floor", lambda xp, x: xp.floor(x), "floor", "The largest integer that is not larger.")
@@ -203,7 +210,7 @@ copysign = pointwise("copysign", lambda xp, x, y: xp.copysign(x, y), dtypes=FLOA
                      doc="|x| with the sign of y.")
 
 
-# ---- casts --------------------------------------------------------------------------------------------------------------------------
+# ---- casts -----------------------------------------------------------------------------------------------------------
 
 
 def _cast(xp, x, dtype):
@@ -230,4 +237,5 @@ bitcast = general("bitcast", "pointwise", lambda xp, x, dtype: x.view(dtype.nump
 mulhi = pointwise("mulhi", lambda xp, x, y: core.evaluate("mulhi", (x, y)), dtypes=(dtype("u32"), dtype("u64")),
                   vjp=lambda g, z, x, y: (None, None), doc="The upper half of the full product of unsigned integers.")
 stop_gradient = pointwise("stop_gradient", lambda xp, x: x, vjp=lambda g, y, x: (None,), scalar=lambda s, x: x,
-                          traits=("idempotent", "free"), doc="x itself, with no gradient through it (`detach`, `no_grad`).")
+                          traits=("idempotent", "free"),
+                          doc="x itself, with no gradient through it (`detach`, `no_grad`).")

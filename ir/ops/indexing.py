@@ -95,8 +95,8 @@ def _lower_gather(c, index, types, axes):
     return c.gathered(0, [spots[d] if d in spots else next(kept) for d in range(len(types[0].shape))])
 
 
-gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather, parameters=("axes",),
-                 traits=("linear",), dims=dims.gathered,
+gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, infer=_infer_gather,
+                 parameters=("axes",), traits=("linear",), dims=dims.gathered,
                  vjp=lambda g, y, x, *indices, axes: (
                      F.scatter_add(g, *indices, axes=axes, shape=x.shape), *(None for _ in indices)),
                  samples=_GATHERS,
@@ -121,7 +121,8 @@ def _scatter_places(c, point, updates, indices, axes, rank):
 
 
 scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
-                      lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes, len(shape)),
+                      lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes,
+                                                                                 len(shape)),
                       dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
                       infer=lambda types, axes, shape: types[0].with_shape(shape),
                       vjp=lambda g, y, updates, *indices, axes, shape: (
@@ -143,13 +144,14 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
 
 
 scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
-                      lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes, len(types[0].shape)),
+                      lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes,
+                                                                          len(types[0].shape)),
                       parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear", "overwrites"),
                       infer=lambda types, axes: types[0], samples=_SETS,
                       doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 
 
-# ---- along one axis ------------------------------------------------------------------------------------------------------
+# ---- along one axis --------------------------------------------------------------------------------------------------
 
 
 def _gather_along(xp, x, index, axis):
@@ -162,7 +164,8 @@ gather_along = general("gather_along", "gather", _gather_along, arity=2,
                            0, [c.read(1, index) if d == axis else i for d, i in enumerate(index)]),
                        parameters=("axis",), traits=("linear",), dims=dims.gathered_along,
                        infer=lambda types, axis: types[0].with_shape(types[1].shape),
-                       vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]), None),
+                       vjp=lambda g, y, x, index, axis: (F.scatter_along(g, index, axis=axis, size=x.shape[axis]),
+                                                         None),
                        samples=_ALONG, doc="y[i, j] = x[index[i, j], j] (axis 0): `take_along_axis`.")
 
 
@@ -170,7 +173,8 @@ def _scatter_along(xp, updates, index, axis, size: Dim):
     shape = tuple(size if i == axis else d for i, d in enumerate(updates.shape))
     _check_bounds(shape, (index,), (axis,))
     out = xp.zeros(shape, updates.dtype)
-    spots = [xp.arange(d).reshape([-1 if p == i else 1 for p in range(updates.ndim)]) for i, d in enumerate(updates.shape)]
+    spots = [xp.arange(d).reshape([-1 if p == i else 1 for p in range(updates.ndim)]) for i,
+             d in enumerate(updates.shape)]
     spots[axis] = index
     xp.add.at(out, tuple(spots), updates)
     return out
@@ -188,7 +192,7 @@ scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
                         doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of gather_along).")
 
 
-# ---- library: sorting ----------------------------------------------------------------------------------------------------
+# ---- library: sorting ------------------------------------------------------------------------------------------------
 
 
 def _argsort(xp, x, axis, descending):

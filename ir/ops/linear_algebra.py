@@ -75,12 +75,13 @@ def cross(x, y, axis=-1):
     return F.roll(x, -1, axis) * F.roll(y, 1, axis) - F.roll(x, 1, axis) * F.roll(y, -1, axis)
 
 
-# ---- einsum --------------------------------------------------------------------------------------------------------------
+# ---- einsum ----------------------------------------------------------------------------------------------------------
 
 
 @composite
 def einsum(equation, *operands):
-    """Einstein's summation: "ij,jk->ik". Repeated indices of one operand are its diagonal; `...` are broadcast dimensions.
+    """Einstein's summation: "ij,jk->ik". Repeated indices of one operand are its diagonal; `...` are broadcast
+    dimensions.
 
     Operands are taken from left to right; an index is summed as soon as nothing later needs it.
     """

@@ -1,4 +1,6 @@
-"""Shapes and places: functions written with the views. Sizes may be symbolic; axes count from the end where they are negative."""
+"""Shapes and places: functions written with the views. Sizes may be symbolic; axes count from the end where they are
+negative.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def along(vector, axis, rank):
     return F.reshape(vector, shape=tuple(vector.shape[0] if i == axis else 1 for i in range(rank)))
 
 
-# ---- ranks and orders ------------------------------------------------------------------------------------------------------
+# ---- ranks and orders ------------------------------------------------------------------------------------------------
 
 
 @composite
@@ -89,7 +91,7 @@ def matrix_transpose(x):
     return F.swapaxes(x, -1, -2)
 
 
-# ---- joining and cutting ------------------------------------------------------------------------------------------------------
+# ---- joining and cutting ---------------------------------------------------------------------------------------------
 
 
 @composite
@@ -132,7 +134,7 @@ def chunk(x, count, axis=0):
     return F.split(x, [expr.floordiv(size + count - 1 - i, count) for i in range(count)], axis)
 
 
-# ---- repetition ------------------------------------------------------------------------------------------------------------------
+# ---- repetition ------------------------------------------------------------------------------------------------------
 
 
 @composite
@@ -192,7 +194,7 @@ def rot90(x, times=1, axes=(0, 1)):
     return F.flip(F.swapaxes(x, a, b), (b,)) if times == 3 else x
 
 
-# ---- triangles and diagonals ---------------------------------------------------------------------------------------------------------
+# ---- triangles and diagonals -----------------------------------------------------------------------------------------
 
 
 def _below(rows, columns, k):
@@ -255,7 +257,7 @@ def trace(x, k=0, axis1=0, axis2=1):
     return F.sum(d, axes=(len(d.shape) - 1,))
 
 
-# ---- picking ---------------------------------------------------------------------------------------------------------------------------
+# ---- picking ---------------------------------------------------------------------------------------------------------
 
 
 @composite
@@ -307,7 +309,7 @@ def isin(x, among):
     return F.any(hits, axes=(len(hits.shape) - 1,))
 
 
-# ---- differences and grids ---------------------------------------------------------------------------------------------------------------
+# ---- differences and grids -------------------------------------------------------------------------------------------
 
 
 @composite

@@ -1,4 +1,6 @@
-"""`F`: the op registry as a namespace. `F.exp` is looked up when it is called, so that rules may name each other freely."""
+"""`F`: the op registry as a namespace. `F.exp` is looked up when it is called, so that rules may name each other
+freely.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,8 @@ def _others(x, axes):
     rank = len(x.shape)
     kept = tuple(i for i in range(rank) if i not in axes)
     order = (*kept, *axes)
-    flat = F.reshape(F.permute(x, axes=order), shape=(*(x.shape[i] for i in kept), element_count([x.shape[i] for i in axes])))
+    flat = F.reshape(F.permute(x, axes=order), shape=(*(x.shape[i] for i in kept),
+                                                      element_count([x.shape[i] for i in axes])))
     n = len(kept)
     left, right = _exclusive(flat, n, False), _exclusive(flat, n, True)
     others = F.reshape(left * right, shape=tuple(x.shape[i] for i in order))
@@ -122,9 +123,11 @@ def _arg_evaluate(name):
     return run
 
 
-argmax = _without_gradient("argmax", _arg_evaluate("argmax"), dtypes=REALS, lower=_arg_lower("max"), result=lambda d: int64,
+argmax = _without_gradient("argmax", _arg_evaluate("argmax"), dtypes=REALS, lower=_arg_lower("max"),
+                           result=lambda d: int64,
                            doc="The position of the first largest element (the first NaN, if any).")
-argmin = _without_gradient("argmin", _arg_evaluate("argmin"), dtypes=REALS, lower=_arg_lower("min"), result=lambda d: int64,
+argmin = _without_gradient("argmin", _arg_evaluate("argmin"), dtypes=REALS, lower=_arg_lower("min"),
+                           result=lambda d: int64,
                            doc="The position of the first smallest element (the first NaN, if any).")
 
 
@@ -139,7 +142,8 @@ def _accumulate(name):
 
 
 cumsum = scan("cumsum", "sum", _accumulate("add"), traits=("linear",),
-              vjp=lambda g, y, x, axis, reverse=False: (F.cumsum(g, axis=axis, reverse=not reverse),), doc="The running sum.")
+              vjp=lambda g, y, x, axis, reverse=False: (F.cumsum(g, axis=axis, reverse=not reverse),),
+              doc="The running sum.")
 cumprod = scan("cumprod", "prod", _accumulate("multiply"), doc="The running product.",
                vjp=lambda g, y, x, axis, reverse=False: (_cumprod_vjp(g, y, x, axis, reverse),),
                jvp=lambda tangents, y, x, axis, reverse=False: _cumprod_jvp(tangents[0], y, x, axis, reverse))
@@ -177,7 +181,8 @@ def _cumprod_vjp(g, y, x, axis, reverse):
 def _cumprod_jvp(t, y, x, axis, reverse):
     """y * the sum of t / x up to here; from the first zero on, the product without it times its own tangent."""
     rest, first, before = _first_zero(x, axis, reverse)
-    usual = y * F.cumsum(F.where(before, t / F.where(before, x, F.ones_like(x)), F.zeros_like(t)), axis=axis, reverse=reverse)
+    usual = y * F.cumsum(F.where(before, t / F.where(before, x, F.ones_like(x)), F.zeros_like(t)), axis=axis,
+                         reverse=reverse)
     tangent_at_zero = F.cumsum(F.where(first, t, F.zeros_like(t)), axis=axis, reverse=reverse)
     return usual + F.cumprod(rest, axis=axis, reverse=reverse) * tangent_at_zero
 

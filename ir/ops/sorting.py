@@ -51,7 +51,8 @@ def _searchsorted(xp, edges, x, side):
 searchsorted = general("searchsorted", "library", _searchsorted, arity=2, dtypes=REAL, parameters=("side",),
                        infer=lambda types, side: TensorType(types[1].shape, int64, types[1].device),
                        vjp=lambda g, y, edges, x, side: (None, None),
-                       samples=tuple((((5,), x), {"side": side}) for x in ((), (7,), (2, 3)) for side in ("left", "right")),
+                       samples=tuple((((5,), x), {"side": side}) for x in ((), (7,), (2, 3))
+                                     for side in ("left", "right")),
                        doc="Where each x goes into the ascending vector `edges`, before equal ones (side \"left\") or after (\"right\").")
 
 

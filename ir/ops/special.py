@@ -1,4 +1,6 @@
-"""Special functions. What the scalar core can say is pointwise; lgamma, digamma and the inverse error function are library calls."""
+"""Special functions. What the scalar core can say is pointwise; lgamma, digamma and the inverse error function are
+library calls.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from .declare import FLOATS, REAL, composite, conjugate, general, pointwise, wid
 from .elementary import REAL_LINE, in_float32
 from .namespace import F
 
-# ---- two arguments -----------------------------------------------------------------------------------------------------
+# ---- two arguments ---------------------------------------------------------------------------------------------------
 
 
 def _hypot_scalar(s, x, y):
@@ -34,15 +36,16 @@ def _hypot_part(g, z, x):
     return F.where(F.equal(z, 0), F.zeros_like(z), g * x / z)
 
 
-hypot = pointwise("hypot", lambda xp, x, y: xp.hypot(x, y), dtypes=FLOATS, scalar=widened(_hypot_scalar), traits=("commutative",),
-                  vjp=lambda g, z, x, y: (_hypot_part(g, z, x), _hypot_part(g, z, y)),
+hypot = pointwise("hypot", lambda xp, x, y: xp.hypot(x, y), dtypes=FLOATS, scalar=widened(_hypot_scalar),
+                  traits=("commutative",), vjp=lambda g, z, x, y: (_hypot_part(g, z, x), _hypot_part(g, z, y)),
                   doc="sqrt(x^2 + y^2), without overflow on the way; infinite where one of them is.")
-logaddexp = pointwise("logaddexp", in_float32(lambda xp, x, y: xp.logaddexp(x, y)), arity=2, dtypes=FLOATS, scalar=widened(_logaddexp_scalar),
+logaddexp = pointwise("logaddexp", in_float32(lambda xp, x, y: xp.logaddexp(x, y)), arity=2, dtypes=FLOATS,
+                      scalar=widened(_logaddexp_scalar),
                       vjp=lambda g, z, x, y: (g * F.sigmoid(x - y), g * F.sigmoid(y - x)), traits=("commutative",),
                       doc="log(exp(x) + exp(y)), without overflow.")
 
 
-# ---- library functions of one real argument ------------------------------------------------------------------------------
+# ---- library functions of one real argument --------------------------------------------------------------------------
 
 
 def _library(name, evaluate, vjp, domain=REAL_LINE, source="", doc=""):
@@ -107,7 +110,8 @@ def _trigamma(x):
     series = w * (1 / 6 - w * (1 / 30 - w * (1 / 42 - w * (1 / 30 - w * (5 / 66 - w * (691 / 2730 - w * 7 / 6))))))
     y = 1 / z + w / 2 + series / z + total
     sine = np.sin(np.pi * (x - np.round(x)))
-    return np.where(sine == 0, np.where(mirrored, np.inf, y), np.where(mirrored, (np.pi / np.where(sine == 0, 1, sine)) ** 2 - y, y))
+    return np.where(sine == 0, np.where(mirrored, np.inf, y),
+                    np.where(mirrored, (np.pi / np.where(sine == 0, 1, sine)) ** 2 - y, y))
 
 
 def _inverse_erf(p):
@@ -135,16 +139,17 @@ _erfc = _each("erfc", math.erfc)
 
 erfc = _library("erfc", _erfc, lambda g, y, x: (-2 / math.sqrt(math.pi) * g * F.exp(-x * x),), source="DLMF 7.2",
                 doc="1 - erf(x), with all digits where that is small.")
-erfinv = _library("erfinv", _inverse_erf, lambda g, y, x: (math.sqrt(math.pi) / 2 * g * F.exp(y * y),), domain=(-1.0, 1.0),
-                  source="Giles 2010, Approximating the erfinv function", doc="The inverse of erf.")
+erfinv = _library("erfinv", _inverse_erf, lambda g, y, x: (math.sqrt(math.pi) / 2 * g * F.exp(y * y),),
+                  domain=(-1.0, 1.0), source="Giles 2010, Approximating the erfinv function", doc="The inverse of erf.")
 lgamma = _library("lgamma", _each("gammaln", _log_gamma), lambda g, y, x: (g * F.digamma(x),), domain=(0.0, math.inf),
                   source="DLMF 5.2", doc="log |gamma(x)|.")
-digamma = _library("digamma", _digamma, lambda g, y, x: (g * F.trigamma(x),), domain=(0.0, math.inf), source="DLMF 5.11",
-                   doc="The derivative of lgamma.")
-trigamma = _library("trigamma", _trigamma, None, domain=(0.0, math.inf), source="DLMF 5.15", doc="The derivative of digamma.")
+digamma = _library("digamma", _digamma, lambda g, y, x: (g * F.trigamma(x),), domain=(0.0, math.inf),
+                   source="DLMF 5.11", doc="The derivative of lgamma.")
+trigamma = _library("trigamma", _trigamma, None, domain=(0.0, math.inf), source="DLMF 5.15",
+                    doc="The derivative of digamma.")
 
 
-# ---- accumulated logarithms --------------------------------------------------------------------------------------------------
+# ---- accumulated logarithms ------------------------------------------------------------------------------------------
 
 
 def _logcumsumexp(xp, x, axis, reverse=False):
@@ -176,7 +181,7 @@ logcumsumexp = general("logcumsumexp", "library", _logcumsumexp, arity=1, dtypes
                        doc="log of the running sum of exp(x), without overflow.")
 
 
-# ---- written with the others -----------------------------------------------------------------------------------------------------
+# ---- written with the others -----------------------------------------------------------------------------------------
 
 
 @composite

@@ -35,7 +35,8 @@ _PADS = tuple(((x,), {"low": low, "high": high, "value": value}) for x, low, hig
 _CONCATS = tuple((shapes, {"axis": axis}) for shapes, axis in (
     (((2,), (3,)), 0), (((2, 3), (2, 1)), 1), (((2, 3), (0, 3), (1, 3)), 0), (((2, 2),), 1)))
 _WINDOWS = tuple(((x,), {"size": size, "step": step}) for x, size, step in (
-    ((5,), (3,), (1,)), ((2, 7), (2,), (2,)), ((2, 5, 6), (2, 3), (1, 2)), ((4,), (1,), (3,)), ((5, 5), (2, 2), (3, 2))))
+    ((5,), (3,), (1,)), ((2, 7), (2,), (2,)), ((2, 5, 6), (2, 3), (1, 2)), ((4,), (1,), (3,)),
+    ((5, 5), (2, 2), (3, 2))))
 
 
 # ---- reshape ---------------------------------------------------------------------------------------------------------
@@ -119,16 +120,18 @@ def _reshaped_dims(i, shapes, result, shape):
 reshape = view("reshape", lambda xp, x, shape: xp.reshape(x, shape), infer=_infer_reshape, pull=_pull_reshape,
                parameters=("shape",), dims=_reshaped_dims,
                vjp=lambda g, y, x, shape: (F.reshape(g, shape=x.shape),),
-               samples=_cases("shape", ((6,), (2, 3)), ((2, 3, 4), (4, 6)), ((), (1, 1)), ((0, 3), (3, 0)), ((4, 6), (3, 8))),
+               samples=_cases("shape", ((6,), (2, 3)), ((2, 3, 4), (4, 6)), ((), (1, 1)), ((0, 3), (3, 0)),
+                              ((4, 6), (3, 8))),
                doc="The same elements in row-major order, another shape.")
 
 
-# ---- permute, broadcast ------------------------------------------------------------------------------------------------
+# ---- permute, broadcast ----------------------------------------------------------------------------------------------
 
 
 def _infer_permute(types, axes):
     (x,) = types
-    _check(sorted(axes) == list(range(len(x.shape))), f"permute: axes {axes} do not name each dimension of {show_shape(x.shape)} once")
+    _check(sorted(axes) == list(range(len(x.shape))),
+           f"permute: axes {axes} do not name each dimension of {show_shape(x.shape)} once")
     return x.with_shape(x.shape[a] for a in axes)
 
 
@@ -143,7 +146,8 @@ permute = view("permute", lambda xp, x, axes: xp.transpose(x, axes), infer=_infe
 def _infer_broadcast(types, shape):
     (x,) = types
     extra = len(shape) - len(x.shape)
-    _check(extra >= 0 and all((isinstance(d, int) and d == 1) or same_size(d, s) for d, s in zip(x.shape, shape[max(extra, 0):])),
+    _check(extra >= 0 and all((isinstance(d, int) and d == 1) or same_size(d, s) for d,
+                              s in zip(x.shape, shape[max(extra, 0):])),
            f"broadcast_to: {show_shape(x.shape)} does not broadcast to {show_shape(shape)}")
     return x.with_shape(shape)
 
@@ -157,11 +161,12 @@ def _pull_broadcast(read, index, types, shape):
 broadcast_to = view("broadcast_to", lambda xp, x, shape: xp.broadcast_to(x, shape), infer=_infer_broadcast,
                     pull=_pull_broadcast, dims=dims.broadcast, traits=("linear", "repeats"),
                     parameters=("shape",), vjp=lambda g, y, x, shape: (sum_to(g, x.shape),),
-                    samples=_cases("shape", ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3, 1), (2, 3, 4)), ((1,), (0,))),
+                    samples=_cases("shape", ((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3, 1), (2, 3, 4)),
+                                   ((1,), (0,))),
                     doc="Repeated along dimensions of size 1.")
 
 
-# ---- slice, pad ----------------------------------------------------------------------------------------------------------
+# ---- slice, pad ------------------------------------------------------------------------------------------------------
 
 
 def _infer_slice(types, start, shape, step):
@@ -169,7 +174,8 @@ def _infer_slice(types, start, shape, step):
     for d, a, n, s in zip(x.shape, start, shape, step):
         inside = all(isinstance(v, int) for v in (d, a, n, s))
         if inside and n > 0:
-            _check(0 <= a < d and 0 <= a + (n - 1) * s < d, f"slice: start {a}, size {n}, step {s} leaves a dimension of size {d}")
+            _check(0 <= a < d and 0 <= a + (n - 1) * s < d,
+                   f"slice: start {a}, size {n}, step {s} leaves a dimension of size {d}")
     return x.with_shape(shape)
 
 
@@ -195,7 +201,8 @@ def _slice_vjp(g, y, x, start, shape, step):
 
 slice_ = view("slice", _evaluate_slice, infer=_infer_slice, parameters=("start", "shape", "step"), vjp=_slice_vjp,
               pull=lambda read, index, types, start, shape, step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
-              dims=dims.sliced, samples=_SLICES, doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
+              dims=dims.sliced, samples=_SLICES,
+              doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
 
 
 def _infer_pad(types, low, high, value):
@@ -250,13 +257,14 @@ dilate = view("dilate", _evaluate_dilate, infer=lambda types, step: _infer_dilat
               vjp=lambda g, y, x, step: (F.slice(g, start=(0,) * len(step), shape=x.shape, step=step),))
 
 
-# ---- several operands ----------------------------------------------------------------------------------------------------
+# ---- several operands ------------------------------------------------------------------------------------------------
 
 
 def _infer_concat(types, axis):
     first = types[0]
     for t in types[1:]:
-        _check(len(t.shape) == len(first.shape) and all(i == axis or same_size(a, b) for i, (a, b) in enumerate(zip(first.shape, t.shape))),
+        _check(len(t.shape) == len(first.shape) and all(i == axis or same_size(a, b) for i,
+                                                        (a, b) in enumerate(zip(first.shape, t.shape))),
                f"concat along axis {axis}: shapes {' and '.join(show_shape(t.shape) for t in types)} differ elsewhere")
     total: Dim = 0
     for t in types:
@@ -283,7 +291,8 @@ def _concat_vjp(g, y, *operands, axis):
     return tuple(out)
 
 
-concat = view("concat", lambda xp, *xs, axis: xp.concatenate(xs, axis=axis), infer=_infer_concat, pull=_pull_concat, arity=None,
+concat = view("concat", lambda xp, *xs, axis: xp.concatenate(xs, axis=axis), infer=_infer_concat, pull=_pull_concat,
+              arity=None,
               parameters=("axis",), vjp=_concat_vjp, samples=_CONCATS, doc="One after the other along an axis.")
 
 

@@ -128,7 +128,9 @@ def image_gradient(n, c, o, h, w) -> Kernel:
 
 
 def random_contraction(seed: int) -> Kernel | None:
-    """Any roles, orders and small sizes of axes, with prologues and epilogues now and then; None where nothing is shared."""
+    """Any roles, orders and small sizes of axes, with prologues and epilogues now and then; None where nothing is
+    shared.
+    """
     r = random.Random(seed)
 
     def shuffled(axes) -> str:

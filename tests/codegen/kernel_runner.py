@@ -1,4 +1,6 @@
-"""Kernels run by their LLVM source: in one piece or cut in several, with canaries around everything that they may write."""
+"""Kernels run by their LLVM source: in one piece or cut in several, with canaries around everything that they may
+write.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ class Runner:
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], sizes: Mapping[str, int] | None = None,
                  parts: int = 1) -> dict[str, np.ndarray]:
-        """What it makes of `outputs`; the units are cut into `parts` uneven chunks, run last to first, each with fresh scratch."""
+        """What it makes of `outputs`; the units are cut into `parts` uneven chunks, run last to first, each with fresh
+        scratch.
+        """
         sizes = dict(sizes or {})
         held = {}
         for b in self.kernel.buffers.values():

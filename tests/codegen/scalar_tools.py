@@ -39,7 +39,8 @@ def native(op: str, dtypes: tuple[DType, ...], to: DType | None = None, lanes: i
     def call(*arrays):
         n = len(arrays[0])
         padded = -(-n // lanes) * lanes
-        whole = [np.pad(np.ascontiguousarray(a), (0, padded - n)) if padded != n else np.ascontiguousarray(a) for a in arrays]
+        whole = [np.pad(np.ascontiguousarray(a), (0, padded - n)) if padded != n else np.ascontiguousarray(a)
+                 for a in arrays]
         out = np.empty(padded, result.numpy)
         compiled.run(*whole, out, padded)
         return out[:n]

@@ -1,4 +1,6 @@
-"""Contractions on the register tile against the definition: sizes, layouts, dtypes, prologues, epilogues, targets, cuts."""
+"""Contractions on the register tile against the definition: sizes, layouts, dtypes, prologues, epilogues, targets,
+cuts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Kernels under rows and serial schedules against the definition: every kernel of the zoo, odd sizes, bits that may not differ."""
+"""Kernels under rows and serial schedules against the definition: every kernel of the zoo, odd sizes, bits that may not
+differ.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def best(kernel: Kernel) -> Schedule:
     return rows(kernel) or Serial()
 
 
-def run_like_definition(kernel: Kernel, schedule: Schedule | None = None, trials=None, arrays_of=inputs, wanted=reference) -> None:
+def run_like_definition(kernel: Kernel, schedule: Schedule | None = None, trials=None, arrays_of=inputs,
+                        wanted=reference) -> None:
     """The kernel gives what the definition gives, and the same bits when its units are cut."""
     runner = Runner(kernel, schedule or best(kernel))
     for sizes in trials or sizes_of(kernel):
@@ -79,7 +82,8 @@ def test_random_kernels(kernel):
 
 
 @pytest.mark.parametrize("n", ODD)
-@pytest.mark.parametrize("name", ["softmax", "layer_norm", "variance_over_rows", "transpose", "several_outputs", "cumulative", "argmax"])
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "variance_over_rows", "transpose", "several_outputs",
+                                  "cumulative", "argmax"])
 def test_odd_sizes(name, n):
     make = getattr(kernel_zoo, name)
     run_like_definition(make(3, n) if n else make(3, kernel_zoo.MAYBE_NONE), trials=None if n else [{"Z": 0}])

@@ -1,4 +1,6 @@
-"""Loops on skewed tiles against the definition of their step, applied turn by turn: not one bit may differ, not one byte beside them."""
+"""Loops on skewed tiles against the definition of their step, applied turn by turn: not one bit may differ, not one
+byte beside them.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from .kernel_runner import Guarded, host
 
 N, M, T = symbol("N", 0), symbol("M", 0), symbol("T", 0)
 TRIPS = (0, 1, 2, 7, 50)
-GRIDS = {2: ((64, 64), (37, 53), (1, 1), (2, 40), (70, 16), (9, 131), (100, 48)), 1: ((1,), (15,), (16,), (100,), (700,)),
-         3: ((9, 7, 21), (20, 20, 50), (3, 1, 70))}
+GRIDS = {2: ((64, 64), (37, 53), (1, 1), (2, 40), (70, 16), (9, 131), (100, 48)),
+         1: ((1,), (15,), (16,), (100,), (700,)), 3: ((9, 7, 21), (20, 20, 50), (3, 1, 70))}
 # levels, rows, columns, blocks
 TILES = ((1, 1, 16, 1), (4, 4, 16, 2), (3, 2, 32, 8), (50, 4, 64, 3), (7, 3, 768, 4))
 
@@ -34,7 +36,8 @@ def skewed(kernel: Kernel, levels, rows: int, columns: int, blocks: int) -> Skew
     assert reach is not None
     *outside, vector = kernel.axes
     lag, skew = (max(1, reach[outside[0]]) if outside else 0), -(-reach[vector] // 16) * 16
-    made = Skewed(1, 1, "x", outside[0] if outside else "", vector, lag, skew, levels, rows, columns, min(rows, 4), 16, blocks, "turn")
+    made = Skewed(1, 1, "x", outside[0] if outside else "", vector, lag, skew, levels, rows, columns, min(rows, 4), 16,
+                  blocks, "turn")
     return replace(made, units=made.cut(kernel))
 
 

@@ -1,4 +1,6 @@
-"""Streamed kernels against the definition: sizes, masks, layouts, several products, targets; cuts of units, canaries, special values."""
+"""Streamed kernels against the definition: sizes, masks, layouts, several products, targets; cuts of units, canaries,
+special values.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def run_like_definition(kernel: Kernel, trials=None, target: Target | None = Non
 def attention(b, m, n, p, q, causal=None, dtype="f32", mask=False, bias=False, keys="bjk", queries="bik"):
     """softmax(x y^T / sqrt(p)) z for n keys; row i sees the keys up to i + causal."""
     k = Zoo("attention", {"b": b, "i": m, "j": n, "k": p, "d": q})
-    s = k.mul(k.reduce("sum", k.mul(k.read("query", queries, dtype), k.read("key", keys, dtype)), "k"), 1 / math.sqrt(p))
+    s = k.mul(k.reduce("sum", k.mul(k.read("query", queries, dtype), k.read("key", keys, dtype)), "k"),
+              1 / math.sqrt(p))
     if bias:
         s = k.add(s, k.read("bias", "bij", dtype))
     if mask:
@@ -77,7 +80,8 @@ def test_head_sizes(p, q):
     run_like_definition(attention(2, 70, 90, p, q, 0))
 
 
-TRIALS = [dict(B=b, M=m, N=n) for b, m, n in [(0, 5, 5), (2, 1, 1), (1, 7, 63), (2, 65, 64), (1, 200, 530), (3, 64, 65)]]
+TRIALS = [dict(B=b, M=m, N=n) for b, m, n in [(0, 5, 5), (2, 1, 1), (1, 7, 63), (2, 65, 64), (1, 200, 530),
+                                              (3, 64, 65)]]
 
 
 @pytest.mark.parametrize("causal", [None, 0, N - M])
@@ -91,12 +95,14 @@ def test_layouts(queries, keys):
     run_like_definition(attention(2, 70, 50, 20, 32, 0, keys=keys, queries=queries))
 
 
-@pytest.mark.parametrize("changes", [dict(mask=True), dict(bias=True), dict(mask=True, bias=True, causal=2), dict(dtype="f64", causal=0)])
+@pytest.mark.parametrize("changes", [dict(mask=True), dict(bias=True), dict(mask=True, bias=True, causal=2),
+                                     dict(dtype="f64", causal=0)])
 def test_masks_and_types(changes):
     run_like_definition(attention(2, 90, 75, 16, 32, **changes))
 
 
-TARGETS = {"AVX2": Target(vector_bytes=32, registers=16), "SSE": Target(), "many threads": Target(vector_bytes=64, registers=32, threads=64)}
+TARGETS = {"AVX2": Target(vector_bytes=32, registers=16), "SSE": Target(),
+           "many threads": Target(vector_bytes=64, registers=32, threads=64)}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -117,7 +123,7 @@ def test_growing_and_falling_scores_over_many_tiles():
     run_like_definition(kernel, arrays=given)
 
 
-# ---- special values ---------------------------------------------------------------------------------------------------
+# ---- special values --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e38])
@@ -136,14 +142,17 @@ def test_rows_that_see_nothing_are_nan():
     given["mask"][[0, 13, 69]] = False
     given["mask"][20, :65] = False
     y = Runner(kernel, schedule(kernel))(given, outputs(kernel, given, {}))["y"]
-    assert np.isnan(y[0]).all(1).nonzero()[0].tolist() == [0, 13, 69] and not np.isnan(np.delete(y, [0, 13, 69], 1)).any()
+    assert np.isnan(y[0]).all(1).nonzero()[0].tolist() == [0, 13,
+                                                           69] and not np.isnan(np.delete(y, [0, 13, 69], 1)).any()
 
 
-# ---- without a softmax: gradients ---------------------------------------------------------------------------------------
+# ---- without a softmax: gradients ------------------------------------------------------------------------------------
 
 
 def gradient(b, m, n, p, q, causal=True):
-    """What attention's gradient towards queries, and towards keys and values, is made of: P = exp(s - l), dS = P (g v^T - delta)."""
+    """What attention's gradient towards queries, and towards keys and values, is made of: P = exp(s - l), dS = P (g v^T
+    - delta).
+    """
     for by_rows in (True, False):
         k = Zoo("gradient", {"b": b, "i": m, "j": n, "k": p, "d": q, "e": p, **({} if by_rows else {"c": q})})
         s = k.mul(k.reduce("sum", k.mul(k.read("query", "bik"), k.read("key", "bjk")), "k"), 0.25)
@@ -173,10 +182,11 @@ def test_gradients(m, n, causal):
         run_like_definition(kernel, arrays=given)
 
 
-# ---- legality -----------------------------------------------------------------------------------------------------------
+# ---- legality --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [dict(block=60), dict(span=500), dict(units=3), dict(row="j", stream="i"), dict(packs=())])
+@pytest.mark.parametrize("changes", [dict(block=60), dict(span=500), dict(units=3), dict(row="j", stream="i"),
+                                     dict(packs=())])
 def test_schedules_that_do_not_fit_are_refused(changes):
     kernel = attention(2, 70, 50, 16, 16)
     with pytest.raises(VerifyError):

@@ -14,8 +14,8 @@ from .scalar_tools import native
 
 REFERENCE = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan,
-    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "erf": erf,
-    "pow": np.power, "atan2": np.arctan2,
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+    "erf": erf, "pow": np.power, "atan2": np.arctan2,
 }  # fmt: skip
 # The largest errors that were found, rounded up: (float32, float64).
 BOUNDS = {
@@ -24,7 +24,8 @@ BOUNDS = {
     "pow": (1, 3), "atan2": (2, 3),
 }  # fmt: skip
 UNARY = sorted(set(REFERENCE) - {"pow", "atan2"})
-needs_extended = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="no type wider than float64 to compare with")
+needs_extended = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63,
+                                    reason="no type wider than float64 to compare with")
 
 
 def errors(got: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -57,7 +58,8 @@ def random_sizes(low: float, high: float, count: int, seed: int = 0) -> np.ndarr
 
 
 SPECIAL = np.array([
-    0.0, 1e-45, 1.1754942e-38, 1.1754944e-38, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 88.7, 89.4, 103.9, 104.1, 131071.0, 131072.0,
+    0.0, 1e-45, 1.1754942e-38, 1.1754944e-38, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 88.7, 89.4, 103.9, 104.1, 131071.0,
+    131072.0,
     8388609.0, 3.4028235e38, np.inf, np.nan])  # fmt: skip
 
 
@@ -78,7 +80,8 @@ def test_float32_over_all_numbers(name):
 
 
 DOMAINS = {
-    "exp": (1e-20, 750), "expm1": (1e-300, 720), "log": (1e-310, 1e308), "log1p": (1e-300, 1e300), "sin": (1e-300, 1e308),
+    "exp": (1e-20, 750), "expm1": (1e-300, 720), "log": (1e-310, 1e308), "log1p": (1e-300, 1e300),
+    "sin": (1e-300, 1e308),
     "cos": (1e-10, 1e308), "tan": (1e-300, 1e308), "asin": (1e-300, 1.0), "acos": (1e-10, 1.0), "atan": (1e-300, 1e300),
     "sinh": (1e-300, 711), "cosh": (1e-10, 711), "tanh": (1e-300, 25),
 }  # fmt: skip
@@ -89,7 +92,8 @@ DOMAINS = {
 def test_float64_over_random_numbers(name):
     low, high = DOMAINS[name]
     near_one = np.random.default_rng(1).uniform(-min(high, 4.0), min(high, 4.0), 20_000)
-    x = np.concatenate([random_sizes(low, high, 20_000), near_one, [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 1.0, -1.0]])
+    x = np.concatenate([random_sizes(low, high, 20_000), near_one,
+                        [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 1.0, -1.0]])
     check(name, BOUNDS[name][1], (x,), wide(name, x.astype(np.longdouble)))
 
 
@@ -134,4 +138,6 @@ def test_a_large_angle_does_not_change_its_neighbours(name):
         alone, beside = (native(name, (d,))(v.astype(d.numpy)) for v in (x, mixed))
         same = mixed == x
         assert (alone[same] == beside[same]).all() and np.isnan(beside[7])
-        assert np.allclose(beside[np.arange(256) % 5 == 0], wide(name, np.array(1e30).astype(d.numpy).astype(np.longdouble)), rtol=1e-6)
+        assert np.allclose(beside[np.arange(256) % 5 == 0], wide(name,
+                                                                 np.array(1e30).astype(d.numpy).astype(np.longdouble)),
+                           rtol=1e-6)

@@ -1,4 +1,6 @@
-"""NumPy source of every kernel of the zoo, and of random ones, against the definition; with and without blocks of rows."""
+"""NumPy source of every kernel of the zoo, and of random ones, against the definition; with and without blocks of
+rows.
+"""
 
 import numpy as np
 import pytest

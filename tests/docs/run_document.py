@@ -2,8 +2,9 @@
 
     python tests/docs/run_document.py README.md
 
-All ```python blocks of a file run in one namespace, in order. A ```text block that follows one is its output: runs of white space
-count as one, and `...` stands for anything. Code runs under the file's name and lines, so that dumps point into the document.
+All ```python blocks of a file run in one namespace, in order. A ```text block that follows one is its output: runs of
+white space count as one, and `...` stands for anything. Code runs under the file's name and lines, so that dumps point
+into the document.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Every document's code runs and prints what the document says, each in a process of its own; links between documents lead somewhere."""
+"""Every document's code runs and prints what the document says, each in a process of its own; links between documents
+lead somewhere.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if "```python" in p.read_text()], ids=name_of)
 def test_code_prints_what_the_document_says(path, tmp_path):
     settings = {**os.environ, "BRAZE_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", str(RUNNER), str(path)], capture_output=True,
-                          text=True, cwd=tmp_path, env=settings)
+    done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", str(RUNNER), str(path)],
+                          capture_output=True, text=True, cwd=tmp_path, env=settings)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

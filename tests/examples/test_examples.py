@@ -26,7 +26,8 @@ def run(monkeypatch, capsys):
 
 
 def test_all_examples_are_tested():
-    tested = {"quickstart", "train_digits", "char_gpt", "black_scholes", "heat_equation", "nbody", "inspect_ir", "measure"}
+    tested = {"quickstart", "train_digits", "char_gpt", "black_scholes", "heat_equation", "nbody", "inspect_ir",
+              "measure"}
     assert {p.stem for p in EXAMPLES.glob("*.py")} == tested
 
 

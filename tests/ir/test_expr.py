@@ -1,4 +1,6 @@
-"""Sizes and index expressions: whatever is simplified equals what was written, for all values of the symbols (by brute force)."""
+"""Sizes and index expressions: whatever is simplified equals what was written, for all values of the symbols (by brute
+force).
+"""
 
 import itertools
 
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 N = symbol("N", 1, 4)
 Z = symbol("Z", 0, 2)
 SYMBOLS = {
-    "N": N, "Z": Z, "i": symbol("i", 0, 7), "j": symbol("j", 0, N - 1), "k": symbol("k", -3, 2), "m": symbol("m", 1, 2 * N),
+    "N": N, "Z": Z, "i": symbol("i", 0, 7), "j": symbol("j", 0, N - 1), "k": symbol("k", -3, 2),
+    "m": symbol("m", 1, 2 * N),
     "e": symbol("e", 0, Z - 1),                            # an axis that may have no positions
 }  # fmt: skip
 POINTS = [
@@ -105,7 +108,8 @@ def test_substitution_then_evaluation(tree, name, new):
 
 
 def _in_range(name, number, point):
-    low, high = {"N": (1, 4), "Z": (0, 2), "i": (0, 7), "j": (0, point["N"] - 1), "k": (-3, 2), "m": (1, 2 * point["N"])}[name]
+    low, high = {"N": (1, 4), "Z": (0, 2), "i": (0, 7), "j": (0, point["N"] - 1), "k": (-3, 2),
+                 "m": (1, 2 * point["N"])}[name]
     return low <= number <= high
 
 

@@ -1,4 +1,6 @@
-"""The definition of kernels against NumPy and SciPy, written out by hand: what everything else is tested against is right."""
+"""The definition of kernels against NumPy and SciPy, written out by hand: what everything else is tested against is
+right.
+"""
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ from kernel_zoo import ZOO, assert_close, inputs, special_inputs
 
 def layer_norm(b):
     x = b["x"] + b["residual"]
-    return {"y": (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) * b["weight"] + b["bias"], "sum": x}
+    return {"y": (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) * b["weight"] + b["bias"],
+            "sum": x}
 
 
 def convolution(b):
-    planes = [[sum(scipy.signal.correlate2d(np.pad(x[c], 1), w[c], "valid") for c in range(len(x))) for w in b["weight"]] for x in b["x"]]
+    planes = [[sum(scipy.signal.correlate2d(np.pad(x[c], 1), w[c], "valid") for c in range(len(x)))
+               for w in b["weight"]] for x in b["x"]]
     return {"y": np.array(planes) + b["bias"][:, None, None]}
 
 
@@ -88,7 +92,8 @@ BY_HAND = {
     "histogram": lambda b: {"count": np.histogram(b["x"], bins=[0, 0.5, 1, 1.5, np.nextafter(2, 0)])[0]},
     "causal_mask": lambda b: {"y": np.where(np.tri(9, dtype=bool), b["x"], -np.inf)},
     "philox": philox,
-    "zero_extent": lambda b: {"sum": np.zeros(3), "max": np.full(3, -np.inf), "none": np.zeros((3, 0)), "scan": np.zeros((3, 0))},
+    "zero_extent": lambda b: {"sum": np.zeros(3), "max": np.full(3, -np.inf), "none": np.zeros((3, 0)),
+                              "scan": np.zeros((3, 0))},
 }
 
 
@@ -146,7 +151,8 @@ def test_a_read_outside_without_a_fill_is_an_error():
 
 def test_a_scattered_set_keeps_what_it_does_not_write():
     kernel = ZOO["scatter_set"]
-    arrays = {"place": np.array([1, 2, 3, -4, 99]), "x": np.ones((5, 4), np.float32), "y": np.full((8, 4), 7, np.float32)}
+    arrays = {"place": np.array([1, 2, 3, -4, 99]), "x": np.ones((5, 4), np.float32),
+              "y": np.full((8, 4), 7, np.float32)}
     assert evaluate(kernel, arrays)["y"][:, 0].tolist() == [7, 1, 1, 1, 7, 7, 7, 7]
 
 

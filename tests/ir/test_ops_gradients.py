@@ -1,6 +1,7 @@
 """Reverse and forward derivatives of every op against finite differences in float64 and complex128.
 
-For a real loss L the gradient g of z means dL = Re sum(conj(g) dz) (PyTorch's convention), which is what is checked, in random directions.
+For a real loss L the gradient g of z means dL = Re sum(conj(g) dz) (PyTorch's convention), which is what is checked, in
+random directions.
 """
 
 import numpy as np
@@ -51,7 +52,8 @@ def test_reverse_derivatives(op):
             assert g.shape == s.arrays[n].shape and g.dtype == s.arrays[n].dtype, s.name
             directions = [random_like(a, rng) if i == n else None for i, a in enumerate(s.arrays)]
             want = pairing(cotangent, difference(graph, s, directions))
-            np.testing.assert_allclose(pairing(g, directions[n]), want, rtol=2e-6, atol=2e-7, err_msg=f"{s.name}, operand {n}")
+            np.testing.assert_allclose(pairing(g, directions[n]), want, rtol=2e-6, atol=2e-7,
+                                       err_msg=f"{s.name}, operand {n}")
 
 
 @pytest.mark.parametrize("op", SMOOTH, ids=lambda op: op.name)
@@ -66,7 +68,8 @@ def test_what_has_no_gradient_does_not_move_the_result_smoothly(op):
             if n in which or a.dtype.kind not in "fc":
                 continue
             directions = [random_like(x, rng) if i == n else None for i, x in enumerate(s.arrays)]
-            up, down = (build(op, s.arrays, s.attrs).eval(*moved(s.arrays, directions, step))[0] for step in (1e-9, -1e-9))
+            up, down = (build(op, s.arrays, s.attrs).eval(*moved(s.arrays, directions, step))[0]
+                        for step in (1e-9, -1e-9))
             np.testing.assert_array_equal(up, down, err_msg=s.name)
 
 

@@ -35,12 +35,13 @@ def special_values(d):
         return np.array([False, True])
     if d.is_integer:
         info = np.iinfo(d.numpy)
-        return np.array([info.min, info.min + 1, 0, 1, 2, 3, 5, 7, info.max - 1, info.max, *([-1, -2, -7] if d.kind == "i" else [])], d.numpy)
+        return np.array([info.min, info.min + 1, 0, 1, 2, 3, 5, 7, info.max - 1, info.max,
+                         *([-1, -2, -7] if d.kind == "i" else [])], d.numpy)
     import ml_dtypes
 
     info = ml_dtypes.finfo(d.numpy)
-    x = [0.0, 1.0, 0.5, 1.5, 2.0, 2.5, 3.0, 7.0, 10.0, 100.0, 1e-3, 88.0, float(info.tiny), float(info.smallest_subnormal), float(info.max),
-         np.inf, 1 - float(info.eps), 1 + float(info.eps)]
+    x = [0.0, 1.0, 0.5, 1.5, 2.0, 2.5, 3.0, 7.0, 10.0, 100.0, 1e-3, 88.0, float(info.tiny),
+         float(info.smallest_subnormal), float(info.max), np.inf, 1 - float(info.eps), 1 + float(info.eps)]
     return np.array([*x, *(-v for v in x), np.nan]).astype(d.numpy)
 
 
@@ -80,7 +81,8 @@ def check(op, d, arrays, attrs, signed=True):
     assert not wrong.any(), f"{op.name}{tuple(a[first].item() for a in arrays)} in {d}: {got[first]!r}, not {want[first]!r}"
 
 
-# Where expansions differ from NumPy on purpose: quotients that no longer have digits behind the point (see `_exact_remainder`).
+# Where expansions differ from NumPy on purpose: quotients that no longer have digits behind the point (see
+# `_exact_remainder`).
 LARGEST_QUOTIENT = {"remainder": 2.0**20, "floor_divide": 2.0**20, "fmod": 2.0**20}
 
 
@@ -112,7 +114,8 @@ def test_expansions_agree_with_numpy_on_samples(op):
             if s.attrs.get("dtype", d).kind == "c":
                 continue
             got, want = expand(op, s.arrays, s.attrs), op.evaluate(np, *s.arrays, **s.attrs)
-            np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=1e-2 if d.bits == 16 else 1e-6,
+            np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64),
+                                       rtol=1e-2 if d.bits == 16 else 1e-6,
                                        atol=1e-3 if d.bits == 16 else 1e-6, err_msg=s.name)
 
 
@@ -153,9 +156,11 @@ def test_division_with_remainder_is_exact(name, d):
     rng = np.random.default_rng(0)
     y = rng.uniform(-3, 3, 20000).astype(d.numpy)
     x = (y * np.exp2(rng.uniform(-5, 40 if d is float32 else 60, 20000)) * rng.choice([-1, 1], 20000)).astype(d.numpy)
-    exact = np.float64 if d is float32 else np.longdouble          # the quotient is a whole number of at most that many bits
+    # the quotient is a whole number of at most that many bits
+    exact = np.float64 if d is float32 else np.longdouble
     want = getattr(np, name)(x.astype(exact), y.astype(exact))
-    np.testing.assert_allclose(expand(F[name], (x, y), {}), want.astype(d.numpy), rtol=2e-7 if d is float32 else 4e-16, atol=1e-30)
+    np.testing.assert_allclose(expand(F[name], (x, y), {}), want.astype(d.numpy), rtol=2e-7 if d is float32 else 4e-16,
+                               atol=1e-30)
 
 
 @pytest.mark.parametrize("name", ["hypot", "logaddexp"])

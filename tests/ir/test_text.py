@@ -45,7 +45,8 @@ def test_random_graphs_read_back_and_compute_the_same(drawn):
 
 ATTRIBUTES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([dtype("f32"), dtype("c128")])
-    | st.complex_numbers().filter(lambda c: c.imag == c.imag), lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=8)
+    | st.complex_numbers().filter(lambda c: c.imag == c.imag), lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=8)
 
 
 @given(ATTRIBUTES)
@@ -59,8 +60,10 @@ def test_attributes_read_back(value):
 
 SYMBOLS = [expr.symbol("B", 1), expr.symbol("N", 2, 64), expr.symbol("k", 0, expr.symbol("N", 2, 64) - 1)]
 SIZES = st.recursive(st.integers(0, 9) | st.sampled_from(SYMBOLS), lambda x: st.one_of(
-    st.tuples(x, x).map(lambda p: p[0] + p[1]), st.tuples(x, x).map(lambda p: p[0] * p[1]), st.tuples(x, x).map(lambda p: p[0] - p[1]),
-    st.tuples(x, st.integers(1, 8)).map(lambda p: expr.floordiv(*p)), st.tuples(x, st.integers(1, 8)).map(lambda p: expr.mod(*p)),
+    st.tuples(x, x).map(lambda p: p[0] + p[1]), st.tuples(x, x).map(lambda p: p[0] * p[1]),
+    st.tuples(x, x).map(lambda p: p[0] - p[1]),
+    st.tuples(x, st.integers(1, 8)).map(lambda p: expr.floordiv(*p)),
+    st.tuples(x, st.integers(1, 8)).map(lambda p: expr.mod(*p)),
     st.tuples(x, x).map(lambda p: expr.minimum(*p)), st.tuples(x, x).map(lambda p: expr.maximum(*p))), max_leaves=6)
 
 
@@ -91,7 +94,8 @@ def test_constants_are_exact(number):
 
 
 def test_constants_of_other_dtypes_say_so():
-    graph = build(lambda x: (F.equal(x, 1.0), F.where(F.constant(value=True, dtype=bool_), x, 2.0), F.constant(value=1j, dtype=complex64)),
+    graph = build(lambda x: (F.equal(x, 1.0), F.where(F.constant(value=True, dtype=bool_), x, 2.0),
+                             F.constant(value=1j, dtype=complex64)),
                   TensorType((3,), float32))
     text = str(graph)
     assert "1.0:f32" in text and "true:b1" in text and "1j:c64" in text
@@ -130,10 +134,12 @@ def test_locations_are_read_and_do_not_count_for_equality():
 def loop_graph() -> Graph:
     scalar, counter = TensorType((), float32), TensorType((), int64)
     body = GraphBuilder("body")
-    turn, total, element, rate = (body.input(t, n) for t, n in ((counter, "turn"), (scalar, "total"), (scalar, "element"), (scalar, "rate")))
+    turn, total, element, rate = (body.input(t, n) for t, n in ((counter, "turn"), (scalar, "total"),
+                                                                (scalar, "element"), (scalar, "rate")))
     with interpreting(body):
         inner = build(lambda a: F.sin(a), scalar, name="then"), build(lambda a: a * 2.0, scalar, name="otherwise")
-        picked = body.append(F.cond, (F.greater(element, 0.0), element), {"then": inner[0], "otherwise": inner[1]}, (scalar,)).result
+        picked = body.append(F.cond, (F.greater(element, 0.0), element), {"then": inner[0], "otherwise": inner[1]},
+                             (scalar,)).result
         new = total + picked * rate
         squared = new * new
     region = body.build((new, squared))
@@ -141,7 +147,8 @@ def loop_graph() -> Graph:
     xs, rate = b.input(TensorType((4,), float32), "xs"), b.input(scalar, "rate")
     with interpreting(b):
         turns, start = F.constant(value=4, dtype=int64), F.constant(value=0.0, dtype=float32)
-        node = b.append(F.loop, (turns, start, xs, rate), {"body": region, "carried": 1, "scanned": 1, "reverse": False},
+        node = b.append(F.loop, (turns, start, xs, rate), {"body": region, "carried": 1, "scanned": 1,
+                                                           "reverse": False},
                         (scalar, TensorType((4,), float32)))
     return b.build(node.results)
 

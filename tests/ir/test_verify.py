@@ -46,10 +46,12 @@ BAD = [
     ("%0 = where %x, %x, %x : f32[3]\n return %0", "not a bool"),
     ("%0 = reshape %x {shape=(4,)} : f32[4]\n return %x", "3 elements"),
     (f"%0 = cond %x, %x : f32[3]\n then = {SAME}\n otherwise = {SAME}\n return %0", "0-d bool"),
-    (f"%0 = cond %b, %x : f32[3]\n then = {SAME}\n otherwise = {WIDER}\n return %0", "the region otherwise takes the types (f32[4])"),
+    (f"%0 = cond %b, %x : f32[3]\n then = {SAME}\n otherwise = {WIDER}\n return %0",
+     "the region otherwise takes the types (f32[4])"),
     (f"%0 = cond %b, %x : f32[3]\n then = {SAME}\n return %0", "otherwise is missing"),
     (f"%0 = while_loop %x {{carried=1}} : f32[3]\n test = {SAME}\n body = {SAME}\n return %0", "the region test gives"),
-    (f"%0 = loop %x, %x {{carried=1, scanned=0, reverse=false}} : f32[3]\n body = {SAME}\n return %0", "number of turns"),
+    (f"%0 = loop %x, %x {{carried=1, scanned=0, reverse=false}} : f32[3]\n body = {SAME}\n return %0",
+     "number of turns"),
     (f"%0 = cond %b, %x : f32[3]\n then = {REGION.format('%0 = add %a : f32[3]', '%0')}\n otherwise = {SAME}\n return %0", "takes 2"),
 ]
 

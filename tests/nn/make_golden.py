@@ -1,4 +1,6 @@
-"""Writes golden.py: what PyTorch gives for the cases, in float64. Run with a Python that has torch: `python tests/nn/make_golden.py`."""
+"""Writes golden.py: what PyTorch gives for the cases, in float64. Run with a Python that has torch: `python
+tests/nn/make_golden.py`.
+"""
 
 import pathlib
 import pprint
@@ -38,7 +40,8 @@ def module(name, args, options, specs, call):
     inputs, _ = arguments(specs, tensor)
     y = m(*inputs, **call)
     y = y[0] if isinstance(y, tuple) else y
-    out = differentiated(y, [*[t for t in inputs if t.is_floating_point()], *(p for _, p in sorted(m.named_parameters()))])
+    out = differentiated(y, [*[t for t in inputs if t.is_floating_point()],
+                             *(p for _, p in sorted(m.named_parameters()))])
     out["state"] = {n: rounded(t) for n, t in sorted(m.named_buffers())}
     out["names"] = sorted(m.state_dict())
     return out
@@ -56,7 +59,8 @@ def optimiser(name, options):
 
 def schedule(name, options):
     o = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4, momentum=0.9)
-    s = getattr(torch.optim.lr_scheduler, name)(o, **options, **({"cycle_momentum": False} if name == "OneCycleLR" else {}))
+    s = getattr(torch.optim.lr_scheduler, name)(o, **options,
+                                                **({"cycle_momentum": False} if name == "OneCycleLR" else {}))
     rates = []
     for _ in range(STEPS + 3):
         rates.append(float(f"{o.param_groups[0]['lr']:.10g}"))

@@ -81,7 +81,8 @@ def test_functions_compiled(name):
 def module(name):
     kind, args, options, specs, call = cases.MODULES[name]
     m = getattr(nn, kind)(*args, **options).double()
-    state = {n: cases.values(("unit", t.shape), i) for i, (n, t) in enumerate(sorted(m.state_dict().items())) if t.dtype.is_float}
+    state = {n: cases.values(("unit", t.shape), i) for i, (n, t) in enumerate(sorted(m.state_dict().items()))
+             if t.dtype.is_float}
     m.load_state_dict(state, strict=False)
     inputs, _ = cases.arguments(specs, tensor)
     return m, inputs, call

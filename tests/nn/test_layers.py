@@ -26,8 +26,10 @@ def test_initial_values_are_drawn_as_pytorch_draws_them():
 
 
 @pytest.mark.parametrize("name, std", [
-    ("xavier_uniform_", math.sqrt(2 / 500)), ("xavier_normal_", math.sqrt(2 / 500)), ("kaiming_uniform_", math.sqrt(2 / 200)),
-    ("kaiming_normal_", math.sqrt(2 / 200)), ("normal_", 1.0), ("uniform_", math.sqrt(1 / 12)), ("trunc_normal_", 0.8796)])
+    ("xavier_uniform_", math.sqrt(2 / 500)), ("xavier_normal_", math.sqrt(2 / 500)),
+    ("kaiming_uniform_", math.sqrt(2 / 200)),
+    ("kaiming_normal_", math.sqrt(2 / 200)), ("normal_", 1.0), ("uniform_", math.sqrt(1 / 12)),
+    ("trunc_normal_", 0.8796)])
 def test_initialisers_have_their_spread(name, std):
     t = braze.zeros(300, 200)
     getattr(nn.init, name)(t)
@@ -78,7 +80,8 @@ LAYERS = {
     "perceptron": (lambda: nn.Sequential(nn.Linear(4, 5), nn.GELU(), nn.LayerNorm(5), nn.Linear(5, 2)), (4,)),
     "batch norm": (lambda: nn.BatchNorm1d(4), (4,)),
     "group norm": (lambda: nn.GroupNorm(2, 4), (4, 3)),
-    "convolution": (lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten()), (1, 8, 8)),
+    "convolution": (lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2),
+                                          nn.Flatten()), (1, 8, 8)),
     "adaptive": (lambda: nn.AdaptiveAvgPool2d(1), (3, 4, 4)),
     "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True), (3, 4)),
     "causal": (lambda: Causal(), (2, 5, 4)),

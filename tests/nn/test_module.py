@@ -46,7 +46,8 @@ def test_parameters_buffers_and_submodules_have_paths():
     assert [n for n, _ in m.named_parameters()] == paths
     assert [n for n, _ in m.named_buffers()] == [f"block.{i}.{n}" for i in range(2) for n in ("scale", "scratch")]
     assert sorted(m.state_dict()) == sorted([*paths, "block.0.scale", "block.1.scale"])
-    assert [n for n, _ in m.named_modules()] == ["", "block", "block.0", "block.0.attn", "block.1", "block.1.attn", "drop"]
+    assert [n for n, _ in m.named_modules()] == ["", "block", "block.0", "block.0.attn", "block.1", "block.1.attn",
+                                                 "drop"]
     assert m.get_submodule("block.1.attn") is m.block[1].attn
 
 
@@ -88,7 +89,8 @@ def test_what_does_not_fit_is_said_at_once_and_changes_nothing():
     state["0.bias"] = np.zeros(2, np.float32)
     state["0.weight"] = np.zeros((3, 2), np.float32)
     state["odd"] = state.pop("1.bias")
-    with pytest.raises(braze.errors.ShapeError, match=r"missing: 1.bias; unexpected: odd; of another shape: 0.weight: \[3, 2\] for \[2, 2\]"):
+    with pytest.raises(braze.errors.ShapeError,
+                       match=r"missing: 1.bias; unexpected: odd; of another shape: 0.weight: \[3, 2\] for \[2, 2\]"):
         m.load_state_dict(state)
     same(m[0].bias, before)
     state["0.weight"] = np.ones((2, 2))
@@ -118,7 +120,8 @@ def test_modes_and_dtypes_reach_everything():
 def test_hooks_see_and_replace():
     m = nn.Linear(2, 2)
     seen = []
-    hooks = [m.register_forward_pre_hook(lambda m, args: (args[0] * 2,)), m.register_forward_hook(lambda m, args, y: seen.append(args) or y + 1)]
+    hooks = [m.register_forward_pre_hook(lambda m, args: (args[0] * 2,)),
+             m.register_forward_hook(lambda m, args, y: seen.append(args) or y + 1)]
     x = braze.ones(1, 2)
     same(m(x), F.linear(x * 2, m.weight, m.bias) + 1)
     assert len(seen) == 1
@@ -148,7 +151,7 @@ def test_printing_shows_the_tree():
                     "    (1): LeakyReLU(negative_slope=0.2)\n  )\n)")
 
 
-# ---- compiled --------------------------------------------------------------------------------------------------------------
+# ---- compiled --------------------------------------------------------------------------------------------------------
 
 
 def test_a_compiled_module_is_a_module_with_the_same_names():

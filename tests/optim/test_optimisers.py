@@ -184,7 +184,8 @@ def test_closures_return_the_loss():
     assert second < first
 
 
-@pytest.mark.parametrize("kind, options", [("SGD", {"lr": -1.0}), ("Adam", {"betas": (0.9, 1.0)}), ("SGD", {"nesterov": True})])
+@pytest.mark.parametrize("kind, options", [("SGD", {"lr": -1.0}), ("Adam", {"betas": (0.9, 1.0)}),
+                                           ("SGD", {"nesterov": True})])
 def test_impossible_hyperparameters_are_refused(kind, options):
     with pytest.raises(ValueError):
         getattr(optim, kind)([nn.Parameter(np.ones(1))], **options)

@@ -99,7 +99,7 @@ def test_the_second_derivative_of_the_joint_graph():
     check(joint, draw(3), draw(3))
 
 
-# ---- markers -----------------------------------------------------------------------------------------------------------
+# ---- markers ---------------------------------------------------------------------------------------------------------
 
 
 def test_custom_vjp_runs_its_backward_region():
@@ -111,14 +111,15 @@ def test_custom_vjp_runs_its_backward_region():
 
 def test_a_custom_vjp_has_higher_orders():
     backward = region(lambda g, x: g * 3.0 * x * x, (3,), (3,), name="backward")
-    check(differentiate(build(lambda x: F.custom_vjp(x * x * x, x, x, count=1, backward=backward), (3,)), [0]), draw(3), draw(3))
+    check(differentiate(build(lambda x: F.custom_vjp(x * x * x, x, x, count=1, backward=backward), (3,)), [0]), draw(3),
+          draw(3))
 
 
 def test_a_barrier_lets_gradients_through():
     check(build(lambda x, y: F.barrier(F.exp(x) * y, y)[0] * x, (3,), (3,)), draw(3), draw(3))
 
 
-# ---- control flow ------------------------------------------------------------------------------------------------------
+# ---- control flow ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", GRAPHS_WITH_REGIONS)
@@ -132,7 +133,8 @@ def test_gradient_of_the_other_branch():
 
 
 def test_second_derivative_of_a_recurrence():
-    check(differentiate(recurrence(lambda: turns(3), 3), [0, 1, 2]), draw(2, 3), draw(3, 2, 3), draw(3, 3), draw(2, 3), draw(3, 2), tolerance=1e-5)
+    check(differentiate(recurrence(lambda: turns(3), 3), [0, 1, 2]), draw(2, 3), draw(3, 2, 3), draw(3, 3), draw(2, 3),
+          draw(3, 2), tolerance=1e-5)
 
 
 def test_a_gradient_within_a_loop_body():
@@ -149,13 +151,14 @@ def test_a_gradient_within_a_loop_body():
 
 def test_states_that_no_gradient_needs_are_not_stacked():
     body = region(lambda i, c, w: c + w, INT, (3,), (3,))
-    joint = differentiate(build(lambda c, w: F.loop(turns(5), c, w, body=body, carried=1, scanned=0, reverse=False), (3,), (3,)), [0, 1])
+    joint = differentiate(build(lambda c, w: F.loop(turns(5), c, w, body=body, carried=1, scanned=0, reverse=False),
+                                (3,), (3,)), [0, 1])
     forward, backward = (n for n in joint.nodes if n.op is F.loop)
     assert (len(forward.results), forward.attrs["scanned"]) == (1, 0)
     assert (len(backward.results), backward.attrs["scanned"]) == (2, 0)
 
 
-# ---- errors and locations ----------------------------------------------------------------------------------------------
+# ---- errors and locations --------------------------------------------------------------------------------------------
 
 
 def test_the_reverse_of_a_while_loop_is_an_error_that_names_the_way_out():

@@ -12,7 +12,9 @@ from gradient_graphs import GRAPHS_WITH_REGIONS, INT, STRAIGHT, arrays_for, buil
 
 
 def check(graph, *arrays):
-    """Results, tangents along a random direction by central differences, and the transposition test against the reverse mode."""
+    """Results, tangents along a random direction by central differences, and the transposition test against the reverse
+    mode.
+    """
     wrt = [i for i, v in enumerate(graph.inputs) if v.dtype.is_inexact]
     rng = np.random.default_rng(2)
     directions = [rng.standard_normal(arrays[i].shape) for i in wrt]
@@ -20,7 +22,8 @@ def check(graph, *arrays):
     verify(tangent)
     got = tangent.eval(*arrays, *directions)
     results, tangents = got[:len(graph.outputs)], got[len(graph.outputs):]
-    moved = [[a + sign * 1e-6 * directions[wrt.index(i)] if i in wrt else a for i, a in enumerate(arrays)] for sign in (1, -1)]
+    moved = [[a + sign * 1e-6 * directions[wrt.index(i)] if i in wrt else a for i, a in enumerate(arrays)]
+             for sign in (1, -1)]
     inexact = [i for i, v in enumerate(graph.outputs) if v.dtype.is_inexact]
     high, low = (graph.eval(*m) for m in moved)
     for want, have in zip(graph.eval(*arrays), results):
@@ -53,7 +56,8 @@ def test_tangents_through_regions(name):
 def test_tangents_of_a_while_loop():
     test = region(lambda x, n, w: F.less(F.sum(x, axes=(0,)), 9.0), (3,), INT, (3,))
     body = region(lambda x, n, w: (x * w + x, n + 1), (3,), INT, (3,))
-    graph = build(lambda x, w: F.while_loop(x, F.constant(value=0, dtype=int64), w, test=test, body=body, carried=2), (3,), (3,))
+    graph = build(lambda x, w: F.while_loop(x, F.constant(value=0, dtype=int64), w, test=test, body=body, carried=2),
+                  (3,), (3,))
     check(graph, draw(3), draw(3))
 
 

@@ -18,7 +18,8 @@ SIZES = {"N": 5}
 def build(function, *types):
     b = GraphBuilder("test")
     with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}") for n, t in enumerate(types)]
+        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}") for n,
+                  t in enumerate(types)]
         out = function(*inputs)
     return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
 
@@ -44,7 +45,8 @@ def count(graph, op):
 def check(graph, joint, halves):
     """Running the halves one after the other is running the joint graph."""
     rng = np.random.default_rng(0)
-    arrays = [np.array([1, 2], np.uint64) if v.dtype is uint64 else rng.uniform(0.2, 1, [SIZES["N"] if d == N else d for d in v.shape])
+    arrays = [np.array([1, 2], np.uint64) if v.dtype is uint64
+              else rng.uniform(0.2, 1, [SIZES["N"] if d == N else d for d in v.shape])
               for v in joint.inputs]
     cotangents = sum(v.dtype.is_inexact for v in graph.outputs)
     primals, given = arrays[:len(arrays) - cotangents], arrays[len(arrays) - cotangents:]
@@ -80,7 +82,8 @@ GRAPHS = {
     "no path": (lambda x, y: F.exp(x), (N,), (3,)),
     "dropout": (dropout, TensorType((2,), uint64), (4, 3), (3, 8)),
     "a recurrence": (recurrence, (2, 3), (3, 2, 3), (3, 3)),
-    "checkpointed": (lambda x, w, v: _checkpoint(lambda h: F.matmul(F.exp(F.matmul(h, w)), v), F.sin(x)) * 2.0, (N, 4), (4, 9), (9, 4)),
+    "checkpointed": (lambda x, w, v: _checkpoint(lambda h: F.matmul(F.exp(F.matmul(h, w)), v), F.sin(x)) * 2.0, (N, 4),
+                     (4, 9), (9, 4)),
 }
 
 

@@ -38,7 +38,8 @@ WRONG = [
     Rule("x == x", P.equal(x, x), exact, lambda: True, frozenset(FLOATS)),
     Rule("x * 2 // 2", P.floor_divide(P.mul(x, 2), 2), integer, lambda x: x, frozenset(DTYPES)),
     Rule("power of a half", P.pow(x, 0.5), exact, lambda x: F.sqrt(x), frozenset(FLOATS)),
-    Rule("maximum that loses NaN", P.maximum(x, -math.inf), exact, lambda x: F.where(F.isnan(x), -math.inf, x), frozenset(FLOATS)),
+    Rule("maximum that loses NaN", P.maximum(x, -math.inf), exact, lambda x: F.where(F.isnan(x), -math.inf, x),
+         frozenset(FLOATS)),
     Rule("transposed twice", P.permute(P.permute(x, axes=variables("a")[0])), exact, lambda x: x, frozenset(DTYPES),
          ({"x": (3, 3, 3), "a": (1, 2, 0), "axes": (1, 2, 0)},)),
 ]

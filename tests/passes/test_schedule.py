@@ -1,4 +1,6 @@
-"""Which schedule kernels get, that illegal ones are refused, and that collapsing and splitting keep what is computed."""
+"""Which schedule kernels get, that illegal ones are refused, and that collapsing and splitting keep what is
+computed.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,8 @@ def chain(functions: int, extent: int) -> Kernel:
     return k.build()
 
 
-@pytest.mark.parametrize("functions, extent, lanes", [(1, 1 << 20, 64), (4, 1 << 20, 64), (12, 1 << 20, 32), (40, 1 << 20, 16), (4, 1024, 16)])
+@pytest.mark.parametrize("functions, extent, lanes", [(1, 1 << 20, 64), (4, 1 << 20, 64), (12, 1 << 20, 32),
+                                                      (40, 1 << 20, 16), (4, 1024, 16)])
 def test_several_vectors_hide_latencies_unless_compiling_costs_more(functions, extent, lanes):
     found = rows(chain(functions, extent))
     assert found is not None and found.lanes == lanes

@@ -23,7 +23,8 @@ def build(function, *types):
     """The graph of a Python function of values, as written: equal nodes are not shared."""
     b = GraphBuilder("test")
     with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float32), f"x{n}") for n, t in enumerate(types)]
+        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float32), f"x{n}") for n,
+                  t in enumerate(types)]
         out = function(*inputs)
     return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
 
@@ -38,17 +39,24 @@ def constant(number, dtype=float32):
 
 CASES = {
     "constants fold": (lambda x: x * F.exp(constant(0.0)) + F.sqrt(constant(4.0)), ((3,),), ["add"]),
-    "numbers of tensors fold": (lambda x: x * F.full((3,), 2.0, float32) * F.exp(F.full((3,), 0.0, float32)), ((3,),), ["mul"]),
+    "numbers of tensors fold": (lambda x: x * F.full((3,), 2.0, float32) * F.exp(F.full((3,), 0.0, float32)), ((3,),),
+                                ["mul"]),
     "a neutral number that shapes the result": (lambda x: x * F.full((2, 3), 1.0, float32), ((3,),), ["broadcast_to"]),
-    "what is repeated is computed once": (lambda x: F.exp(F.broadcast_to(x, shape=(4, 3))), ((3,),), ["exp", "broadcast_to"]),
-    "pointwise ops broadcast by themselves": (lambda x, y: x + F.broadcast_to(y, shape=(4, 3)), ((4, 3), (3,)), ["add"]),
-    "equal nodes are one": (lambda x: (F.exp(x), F.exp(F.reshape(F.reshape(x, shape=(3, 1)), shape=(3,)))), ((3,),), ["exp"]),
-    "chains of views": (lambda x: F.permute(F.reshape(F.permute(F.permute(x, axes=(1, 0)), axes=(1, 0)), shape=(2, 3)), axes=(0, 1)), ((2, 3),), []),
-    "a rewrite opens the next": (lambda x: F.neg(F.neg(F.cast(F.cast(x * 1.0, dtype=float64), dtype=float32))) - 0.0, ((3,),), []),
+    "what is repeated is computed once": (lambda x: F.exp(F.broadcast_to(x, shape=(4, 3))), ((3,),),
+                                          ["exp", "broadcast_to"]),
+    "pointwise ops broadcast by themselves": (lambda x, y: x + F.broadcast_to(y, shape=(4, 3)), ((4, 3), (3,)),
+                                              ["add"]),
+    "equal nodes are one": (lambda x: (F.exp(x), F.exp(F.reshape(F.reshape(x, shape=(3, 1)), shape=(3,)))), ((3,),),
+                            ["exp"]),
+    "chains of views": (lambda x: F.permute(F.reshape(F.permute(F.permute(x, axes=(1, 0)), axes=(1, 0)), shape=(2, 3)),
+                                            axes=(0, 1)), ((2, 3),), []),
+    "a rewrite opens the next": (lambda x: F.neg(F.neg(F.cast(F.cast(x * 1.0, dtype=float64), dtype=float32))) - 0.0,
+                                 ((3,),), []),
     "two flips": (lambda x: F.flip(F.flip(x, (0,)), (0,)), ((3,),), []),
     "mean of a power of two": (lambda x: F.mean(x, (0,)), ((8,),), ["sum", "mul"]),
     "a number in a branch": (lambda x: F.where(F.less(constant(1.0), constant(2.0)), x, x + 1.0), ((3,),), []),
-    "symbolic sizes": (lambda x: F.reshape(F.reshape(x, shape=(N * 3,)), shape=(N, 3)) * F.full((N, 3), 1.0, float32), ((N, 3),), []),
+    "symbolic sizes": (lambda x: F.reshape(F.reshape(x, shape=(N * 3,)), shape=(N, 3)) * F.full((N, 3), 1.0, float32),
+                       ((N, 3),), []),
 }
 
 
@@ -97,7 +105,7 @@ def test_a_gradient_has_no_waste():
     assert ops(joint) == ["tanh", "sum", "square", "sub", "mul"]
 
 
-# ---- dead code -----------------------------------------------------------------------------------------------------------
+# ---- dead code -------------------------------------------------------------------------------------------------------
 
 
 def test_dead_nodes_go_and_live_graphs_stay_as_they_are():
@@ -108,8 +116,10 @@ def test_dead_nodes_go_and_live_graphs_stay_as_they_are():
 
 
 def test_unused_results_of_branches_and_loops_go():
-    body = build(lambda i, a, b, s, w: (a + s, b * w, F.exp(s), F.sin(b)), TensorType((), int64), (3,), (3,), (3,), (3,))
-    graph = build(lambda a, b, s, w: F.loop(F.constant(value=4, dtype=int64), a, b, s, w, body=body, carried=2, scanned=1, reverse=False),
+    body = build(lambda i, a, b, s, w: (a + s, b * w, F.exp(s), F.sin(b)), TensorType((), int64), (3,), (3,), (3,),
+                 (3,))
+    graph = build(lambda a, b, s, w: F.loop(F.constant(value=4, dtype=int64), a, b, s, w, body=body, carried=2,
+                                            scanned=1, reverse=False),
                   (3,), (3,), (4, 3), (3,))
     arrays = [np.arange(n, dtype=np.float32).reshape(s) / n for n, s in ((3, (3,)), (3, (3,)), (12, (4, 3)), (3, (3,)))]
     for which, (operands, carried, scanned) in enumerate([(3, 1, 1), (3, 1, 0), (2, 0, 1), (4, 1, 1)]):
@@ -124,7 +134,7 @@ def test_markers_are_stripped():
     assert ops(strip_markers(graph)) == ["mul"]
 
 
-# ---- all together --------------------------------------------------------------------------------------------------------
+# ---- all together ----------------------------------------------------------------------------------------------------
 
 
 @given(random_graph(nodes=14))

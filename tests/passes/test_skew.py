@@ -22,8 +22,8 @@ N, M = symbol("N", 1), symbol("M", 1)
 CPU = Target(vector_bytes=64, registers=32, l1_bytes=48 << 10, l2_bytes=1 << 20, threads=2)
 REACH = {
     "five": {"i": 1, "j": 1}, "plate": {"i": 1, "j": 1}, "wide": {"i": 2, "j": 2}, "leaning": {"i": 2, "j": 19},
-    "rows_only": {"i": 1, "j": 0}, "columns_only": {"i": 0, "j": 1}, "driven": {"i": 1, "j": 1}, "line": {"i": 1}, "far_line": {"i": 17},
-    "map_of_points": {"i": 0}, "cube": {"i": 1, "j": 1, "k": 1},
+    "rows_only": {"i": 1, "j": 0}, "columns_only": {"i": 0, "j": 1}, "driven": {"i": 1, "j": 1}, "line": {"i": 1},
+    "far_line": {"i": 17}, "map_of_points": {"i": 0}, "cube": {"i": 1, "j": 1, "k": 1},
 }  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def test_local_steps_run_on_skewed_tiles(name):
 def test_symbolic_sizes_are_skewed_with_levels_by_size():
     launch = after(stencils.plate((N, M)), symbol("T", 0))
     assert isinstance(launch.schedule, Skewed)
-    levels = [int(expr.evaluate(launch.schedule.levels, {"N": n, "M": m})) for n, m in ((1, 1), (2048, 2048), (2048, 1 << 20))]
+    levels = [int(expr.evaluate(launch.schedule.levels, {"N": n, "M": m})) for n,
+              m in ((1, 1), (2048, 2048), (2048, 1 << 20))]
     assert levels[0] == 1 and levels[1] > 8 and levels[2] == 1
 
 
@@ -66,7 +67,8 @@ def test_passes_are_of_equal_length():
 
 
 def scattered(k):
-    return k.load("x", (2048, 2048), "f32", (k.cast(k.load("p", (2048,), "i32", (k.axis("i"),)), stencils.dtype("i64")), k.axis("j")), 0)
+    return k.load("x", (2048, 2048), "f32", (k.cast(k.load("p", (2048,), "i32", (k.axis("i"),)), stencils.dtype("i64")),
+                                             k.axis("j")), 0)
 
 
 def running_sum(k):
@@ -118,7 +120,8 @@ def test_tiles_that_would_read_too_early_are_refused():
     kernel = large("leaning")
     good = after(kernel).schedule
     assert is_legal(good, kernel)
-    changes = {"lag": 1, "skew": 16, "columns": 100, "units": 4096, "outer": "j", "vector": "i", "carried": "nothing", "rows": 0}
+    changes = {"lag": 1, "skew": 16, "columns": 100, "units": 4096, "outer": "j", "vector": "i", "carried": "nothing",
+               "rows": 0}
     for name, value in changes.items():
         with pytest.raises(VerifyError):
             replace(good, **{name: value}).check(kernel)

@@ -1,7 +1,7 @@
 """Kernels over one axis with an emitter of their own (a plain loop of LLVM text), and programs made of them.
 
-The emitter knows only what these tests need, so that the runtime is tested by itself; what a program should give is found by
-walking it with `ir/kernel_eval.py`, or stated in NumPy.
+The emitter knows only what these tests need, so that the runtime is tested by itself; what a program should give is
+found by walking it with `ir/kernel_eval.py`, or stated in NumPy.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class _Text:
             buffer = self.kernel.buffers[s.buffer]
             self.lines.append(f"  store {_TYPES[buffer.dtype]} {self.values[s.value]}, ptr {self.place(buffer, s.index)}")
         loads = [f"  %a{n} = getelementptr i64, ptr %args, i64 {n}\n  " + (
-            f"%buffer.{name} = load ptr, ptr %a{n}" if name in self.kernel.buffers else f"%size.{name} = load i64, ptr %a{n}")
+            f"%buffer.{name} = load ptr, ptr %a{n}" if name in self.kernel.buffers
+            else f"%size.{name} = load i64, ptr %a{n}")
             for name, n in self.arguments.items()]
         return "\n".join([
             "define void @kernel(ptr %args, i64 %start, i64 %stop, ptr %scratch) {", *loads,
@@ -134,7 +135,9 @@ def launch(kernel: Kernel, grain: int = 1 << 40, zeroed: tuple[str, ...] = (), *
 
 
 def program(slots: str, steps, inputs, outputs, sizes=None, arena=0, shapes=None) -> Program:
-    """A program on slots such as "x: input n, t: temporary n at 0, out: output n takes x"; `shapes` gives "n" and so on."""
+    """A program on slots such as "x: input n, t: temporary n at 0, out: output n takes x"; `shapes` gives "n" and so
+    on.
+    """
     made = {}
     for text in slots.split(","):
         name, _, rest = text.strip().partition(": ")

@@ -1,4 +1,6 @@
-"""The disk cache and what fills it: damage is repaired, nothing is compiled twice, an unwritable folder does no harm."""
+"""The disk cache and what fills it: damage is repaired, nothing is compiled twice, an unwritable folder does no
+harm.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ def test_flags_are_part_of_the_key(empty_cache, compilations):
     assert_works(b)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:10], lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:],
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:10],
+                                    lambda b: b[:60] + bytes([b[60] ^ 1]) + b[61:],
                                     lambda b: b"X" + b[1:], lambda b: b + b"more"],
                          ids=["short", "empty", "shorter", "bit", "magic", "long"])
 def test_a_damaged_entry_is_rebuilt(empty_cache, compilations, damage):
@@ -142,7 +145,8 @@ def test_many_sources_compile_in_parallel_to_the_same_bits(empty_cache, monkeypa
 
 
 def test_text_that_llvm_refuses_is_an_error_that_keeps_it(empty_cache):
-    for text, message in (("define void @entry( {", "does not read"), ("define void @entry() {\n  ret i32 0\n}", "does not read"),
+    for text, message in (("define void @entry( {", "does not read"),
+                          ("define void @entry() {\n  ret i32 0\n}", "does not read"),
                           ("define i32 @entry() {\n  br label %b\na:\n  %v = add i32 1, 1\n  br label %b\nb:\n  ret i32 %v\n}", "malformed")):
         with pytest.raises(CompileError, match=message) as caught:
             jit.compile_sources([Source(text, "entry", "llvm")])

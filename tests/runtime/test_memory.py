@@ -135,7 +135,8 @@ def test_a_steady_state_allocates_nothing(monkeypatch):
 
 def test_results_that_are_kept_do_not_change():
     n = 64
-    p = program("x: input n, out: output n", [launch(double_plus_one(n), x="x", out="out")], "x", ["out"], shapes={"n": (n,)})
+    p = program("x: input n, out: output n", [launch(double_plus_one(n), x="x", out="out")], "x", ["out"],
+                shapes={"n": (n,)})
     loaded = executable.load(p, emit)
     results = [loaded([np.full(n, k, np.float32)])[0] for k in range(50)]
     assert [r[0] for r in results] == [2 * k + 1 for k in range(50)]

@@ -52,7 +52,8 @@ def saved(monkeypatch):
     """The keys under which programs were kept, and the executables."""
     found = []
     save = program_store.save
-    monkeypatch.setattr(program_store, "save", lambda key, executable: found.append((key, executable)) or save(key, executable))
+    monkeypatch.setattr(program_store, "save", lambda key, executable: found.append((key, executable))
+                        or save(key, executable))
     return found
 
 
@@ -175,7 +176,8 @@ def test_a_warm_process_runs_no_pass_and_loads_no_llvm(tmp_path):
     code = ("import sys, braze; f = braze.compile(lambda x: braze.exp(x).sum()); print(f(braze.zeros(10)).item());"
             "print([m for m in ('llvmlite', 'networkx', 'braze.passes', 'braze.codegen') if m in sys.modules])")
     env = {**os.environ, "BRAZE_CACHE_DIR": str(tmp_path)}
-    cold, warm = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/", env=env).stdout.split("\n")
+    cold, warm = (subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/",
+                                 env=env).stdout.split("\n")
                   for _ in range(2))
     assert cold[0] == warm[0] == "10.0"
     assert "llvmlite" in cold[1] and warm[1] == "[]"

@@ -92,10 +92,12 @@ def test_a_loop_leaves_its_carry_in_the_result(back_end, turns):
 def test_a_donated_carry_is_not_overwritten_while_it_is_read(turns):
     shifted = KernelBuilder("reverse", {"i": N})
     i = shifted.axis("i")
-    shifted.store("out", (N,), [i], shifted.add(shifted.load("x", (N,), "f32", [N - 1 - i]), shifted.constant(1, float32)))
+    shifted.store("out", (N,), [i], shifted.add(shifted.load("x", (N,), "f32", [N - 1 - i]),
+                                                shifted.constant(1, float32)))
     reverse = shifted.build()
     p = program("x: input n, spare: temporary n at 0, out: output n takes x",
-                [Loop("t", turns, (Carry("x", "now", "then", "out", "spare"),), (launch(reverse, x="now", out="then"),))],
+                [Loop("t", turns, (Carry("x", "now", "then", "out", "spare"),),
+                      (launch(reverse, x="now", out="then"),))],
                 "x", ["out"], arena=192, shapes={"n": (N,)})
     x = ramp()
     expected = x.copy()
@@ -131,7 +133,8 @@ def test_the_turn_is_a_size_and_trips_may_be_data(back_end):
 @pytest.mark.parametrize("limit", [0, 1, 10, 1000])
 def test_while_loops_test_before_each_turn(limit):
     test = KernelBuilder("test", {"i": 1})
-    test.store("go", (), [], test.apply("lt", (test.load("x", (1,), "f32", [test.axis("i")]), test.load("limit", (), "f32", []))))
+    test.store("go", (), [], test.apply("lt", (test.load("x", (1,), "f32", [test.axis("i")]),
+                                               test.load("limit", (), "f32", []))))
     step = double_plus_one(1)
     p = program("x: input n, limit: input z, go: temporary b1:z at 0, spare: temporary n at 64, out: output n",
                 [Loop("t", None, (Carry("x", "now", "then", "out", "spare"),), (launch(step, x="now", out="then"),),
@@ -205,7 +208,8 @@ def test_a_host_call_with_results_that_do_not_fit_is_an_error():
 def test_zeroed_slots_are_cleared_before_the_launch():
     k = KernelBuilder("one", {"i": 1})
     k.store("out", (N,), [k.axis("i")], k.load("x", (N,), "f32", [k.axis("i")]))
-    p = program("x: input n, out: output n", [launch(k.build(), zeroed=("out",), x="x", out="out")], "x", ["out"], shapes={"n": (N,)})
+    p = program("x: input n, out: output n", [launch(k.build(), zeroed=("out",), x="x", out="out")], "x", ["out"],
+                shapes={"n": (N,)})
     loaded = executable.load(p, emit)
     for _ in range(3):
         (out,) = loaded([ramp() + 5])
@@ -214,8 +218,8 @@ def test_zeroed_slots_are_cleared_before_the_launch():
 
 
 def test_inputs_that_are_not_contiguous_or_not_aligned_are_copied():
-    p = program("x: input n, y: input n, out: output n takes x", [launch(add(N), x="x", y="y", out="out")], "xy", ["out"],
-                shapes={"n": (N,)})
+    p = program("x: input n, y: input n, out: output n takes x", [launch(add(N), x="x", y="y", out="out")], "xy",
+                ["out"], shapes={"n": (N,)})
     loaded = executable.load(p, emit)
     strided = np.arange(2 * N, dtype=np.float32)[::2]
     unaligned = np.frombuffer(b"\0" + ramp().tobytes(), np.uint8)[1:].view(np.float32)
@@ -226,8 +230,8 @@ def test_inputs_that_are_not_contiguous_or_not_aligned_are_copied():
 
 
 def test_donated_buffers_are_taken_only_when_donated():
-    p = program("x: input n, y: input n, out: output n takes x", [launch(add(N), x="x", y="y", out="out")], "xy", ["out"],
-                shapes={"n": (N,)})
+    p = program("x: input n, y: input n, out: output n takes x", [launch(add(N), x="x", y="y", out="out")], "xy",
+                ["out"], shapes={"n": (N,)})
     loaded = executable.load(p, emit)
     x = ramp()
     assert loaded([x, x.copy()])[0] is not x
@@ -240,7 +244,8 @@ def test_donated_buffers_are_taken_only_when_donated():
 
 
 def test_results_may_repeat_and_may_be_inputs():
-    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out", "x", "out"], shapes={"n": (N,)})
+    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out", "x", "out"],
+                shapes={"n": (N,)})
     x = ramp()
     a, b, c = executable.load(p, emit)([x])
     assert a is c and b is not x
@@ -258,22 +263,24 @@ WRONG = (
 
 @pytest.mark.parametrize("inputs, error, message", WRONG)
 def test_wrong_inputs_are_named(inputs, error, message):
-    p = program("x: input n, y: input n, out: output n", [launch(add(N), x="x", y="y", out="out")], "xy", ["out"], shapes={"n": (N,)})
+    p = program("x: input n, y: input n, out: output n", [launch(add(N), x="x", y="y", out="out")], "xy", ["out"],
+                shapes={"n": (N,)})
     with pytest.raises(error, match=message):
         executable.load(p, emit)(inputs)
 
 
 def test_a_size_that_no_input_has_is_an_error_when_loading():
     B = symbol("B", 1)
-    p = program("x: input n, out: output n", [launch(double_plus_one(B), x="x", out="out")], "x", ["out"], shapes={"n": (B,)})
+    p = program("x: input n, out: output n", [launch(double_plus_one(B), x="x", out="out")], "x", ["out"],
+                shapes={"n": (B,)})
     with pytest.raises(CompileError, match="B"):
         executable.load(p, emit)
 
 
 def test_bound_programs_take_arrays_and_addresses():
     p = program("x: input n, y: input n, t: temporary n at 0, out: output n",
-                [launch(add(N), x="x", y="y", out="t"), launch(add(N), x="t", y="y", out="out")], "xy", ["out"], arena=192,
-                shapes={"n": (N,)})
+                [launch(add(N), x="x", y="y", out="t"), launch(add(N), x="t", y="y", out="out")], "xy", ["out"],
+                arena=192, shapes={"n": (N,)})
     x, y, out = ramp(), ramp(), np.zeros(N, np.float32)
     call = executable.load(p, emit).bind()
     call(x.ctypes.data, y.ctypes.data, out.ctypes.data)
@@ -287,7 +294,8 @@ def test_bound_programs_take_arrays_and_addresses():
 
 
 def test_a_bound_builtin_owns_what_it_needs():
-    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"], shapes={"n": (N,)})
+    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"],
+                shapes={"n": (N,)})
     call = executable.load(p, emit).bind()
     del p
     x, out = ramp(), np.zeros(N, np.float32)
@@ -313,7 +321,8 @@ def test_numpy_programs_load_no_llvm():
 @pytest.mark.parametrize("back_end", [emit, emit_numpy])
 def test_profile_times_each_launch(back_end):
     p = program("x: input n, spare: temporary n at 0, out: output n",
-                [*counting_loop(3), launch(double_plus_one(N), x="x", out="spare")], "x", ["out"], arena=192, shapes={"n": (N,)})
+                [*counting_loop(3), launch(double_plus_one(N), x="x", out="spare")], "x", ["out"], arena=192,
+                shapes={"n": (N,)})
     times = profile.profile(executable.load(p, back_end), [ramp()])
     assert [t.runs for t in times] == [3, 1]
     assert all(t.nanoseconds >= 0 and "pointwise" in str(t) for t in times)
@@ -323,7 +332,8 @@ def test_int_and_bool_arrays():
     k = KernelBuilder("compare", {"i": N})
     x = k.load("x", (N,), int64, [k.axis("i")])
     k.store("out", (N,), [k.axis("i")], k.apply("lt", (x, k.constant(5, int64))))
-    p = program("x: input i64:n, out: output b1:n", [launch(k.build(), x="x", out="out")], "x", ["out"], shapes={"n": (N,)})
+    p = program("x: input i64:n, out: output b1:n", [launch(k.build(), x="x", out="out")], "x", ["out"],
+                shapes={"n": (N,)})
     (out,) = executable.load(p, emit)([np.arange(N)])
     assert out.dtype == bool_.numpy
     np.testing.assert_array_equal(out, np.arange(N) < 5)

@@ -36,8 +36,8 @@ def chain(n=N, grain=100, length=6):
     for k in range(length):
         steps.append(launch(add(n), grain, x=names[k % 2], y="y", out="out" if k == length - 1 else names[1 - k % 2]))
     place = -(-4 * n // 64) * 64
-    return program(f"x: input n, y: input n, a: temporary n at 0, b: temporary n at {place}, out: output n", steps, "xy", ["out"],
-                   arena=2 * place, shapes={"n": (n,)})
+    return program(f"x: input n, y: input n, a: temporary n at 0, b: temporary n at {place}, out: output n", steps,
+                   "xy", ["out"], arena=2 * place, shapes={"n": (n,)})
 
 
 def arguments(n=N):
@@ -56,12 +56,14 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
         np.testing.assert_array_equal(r, reference(p, arguments())[0])
 
 
-@pytest.mark.parametrize("units, grain", [(1, 1), (2, 1), (255, 1), (256, 1), (257, 1), (1000, 7), (100_003, 10), (50, 50), (51, 50)])
+@pytest.mark.parametrize("units, grain", [(1, 1), (2, 1), (255, 1), (256, 1), (257, 1), (1000, 7), (100_003, 10),
+                                          (50, 50), (51, 50)])
 def test_every_unit_runs_once(units, grain):
     k = KernelBuilder("count", {"i": units})
     at = k.axis("i")
     k.store("out", (units,), [at], k.add(k.load("x", (units,), "i64", [at]), k.index(at)))
-    p = program("x: input i64:n, out: output i64:n", [launch(k.build(), grain, x="x", out="out")], "x", ["out"], shapes={"n": (units,)})
+    p = program("x: input i64:n, out: output i64:n", [launch(k.build(), grain, x="x", out="out")], "x", ["out"],
+                shapes={"n": (units,)})
     threads.set_num_threads(4)
     loaded = executable.load(p, emit)
     for _ in range(20):
@@ -154,7 +156,8 @@ def test_a_forked_child_has_threads_of_its_own():
         for _ in range(5):
             child = os.fork()
             if child == 0:
-                good = threads.pool().started == 0 and all(np.array_equal(loaded([x, y])[0], expected) for _ in range(20))
+                good = threads.pool().started == 0 and all(np.array_equal(loaded([x, y])[0], expected)
+                                                           for _ in range(20))
                 os._exit(0 if good and threads.pool().started == 2 else 1)
             _, status = os.waitpid(child, 0)
             assert status == 0
@@ -166,8 +169,8 @@ def test_a_forked_child_has_threads_of_its_own():
 def in_a_process(text: str, **environment: str) -> str:
     """What a Python program prints, that may import this file's helpers."""
     head = "import sys; sys.path.insert(0, 'tests'); from runtime.test_threads import *\n"
-    done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", head + text], capture_output=True,
-                          text=True, timeout=120, env={**os.environ, **environment})
+    done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", head + text],
+                          capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -235,6 +238,7 @@ def test_the_lock_of_the_interpreter_is_released_for_long_programs():
     from braze.runtime import calls
 
     assert calls.is_long(executable.load(chain(), emit))
-    short = program("x: input n, out: output n", [launch(double_plus_one(64), x="x", out="out")], "x", ["out"], shapes={"n": (64,)})
+    short = program("x: input n, out: output n", [launch(double_plus_one(64), x="x", out="out")], "x", ["out"],
+                    shapes={"n": (64,)})
     assert not calls.is_long(executable.load(short, emit))
     assert native.load().call

@@ -1,4 +1,6 @@
-"""Gradients: against finite differences, eager against compiled against both, higher orders, and everything that steers them."""
+"""Gradients: against finite differences, eager against compiled against both, higher orders, and everything that steers
+them.
+"""
 
 import braze
 import numpy as np
@@ -124,7 +126,7 @@ def test_the_fourth_derivative():
     assert float(braze.compile(f)(braze.tensor(2.0))) == pytest.approx(240.0)
 
 
-# ---- backward ------------------------------------------------------------------------------------------------------------
+# ---- backward --------------------------------------------------------------------------------------------------------
 
 
 def leaf(*values):
@@ -174,7 +176,8 @@ def test_no_grad_detach_and_requires_grad(wrap):
         return free, bound, (w * x).detach(), w * x
 
     free, bound, detached, plain = wrap(f)(braze.ones(2))
-    assert (free.requires_grad, bound.requires_grad, detached.requires_grad, plain.requires_grad) == (False, True, False, True)
+    assert (free.requires_grad, bound.requires_grad, detached.requires_grad, plain.requires_grad) == (False, True,
+                                                                                                      False, True)
     assert not plain.is_leaf and w.is_leaf
 
 
@@ -244,7 +247,7 @@ def test_gradients_have_the_dtype_of_their_leaf(dtype):
     assert x.grad.dtype is x.dtype
 
 
-# ---- Function and checkpoint ---------------------------------------------------------------------------------------------
+# ---- Function and checkpoint -----------------------------------------------------------------------------------------
 
 
 class Clipped(braze.Function):

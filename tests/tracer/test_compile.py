@@ -1,4 +1,6 @@
-"""Compiled functions: signatures, specialisations, dynamic sizes, captured state, results as trees, donation, threads."""
+"""Compiled functions: signatures, specialisations, dynamic sizes, captured state, results as trees, donation,
+threads.
+"""
 
 import copy
 import dataclasses
@@ -24,7 +26,7 @@ def agree(got, wanted, tolerance=1e-5):
     np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=tolerance, atol=tolerance)
 
 
-# ---- one signature, one compilation --------------------------------------------------------------------------------------
+# ---- one signature, one compilation ----------------------------------------------------------------------------------
 
 
 def test_equal_signatures_compile_once():
@@ -130,7 +132,7 @@ def test_the_wrapper_keeps_name_and_doc():
     assert (named.__name__, named.__doc__) == ("named", "Its doc.")
 
 
-# ---- sizes ---------------------------------------------------------------------------------------------------------------
+# ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_thousand_lengths_are_two_traces():
@@ -191,7 +193,7 @@ def test_sizes_can_be_returned():
     assert [f(braze.ones(n)) for n in (3, 4, 5)] == [(3, 7, 1), (4, 9, 1), (5, 11, 1)]
 
 
-# ---- trees ---------------------------------------------------------------------------------------------------------------
+# ---- trees -----------------------------------------------------------------------------------------------------------
 
 
 def test_trees_go_in_and_come_out():
@@ -232,7 +234,7 @@ def test_constants_come_out():
         assert c == 4
 
 
-# ---- captured state ------------------------------------------------------------------------------------------------------
+# ---- captured state --------------------------------------------------------------------------------------------------
 
 
 def training():
@@ -352,7 +354,7 @@ def test_back_ends_agree(backend):
         agree(got, wanted)
 
 
-# ---- threads -------------------------------------------------------------------------------------------------------------
+# ---- threads ---------------------------------------------------------------------------------------------------------
 
 
 def test_one_function_called_by_many_threads():
@@ -387,7 +389,7 @@ def test_eager_work_in_another_thread_while_one_traces():
     agree(result[0], [2, 2])
 
 
-# ---- looking inside ------------------------------------------------------------------------------------------------------
+# ---- looking inside --------------------------------------------------------------------------------------------------
 
 
 def test_every_stage_prints():
@@ -399,12 +401,13 @@ def test_every_stage_prints():
     assert [name for name, _, _ in f.history()][0] == "graph"
 
 
-# ---- copies --------------------------------------------------------------------------------------------------------------
+# ---- copies ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["copy", "deepcopy", "pickle"])
-@pytest.mark.parametrize("t", [braze.ones(2, 3), braze.tensor(1.5, requires_grad=True), braze.arange(3), braze.ones(0, 2, dtype="bfloat16"),
-                               braze.ones(3, 4).T], ids=str)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))],
+                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize("t", [braze.ones(2, 3), braze.tensor(1.5, requires_grad=True), braze.arange(3),
+                               braze.ones(0, 2, dtype="bfloat16"), braze.ones(3, 4).T], ids=str)
 def test_copies_of_tensors(t, copied):
     new = copied(t)
     assert new.shape == t.shape and new.dtype is t.dtype and new.requires_grad is t.requires_grad

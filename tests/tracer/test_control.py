@@ -20,7 +20,8 @@ def agree(got, wanted, tolerance=1e-5):
 
 
 def newton(x):
-    return braze.while_loop(lambda s: (s[0] * s[0] - x).abs() > 1e-4, lambda s: ((s[0] + x / s[0]) / 2, s[1] + 1), (x, braze.tensor(0)))
+    return braze.while_loop(lambda s: (s[0] * s[0] - x).abs() > 1e-4, lambda s: ((s[0] + x / s[0]) / 2, s[1] + 1),
+                            (x, braze.tensor(0)))
 
 
 def rnn(xs, h):
@@ -52,7 +53,8 @@ def branch_with_loop(x):
 
 
 def trees(x):
-    state = braze.fori_loop(0, 3, lambda i, s: {"a": s["a"] + s["b"][0], "b": [s["b"][0] * 2, s["b"][1]]}, {"a": x, "b": [x, 1.5]})
+    state = braze.fori_loop(0, 3, lambda i, s: {"a": s["a"] + s["b"][0], "b": [s["b"][0] * 2, s["b"][1]]},
+                            {"a": x, "b": [x, 1.5]})
     return state["a"], state["b"]
 
 
@@ -76,11 +78,13 @@ PROGRAMS = {
     "rnn": (rnn, [(5, 2, 4), (2, 4)]),
     "scan reversed": (lambda xs: braze.scan(lambda c, x: (c + x, c * x), braze.zeros(3), xs, reverse=True), [(4, 3)]),
     "scan of a length": (lambda x: braze.scan(lambda c, _: (c * 2, c), x, length=4), [(3,)]),
-    "scan of trees": (lambda x, y: braze.scan(lambda c, xy: (c + xy["p"], (c, xy["q"])), braze.zeros(3), {"p": x, "q": y}), [(4, 3), (4, 2)]),
+    "scan of trees": (lambda x, y: braze.scan(lambda c, xy: (c + xy["p"], (c, xy["q"])), braze.zeros(3),
+                                              {"p": x, "q": y}), [(4, 3), (4, 2)]),
     "zero turns": (lambda x: braze.fori_loop(0, 0, lambda i, s: s * 2, x), [(3,)]),
     "no turns of while": (lambda x: braze.while_loop(lambda s: s.sum() > 1e9, lambda s: s * 2, x), [(3,)]),
     "promoted carry": (lambda x: braze.fori_loop(0, 3, lambda i, s: s + x, braze.zeros(3, dtype="int32")), [(3,)]),
-    "a loop's turns are a value": (lambda x: braze.fori_loop(0, (x * x).sum().astype("int64") + 1, lambda i, s: s + 1, x), [(3,)]),
+    "a loop's turns are a value": (lambda x: braze.fori_loop(0, (x * x).sum().astype("int64") + 1, lambda i, s: s + 1,
+                                                             x), [(3,)]),
     "slices by the turn": (lambda x: braze.fori_loop(0, 4, lambda i, s: s + x[i], braze.zeros(3)), [(4, 3)]),
 }  # fmt: skip
 
@@ -95,8 +99,10 @@ def test_compiled_agrees_with_eager(name, backend):
         agree(compiled(*args), f(*args))
 
 
-DIFFERENTIABLE = ["cond true", "cond false", "cond of trees", "cond of nothing", "fibonacci", "index of the turn", "nested loops of known turns", "loop with a branch",
-                  "branch with a loop", "trees", "rnn", "scan reversed", "scan of a length", "scan of trees", "zero turns", "slices by the turn"]
+DIFFERENTIABLE = ["cond true", "cond false", "cond of trees", "cond of nothing", "fibonacci", "index of the turn",
+                  "nested loops of known turns", "loop with a branch",
+                  "branch with a loop", "trees", "rnn", "scan reversed", "scan of a length", "scan of trees",
+                  "zero turns", "slices by the turn"]
 
 
 def total(out):

@@ -113,7 +113,8 @@ CASES = {
     "broadcast with gradients": (lambda: leaf(3, 4) * leaf(5, 6), braze.errors.ShapeError, r"\[3, 4\] and \[5, 6\]"),
     "where": (lambda: braze.where(a() > 0, a(), b()), braze.errors.ShapeError, r"\[3, 4\].*\[5, 6\]"),
     "reshape": (lambda: a().reshape(5, 5), braze.errors.ShapeError, r"\[3, 4\] has 12 elements, \[5, 5\] has 25"),
-    "reshape with a hole": (lambda: a().reshape(-1, 5), braze.errors.ShapeError, r"12 elements .* do not fit \[-1, 5\]"),
+    "reshape with a hole": (lambda: a().reshape(-1, 5), braze.errors.ShapeError,
+                            r"12 elements .* do not fit \[-1, 5\]"),
     "permute": (lambda: a().permute(0, 0), braze.errors.ShapeError, "do not name each dimension"),
     "squeeze": (lambda: a().squeeze(0), braze.errors.ShapeError, "has size 3, not 1"),
     "split": (lambda: a().split([1, 1], 0), braze.errors.ShapeError, "do not add up"),
@@ -127,7 +128,8 @@ CASES = {
     "assignment": (lambda: a().__setitem__(slice(0, 2), braze.ones(9)), braze.errors.ShapeError, r"9.*\[3, 4\]"),
     "ragged": (lambda: braze.tensor([[1, 2], [3]]), braze.errors.ShapeError, "differ in shape"),
     "text": (lambda: braze.tensor("abc"), braze.errors.DTypeError, "str"),
-    "unknown dtype": (lambda: braze.zeros(3, dtype="float3"), braze.errors.DTypeError, "'float3' is not a dtype.*float32"),
+    "unknown dtype": (lambda: braze.zeros(3, dtype="float3"), braze.errors.DTypeError,
+                      "'float3' is not a dtype.*float32"),
     "bits of a float": (lambda: a() & 1, braze.errors.DTypeError, "bitwise_and does not take float32"),
     "not a number": (lambda: a() + "x", braze.errors.DTypeError, "not str"),
     "GPU": (lambda: a().to("cuda"), braze.errors.DTypeError, "no GPU"),
@@ -136,37 +138,46 @@ CASES = {
     "integer leaf": (lambda: braze.tensor([1]).requires_grad_(), braze.errors.GradientError, "floating-point"),
     "backward twice": (backward_twice, braze.errors.GradientError, "a second time.*retain_graph=True"),
     "backward from many": (lambda: (leaf() * 2).backward(), braze.errors.GradientError, r"shape \[3\].*\.sum\(\)"),
-    "backward with another shape": (lambda: (leaf() * 2).backward(braze.ones(4)), braze.errors.GradientError, r"\[4\].*\[3\]"),
+    "backward with another shape": (lambda: (leaf() * 2).backward(braze.ones(4)), braze.errors.GradientError,
+                                    r"\[4\].*\[3\]"),
     "backward from nothing": (lambda: a().sum().backward(), braze.errors.GradientError, "requires no gradient"),
     "in place on a leaf": (in_place_on_leaf, braze.errors.GradientError, r"no_grad\(\)"),
     "in place on a view": (in_place_on_view, braze.errors.TraceError, r"base\[index\] \+="),
-    "unused input": (lambda: braze.autograd.grad(leaf().sum(), [leaf()]), braze.errors.GradientError, "allow_unused=True"),
+    "unused input": (lambda: braze.autograd.grad(leaf().sum(), [leaf()]), braze.errors.GradientError,
+                     "allow_unused=True"),
     "grad of many": (lambda: braze.grad(lambda x: x)(a()), braze.errors.GradientError, "one number.*vjp"),
     "wrong .grad": (lambda: setattr(leaf(), "grad", b()), braze.errors.GradientError, r"\[3\]"),
-    "detach cuts": (backward_compiled(lambda w, x: (w * x).detach().sum()), braze.errors.GradientError, r"detach\(\).* at test_errors.py"),
+    "detach cuts": (backward_compiled(lambda w, x: (w * x).detach().sum()), braze.errors.GradientError,
+                    r"detach\(\).* at test_errors.py"),
     "no_grad cuts": (backward_compiled(no_grad_cut), braze.errors.GradientError, r"no_grad\(\) at test_errors.py"),
-    "a cast cuts": (backward_compiled(lambda w, x: (w * x).astype("int64").astype("float32").sum()), braze.errors.GradientError,
-                    "int64, at test_errors.py"),
+    "a cast cuts": (backward_compiled(lambda w, x: (w * x).astype("int64").astype("float32").sum()),
+                    braze.errors.GradientError, "int64, at test_errors.py"),
     "no parameter": (backward_compiled(lambda w, x: x.sum()), braze.errors.GradientError, "requires_grad_"),
     "if": (compiled(if_positive, a()), braze.errors.TraceError, "if t.*braze.where.*braze.cond"),
     "float": (compiled(lambda x: x * float(x.sum()), a()), braze.errors.TraceError, r"float\(t\).*keep it a tensor"),
-    "np.asarray": (compiled(lambda x: braze.tensor(np.asarray(x)), a()), braze.errors.TraceError, "np.asarray.*return the tensor"),
-    "item in a trace": (compiled(lambda x: x * x.sum().item(), a()), braze.errors.TraceError, r"item\(\).*read it outside"),
+    "np.asarray": (compiled(lambda x: braze.tensor(np.asarray(x)), a()), braze.errors.TraceError,
+                   "np.asarray.*return the tensor"),
+    "item in a trace": (compiled(lambda x: x * x.sum().item(), a()), braze.errors.TraceError,
+                        r"item\(\).*read it outside"),
     "range": (compiled(count_up, a()), braze.errors.TraceError, r"index"),
     "format": (compiled(lambda x: f"{x.sum():.3f}", a()), braze.errors.TraceError, "formatting"),
     "mask": (compiled(lambda x: x[x > 0], a()), braze.errors.TraceError, "depends on values.*braze.where"),
     "leaked": (leak, braze.errors.TraceError, "made at test_errors.py.*return it"),
-    "cond structure": (compiled(lambda x: braze.cond(x.sum() > 0, lambda x: x, lambda x: (x, x), x), a()), braze.errors.ShapeError,
-                       r"f32\[3, 4\] against \(f32\[3, 4\], f32\[3, 4\]\)"),
-    "cond types": (compiled(lambda x: braze.cond(x.sum() > 0, lambda x: x, lambda x: x.sum(), x), a()), braze.errors.ShapeError,
-                   r"f32\[3, 4\] against f32\[\]"),
-    "cond predicate": (compiled(lambda x: braze.cond(x.sum(), lambda x: x, lambda x: x, x), a()), braze.errors.DTypeError, "0-d bool"),
-    "loop that assigns": (compiled(loop_that_assigns, braze.ones(3)), braze.errors.TraceError, "changes a tensor from outside.*return it"),
-    "loop that changes shape": (compiled(lambda x: braze.fori_loop(0, 3, lambda i, s: braze.cat([s, s]), x), a()), braze.errors.ShapeError,
-                                r"fori_loop.*f32\[3, 4\] against f32\[6, 4\]"),
-    "scan lengths": (lambda: braze.scan(lambda c, x: (c, x[0]), braze.zeros(1), (a(), b())), braze.errors.ShapeError, "different lengths"),
+    "cond structure": (compiled(lambda x: braze.cond(x.sum() > 0, lambda x: x, lambda x: (x, x), x), a()),
+                       braze.errors.ShapeError, r"f32\[3, 4\] against \(f32\[3, 4\], f32\[3, 4\]\)"),
+    "cond types": (compiled(lambda x: braze.cond(x.sum() > 0, lambda x: x, lambda x: x.sum(), x), a()),
+                   braze.errors.ShapeError, r"f32\[3, 4\] against f32\[\]"),
+    "cond predicate": (compiled(lambda x: braze.cond(x.sum(), lambda x: x, lambda x: x, x), a()),
+                       braze.errors.DTypeError, "0-d bool"),
+    "loop that assigns": (compiled(loop_that_assigns, braze.ones(3)), braze.errors.TraceError,
+                          "changes a tensor from outside.*return it"),
+    "loop that changes shape": (compiled(lambda x: braze.fori_loop(0, 3, lambda i, s: braze.cat([s, s]), x), a()),
+                                braze.errors.ShapeError, r"fori_loop.*f32\[3, 4\] against f32\[6, 4\]"),
+    "scan lengths": (lambda: braze.scan(lambda c, x: (c, x[0]), braze.zeros(1), (a(), b())), braze.errors.ShapeError,
+                     "different lengths"),
     "frozen": (frozen, braze.errors.CompileError, "is frozen.*compilation"),
-    "unknown back end": (lambda: braze.compile(lambda x: x, backend="cuda")(a()), braze.errors.CompileError, "no back end 'cuda'.*llvm"),
+    "unknown back end": (lambda: braze.compile(lambda x: x, backend="cuda")(a()), braze.errors.CompileError,
+                         "no back end 'cuda'.*llvm"),
     "stage before a call": (lambda: braze.compile(lambda x: x).ir(), braze.errors.CompileError, "call it once"),
 }  # fmt: skip
 
@@ -186,7 +197,8 @@ def test_an_error_says_what_where_and_what_to_do(name):
 
 
 def test_builtin_kinds_can_be_caught():
-    for kind, builtin in (("ShapeError", ValueError), ("DTypeError", TypeError), ("IndexingError", IndexError), ("GradientError", RuntimeError)):
+    for kind, builtin in (("ShapeError", ValueError), ("DTypeError", TypeError), ("IndexingError", IndexError),
+                          ("GradientError", RuntimeError)):
         assert issubclass(getattr(braze.errors, kind), builtin)
 
 
@@ -232,7 +244,7 @@ def test_the_hook_for_threads_hides_frames_and_leaves_other_errors_alone(monkeyp
     assert not any(is_internal(frame.f_code) for frame, _ in traceback.walk_tb(seen[0].exc_traceback))
 
 
-# ---- nothing is left behind ----------------------------------------------------------------------------------------------
+# ---- nothing is left behind ------------------------------------------------------------------------------------------
 
 
 def test_a_failed_trace_leaves_everything_as_it_was():

@@ -15,7 +15,7 @@ def close(got, wanted, tolerance=1e-6):
     np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
 
 
-# ---- indexing ------------------------------------------------------------------------------------------------------------
+# ---- indexing --------------------------------------------------------------------------------------------------------
 
 SIZES = st.integers(1, 5)
 
@@ -99,8 +99,10 @@ def test_compiled_indexing_agrees_with_numpy(case):
 
 I, J = np.array([2, 0]), np.array([1, 1])
 ASSIGNED = {
-    "one": (I,), "two": (I, J), "integer before": (0, I), "integer apart": (0, slice(None), J), "apart": (I, slice(None), J),
-    "last": (Ellipsis, J), "middle": (slice(None), J), "integer after": (I, 1), "table": (np.array([[0, 1], [2, 0]]), J),
+    "one": (I,), "two": (I, J), "integer before": (0, I), "integer apart": (0, slice(None), J),
+    "apart": (I, slice(None), J),
+    "last": (Ellipsis, J), "middle": (slice(None), J), "integer after": (I, 1),
+    "table": (np.array([[0, 1], [2, 0]]), J),
 }  # fmt: skip
 
 
@@ -119,7 +121,8 @@ def test_assigning_through_index_tensors_agrees_with_numpy(name, compiled):
 
     close((braze.compile(f) if compiled else f)(braze.tensor(array), braze.tensor(value)), wanted)
     close(f(braze.tensor(array, requires_grad=True), braze.tensor(value)).detach(), wanted)
-    close((braze.compile(f) if compiled else f)(braze.tensor(array), braze.tensor(2.0)), np.where(wanted == array, array, 2.0))
+    close((braze.compile(f) if compiled else f)(braze.tensor(array), braze.tensor(2.0)),
+          np.where(wanted == array, array, 2.0))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -155,9 +158,10 @@ def test_a_slice_is_a_value_of_its_own():
     close(x, [5, 0, 0])
 
 
-# ---- promotion -----------------------------------------------------------------------------------------------------------
+# ---- promotion -------------------------------------------------------------------------------------------------------
 
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64", "complex64", "complex128"]
+DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64",
+          "complex64", "complex128"]
 # where the array API says nothing (ints with floats) a float wins, as it is; elsewhere NumPy's table holds
 KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
@@ -174,12 +178,14 @@ def test_promotion(a, b):
     else:
         wanted = max((a, b), key=lambda d: KINDS[np.dtype(d).kind])
     assert got.long_name == wanted
-    assert braze.compile(lambda x, y: x * y, backend="numpy")(braze.ones(2, dtype=a), braze.ones(2, dtype=b)).dtype is got
+    assert braze.compile(lambda x, y: x * y, backend="numpy")(braze.ones(2, dtype=a),
+                                                              braze.ones(2, dtype=b)).dtype is got
 
 
 @pytest.mark.parametrize("dtype, number, wanted", [
     ("float16", 2.0, "float16"), ("int32", 2, "int32"), ("uint8", 3, "uint8"), ("int64", 2.5, "float32"),
-    ("bool", 2, "int64"), ("bool", 2.0, "float32"), ("float32", 1j, "complex64"), ("float64", 1j, "complex128"), ("bfloat16", 2.5, "bfloat16"),
+    ("bool", 2, "int64"), ("bool", 2.0, "float32"), ("float32", 1j, "complex64"), ("float64", 1j, "complex128"),
+    ("bfloat16", 2.5, "bfloat16"),
 ])  # fmt: skip
 def test_python_numbers_are_weak(dtype, number, wanted):
     x = braze.ones(2, dtype=dtype)
@@ -193,13 +199,14 @@ def test_defaults():
     assert braze.tensor(np.float64(1.5)).dtype is braze.float64
 
 
-# ---- reductions and manipulation -----------------------------------------------------------------------------------------
+# ---- reductions and manipulation -------------------------------------------------------------------------------------
 
 REDUCTIONS = ["sum", "mean", "prod", "max", "min", "any", "all", "argmax", "argmin", "cumsum", "var", "std"]
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)
-@pytest.mark.parametrize("shape, axis", [((3, 4), None), ((3, 4), 0), ((3, 4), -1), ((2, 3, 4), 1), ((5,), 0), ((2, 3, 4), (0, 2))], ids=str)
+@pytest.mark.parametrize("shape, axis", [((3, 4), None), ((3, 4), 0), ((3, 4), -1), ((2, 3, 4), 1), ((5,), 0),
+                                         ((2, 3, 4), (0, 2))], ids=str)
 def test_reductions(name, shape, axis):
     if isinstance(axis, tuple) and name in ("argmax", "argmin", "cumsum"):
         pytest.skip("along one axis only")
@@ -213,7 +220,8 @@ def test_reductions(name, shape, axis):
     close(getattr(braze, name)(x, axis=axis, **options), wanted, 1e-5)
     close(getattr(x, name)(axis, **options), wanted, 1e-5)
     if name not in ("cumsum", "argmax", "argmin"):
-        close(getattr(braze, name)(x, axis=axis, keepdims=True, **options), np.expand_dims(wanted, axis) if axis is not None
+        close(getattr(braze, name)(x, axis=axis, keepdims=True, **options),
+              np.expand_dims(wanted, axis) if axis is not None
               else np.reshape(wanted, (1,) * len(shape)), 1e-5)
     close(braze.compile(lambda x: getattr(braze, name)(x, axis=axis, **options), backend="numpy")(x), wanted, 1e-5)
 
@@ -270,7 +278,7 @@ def test_manipulation(name):
     close(recorded.detach(), wanted, 1e-5)
 
 
-# ---- making, reading, changing -------------------------------------------------------------------------------------------
+# ---- making, reading, changing ---------------------------------------------------------------------------------------
 
 
 def test_making():
@@ -307,7 +315,8 @@ def test_in_place_keeps_dtype_and_identity():
 
 def test_python_protocols():
     t = braze.tensor([[1.5, 2.5]])
-    assert len(t) == 1 and t.tolist() == [[1.5, 2.5]] and t[0, 1].item() == 2.5 and float(t[0, 0]) == 1.5 and int(braze.tensor(3)) == 3
+    assert len(t) == 1 and t.tolist() == [[1.5, 2.5]] and t[0,
+                                                            1].item() == 2.5 and float(t[0, 0]) == 1.5 and int(braze.tensor(3)) == 3
     assert bool(braze.tensor(True)) and [10, 20, 30][braze.tensor(1)] == 20 and f"{t[0, 0]:.2f}" == "1.50"
     assert (t.ndim, t.shape, t.size, t.itemsize, t.nbytes, t.device) == (2, (1, 2), 2, 4, 8, "cpu")
     assert repr(braze.tensor([1.0, 2.0])) == "tensor([1., 2.])" and "requires_grad=True" in repr(braze.ones(1, requires_grad=True))
