@@ -282,7 +282,7 @@ class Module(Watched):
         wanted = as_dtype(dtype)
         for t in (*self.parameters(), *self.buffers()):
             if t.dtype.is_float and t.dtype is not wanted:
-                t._array, t._meta, t._pointer, t._grad = t._array.astype(wanted.numpy), None, 0, None
+                t._array, t._meta, t._grad = t._array.astype(wanted.numpy), None, None
         self._changed()
         return self
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .specialise import CompilationRecord, Specialisation
 
 
-MOST_MISSES = 20                   # after which a signature that keeps changing stays on the general path
-
 
 class CompiledFunction:
     """What `braze.compile` returns: called like the function; `ir`, `explain`, `compilations`, `freeze` show and steer the compiler."""
@@ -35,10 +33,10 @@ class CompiledFunction:
         self.frozen = False
         self._by_key: dict[Any, list[Specialisation]] = {}
         self._lock = threading.RLock()
-        self._fast: Any = self._general
+        self._chain = dispatch.Chain(self._general)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._fast(*args, **kwargs)
+        return self._chain.first(*args, **kwargs)
 
     def _general(self, *args: Any, **kwargs: Any) -> Any:
         """Any call: describe the arguments, find a specialisation or make one, and prepare the fast path for the next call."""
@@ -57,15 +55,9 @@ class CompiledFunction:
         elif checks_always() or not spec.is_checked and not self.frozen:
             spec = self._check(spec, call)
         result = spec(call)
-        self._prepare(spec, call)
+        if spec.is_checked and not checks_always():
+            self._chain.extend(spec, call)
         return result
-
-    def _prepare(self, spec: Specialisation, call: Call) -> None:
-        """Make (or renew) the printed function for calls like this one."""
-        if spec.misses >= MOST_MISSES or not spec.is_checked or checks_always():
-            return
-        spec.misses += 1
-        self._fast = dispatch.build(spec, call, self._general) or self._general
 
     def _check(self, spec: Specialisation, call: Call) -> Specialisation:
         """Trace again: is it the same graph?"""
@@ -77,6 +69,7 @@ class CompiledFunction:
                              f"is not guarded; pass it as an argument")
         with self._lock:
             self._by_key[call.key] = [s for s in self._by_key.get(call.key, ()) if s is not spec]
+            self._chain.drop(spec)
             return self._specialise(call, f"traced again, the graph differs: {differs}")
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

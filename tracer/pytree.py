@@ -38,6 +38,16 @@ def _entry(x: Any) -> Any:
     return _REGISTRY[kind]
 
 
+def opened(x: Any) -> tuple[list[Any], Any]:
+    """The children of a container, and what is static about it."""
+    return _REGISTRY[type(x)][0](x)
+
+
+def closed(kind: type, static: Any, children: Iterable[Any]) -> Any:
+    """The container with these children."""
+    return _REGISTRY[kind][1](static, list(children))
+
+
 def flatten(x: Any) -> tuple[list[Any], Any]:
     """The leaves in order, and the structure around them."""
     leaves: list[Any] = []

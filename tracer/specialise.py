@@ -174,7 +174,6 @@ class Specialisation:
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
         self._connect()
-        self.misses = 0
         self.is_checked = self.trace_seconds > CHEAP_SECONDS       # else the second call traces again, to compare
         self.seconds = time.perf_counter() - begin
         self.when = time.time()

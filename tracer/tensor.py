@@ -39,7 +39,7 @@ class Tensor(Operators):
     asks for gradients, which `backward()` leaves in `grad`. A slice is a value of its own, not an alias: write `x[i] = v`.
     """
 
-    __slots__ = ("_array", "_value", "_trace", "_node", "_slot", "_grad", "_requires_grad", "_meta", "_pointer", "_base", "_weak",
+    __slots__ = ("_array", "_value", "_trace", "_node", "_slot", "_grad", "_requires_grad", "_meta", "_base", "_weak",
                  "__weakref__")
 
     _array: Any
@@ -50,7 +50,6 @@ class Tensor(Operators):
     _grad: Any
     _requires_grad: bool
     _meta: Any
-    _pointer: int
     _base: Any
     _weak: bool
 
@@ -60,7 +59,7 @@ class Tensor(Operators):
     def __init__(self, array: Any):
         self._array = array
         self._value = self._trace = self._node = self._grad = self._meta = self._base = None
-        self._slot = self._pointer = 0
+        self._slot = 0
         self._requires_grad = self._weak = False
 
     # ---- what it is
@@ -307,13 +306,13 @@ class Tensor(Operators):
             trace.rebind(self, new)
             return self
         self._array, self._node, self._slot = new._array, new._node, new._slot
-        self._meta, self._pointer, self._base = None, 0, None
+        self._meta = self._base = None
         return self
 
     def _assign_traced(self, new: Tensor) -> None:
         """Take over a result that a compiled program has written for this tensor."""
         self._array, self._node, self._slot = new._array, None, 0
-        self._meta, self._pointer, self._base = None, 0, None
+        self._meta = self._base = None
 
     def copy_(self, source: Any) -> Tensor:
         """Take over the values of another tensor or array, broadcast to this shape; returns self."""
