@@ -344,6 +344,10 @@ class Guards:
         return len(self.guards)
 
 
+def _key(key: Any, name: Callable[[Any], str]) -> str:
+    return repr(key) if type(key) in (str, int, bool) else name(key)
+
+
 def _print(guards: Sequence[Guard]) -> Callable[[], bool]:
     if not guards:
         return lambda: True
@@ -361,12 +365,12 @@ def _print(guards: Sequence[Guard]) -> Callable[[], bool]:
         if g.kind == "content":
             terms.append(f"holds({h}, {v})")
         elif g.value is MISSING and g.kind == "item":
-            terms.append(f"{g.key!r} not in {h}")
+            terms.append(f"{_key(g.key, name)} not in {h}")
         elif g.value is MISSING:
             space[f"g{len(terms)}"] = g.now
             terms.append(f"g{len(terms)}() is missing")
         else:
-            place = f"{h}.{g.key}" if g.kind == "attribute" else f"{h}[{g.key!r}]"
+            place = f"{h}.{g.key}" if g.kind == "attribute" else f"{h}[{_key(g.key, name)}]"
             terms.append(f"({place} is {v} or same({place}, {v}))" if isinstance(g.value, (*PLAIN, tuple, MethodType)) else f"{place} is {v}")
     body = "\n            and ".join(terms)
     exec(f"def check():\n    try:\n        return ({body})\n    except errors:\n        return False\n", space)

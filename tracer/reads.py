@@ -65,7 +65,8 @@ def _analyse(code: CodeType) -> tuple[Read, ...]:
     if not nodes:
         return tuple(_by_names(code))
     reader = _Reader(code)
-    for node in nodes:
+    for owner, node in nodes:
+        reader.owner = owner
         for _ in range(2):                     # once more: what a loop binds at its end is read at its start
             reader.run(node)
     return tuple(Read(*path, uses > 0) for path, uses in reader.found.items())
@@ -81,14 +82,20 @@ def _functions_in(file: str) -> dict[tuple[str, int], list[Any]]:
         tree = ast.parse("".join(lines))
     except SyntaxError:
         tree = ast.Module([], [])
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = min([d.lineno for d in node.decorator_list], default=node.lineno)
-            index.setdefault((node.name, first), []).append(node)
-        elif isinstance(node, ast.Lambda):
-            index.setdefault(("<lambda>", node.lineno), []).append(node)
+    _index(tree, "", index)
     _files[file] = lines, index
     return index
+
+
+def _index(node: ast.AST, owner: str, index: dict[tuple[str, int], list[Any]]) -> None:
+    """Enter the functions below a node by name and first line, with the class they stand in."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = min([d.lineno for d in child.decorator_list], default=child.lineno)
+            index.setdefault((child.name, first), []).append((owner, child))
+        elif isinstance(child, ast.Lambda):
+            index.setdefault(("<lambda>", child.lineno), []).append((owner, child))
+        _index(child, child.name if isinstance(child, ast.ClassDef) else owner, index)
 
 
 def _by_names(code: CodeType) -> Iterable[Read]:
@@ -108,6 +115,7 @@ class _Reader:
         self.local = {*code.co_varnames, *code.co_cellvars}
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         self.names: dict[str, set[Path]] = {a: {(a, False, ())} for a in code.co_varnames[:count]}
+        self.owner = ""                                # the class, for private names
         self.found: dict[Path, int] = {}               # how often each is used other than for a step on from it
 
     def run(self, node: Any) -> None:
@@ -201,7 +209,8 @@ class _Reader:
         if isinstance(node, ast.Name):
             return self.name(node.id)
         if isinstance(node, ast.Attribute):
-            return self.extend(self.value(node.value), ("attribute", node.attr))
+            private = self.owner and node.attr.startswith("__") and not node.attr.endswith("__")
+            return self.extend(self.value(node.value), ("attribute", f"_{self.owner.lstrip('_')}{node.attr}" if private else node.attr))
         if isinstance(node, ast.Subscript):
             return self.extend(self.value(node.value), self.key(node.slice))
         if isinstance(node, ast.Call):

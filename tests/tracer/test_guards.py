@@ -17,6 +17,7 @@ X = braze.tensor([1.0, 2.0, 3.0])
 
 scale = 2.0
 table = {"heads": 3, "sizes": [1, 2], "nested": {"deep": 1.5}}
+odd = {(None, 1.5): 2.0}
 weight = braze.tensor([1.0, 1.0, 1.0])
 module = types.ModuleType("constants")
 module.__file__ = "constants.py"
@@ -60,8 +61,20 @@ class Layer:
         return x * 2
 
 
+class Private:
+    def __init__(self):
+        self.__rate = 2.0
+
+    def set(self, rate):
+        self.__rate = rate
+
+    def __call__(self, x):
+        return x * self.__rate
+
+
 class Net:
     def __init__(self):
+        self.private = Private()
         self.layers, self.config, self.slotted = [Layer(1.0), Layer(2.0)], Config(), Slotted()
         self.names = {"a": Layer(3.0), "b": Layer(4.0)}
         self.tensor = braze.tensor([1.0, 0.0, 0.0])
@@ -77,10 +90,6 @@ class Net:
         return x * config.heads * self.slotted.gain + self.tensor
 
 
-def helper(x, factor=2):
-    return x * factor
-
-
 def closure():
     shift = 1.5
 
@@ -92,10 +101,6 @@ def closure():
         shift = value
 
     return read, rebind
-
-
-def use_defaults(x):
-    return helper(x)
 
 
 def local_alias(net, x):
@@ -125,7 +130,6 @@ CASES = {
     "global float": (lambda net, x: x * scale, lambda net: globals().update(scale=3.0), lambda: globals().update(scale=2.0)),
     "global float to int": (lambda net, x: x * scale, lambda net: globals().update(scale=2), lambda: globals().update(scale=2.0)),
     "global tensor": (lambda net, x: x * weight, lambda net: globals().update(weight=X), lambda: globals().update(weight=braze.ones(3))),
-    "global function": (use_defaults, None, None),
     "dict item": (lambda net, x: x * table["heads"], lambda net: table.update(heads=5), lambda: table.update(heads=3)),
     "nested dict": (lambda net, x: x * table["nested"]["deep"], lambda net: table["nested"].update(deep=5), lambda: table["nested"].update(deep=1.5)),
     "dict get": (lambda net, x: x * table.get("extra", 1.0), lambda net: table.update(extra=5.0), lambda: table.pop("extra")),
@@ -146,6 +150,8 @@ CASES = {
     "dict values": (lambda net, x: net.forward(x), _set(lambda net: net.names["b"], "weight", 7.0), None),
     "enumerate": (lambda net, x: net.forward(x), lambda net: net.layers[1].options.update(p=9.0), None),
     "tensor attribute": (lambda net, x: net.forward(x), _set(lambda net: net, "tensor", X), None),
+    "private name": (lambda net, x: net.private(x), lambda net: net.private.set(7.0), None),
+    "odd key": (lambda net, x: x * odd[None, 1.5], lambda net: odd.update({(None, 1.5): 7.0}), lambda: odd.update({(None, 1.5): 2.0})),
     "property": (lambda net, x: x * net.layers[0].half, _set(lambda net: net.layers[0], "weight", 7.0), None),
     "class attribute": (lambda net, x: net.forward(x), _set(lambda net: Layer, "kind", 7.0), lambda: setattr(Layer, "kind", 1.0)),
     "instance method": (lambda net, x: net.layers[0].forward(x), _set(lambda net: net.layers[0], "forward", lambda x: -x), None),
@@ -153,7 +159,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c[1] is not None])
+@pytest.mark.parametrize("name", CASES)
 def test_a_change_is_noticed_and_named(name):
     function, change, undo = CASES[name]
     net = Net()
