@@ -33,6 +33,7 @@ class Inliner:
         self.weight: dict[Value, float] = {}
         self.readers, self.kept = graph.uses(), kept
         self.maps: dict[tuple[Node, int], Map] = {}
+        self.elsewhere: dict[Value, bool] = {}           # of values that are read in place
         for v in graph.inputs:
             self._is_base(v)
         for n in graph.nodes:
@@ -61,21 +62,34 @@ class Inliner:
         return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
 
     def _is_read_once_elsewhere(self, v: Value) -> bool:
-        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be stored."""
-        moved = False
-        while True:
+        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be stored.
+
+        So is what is read once, in place, by something of which this is true.
+        """
+        in_place: list[Value] = []
+        moved = answer = False
+        while v not in self.elsewhere:
             if v in self.kept:
-                return moved                     # the last view is what is stored
+                answer = moved                   # the last view is what is stored
+                break
             readers = self.readers.get(v, ())
             if len(readers) != 1:
-                return False
+                break
             (n,) = readers
-            if n.op.kind in ("pointwise", "reduction"):
-                return moved
-            if n.op.kind != "view" or sum(o is v for o in n.operands) != 1 or "repeats" in n.op.traits:
-                return False
-            moved = moved or MOVED in self.map(n, n.operands.index(v))
+            if moved and n.op.kind in ("pointwise", "reduction"):
+                answer = True
+                break
+            if n.op.kind == "pointwise" and n.results[0].shape == v.shape and n.results[0].dtype.kind != "c":
+                in_place.append(v)
+            elif n.op.kind == "view" and sum(o is v for o in n.operands) == 1 and "repeats" not in n.op.traits:
+                moved = moved or MOVED in self.map(n, n.operands.index(v))
+            else:
+                break
             v = n.results[0]
+        else:
+            answer = moved or self.elsewhere[v]
+        self.elsewhere.update(dict.fromkeys(in_place, answer))
+        return answer
 
     def map(self, n: Node, i: int) -> Map:
         """How the dimensions of an operand show in the result."""
