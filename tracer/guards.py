@@ -1,8 +1,8 @@
 """Guards on plain Python values: what the traced code read from outside (reads.py says where to look) must be the same at each call.
 
-`Watch` is a profile function for the time of one trace: as each user function starts (and, for local names, returns), its chains are
-followed to values, and each step becomes a guard: objects by identity, numbers and strings by value (floats by bits), containers by
-their elements. All guards become one printed expression. A profiler that is running is called on; other threads are not touched.
+As each user function starts in a trace (and, for local names, returns; events.py tells when), its chains are followed to values, and
+each step becomes a guard: objects by identity, numbers and strings by value (floats by bits), containers by their elements. All guards
+become one printed expression.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from .reads import Step, is_foreign, reads_of
+from .events import watching
+from .reads import Step, is_foreign
 from .sizes import Size
 from .tensor import Tensor
 from .world import Watched
@@ -126,37 +127,13 @@ class Watch:
         self.lasting: dict[int, Any] = {}              # what was there before the trace: id -> object, which keeps the id its own
         self.followed: dict[tuple[Any, ...], Any] = {}
         self.functions: dict[CodeType, FunctionType] = {}
-        self.before: Any = None                        # the profile function that was there
         for x in (function, *leaves):
             self.last(x)
             self.meet(x, True, "the function")
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch this thread. (cProfile of Pythons before 3.12 is stopped for so long.)"""
-        self.before = before = sys.getprofile()
-        if before is not None and not callable(before):
-            before.disable()
-        self.trace.profile = self.event
-        sys.setprofile(self.event)
-        try:
-            yield
-        finally:
-            self.trace.profile = None
-            if before is None or callable(before):
-                sys.setprofile(before)
-            else:
-                sys.setprofile(None)
-                before.enable()
-
-    def event(self, frame: FrameType, kind: str, argument: Any) -> None:
-        """What Python calls when a function starts or returns."""
-        if callable(self.before):
-            self.before(frame, kind, argument)
-        if kind == "call" or kind == "return":
-            reads = reads_of(frame.f_code)
-            if reads:
-                self.look(frame, kind == "return", reads)
+    def watching(self) -> AbstractContextManager[None]:
+        """Watch this thread."""
+        return watching(self.trace, self.look)
 
     def look(self, frame: FrameType, late: bool, reads: Sequence[Any]) -> None:
         local, outside, file = frame.f_locals, frame.f_globals, os.path.basename(frame.f_code.co_filename)

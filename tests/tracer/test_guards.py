@@ -440,3 +440,49 @@ def test_threads_that_trace_at_once_do_not_see_each_other():
     [t.join() for t in threads]
     for n, array in enumerate(found):
         np.testing.assert_array_equal(array, np.asarray(X) * n)
+
+
+class FakeMonitoring:
+    """`sys.monitoring` as far as it is used here, told by a profile function."""
+
+    DISABLE = object()
+    events = types.SimpleNamespace(PY_START=1, PY_RETURN=2)
+
+    def __init__(self):
+        self.tools, self.callbacks, self.off = {0: "a debugger"}, {}, set()
+
+    def get_tool(self, n):
+        return self.tools.get(n)
+
+    def use_tool_id(self, n, name):
+        assert self.tools.setdefault(n, name) == name
+
+    def register_callback(self, n, event, function):
+        self.callbacks[event] = function
+
+    def set_events(self, n, events):
+        sys.setprofile(self.profile if events else None)
+
+    def profile(self, frame, kind, argument):
+        event = {"call": 1, "return": 2}.get(kind)
+        if event and (frame.f_code, event) not in self.off:
+            callback = self.callbacks[event]
+            if callback(frame.f_code, 0, *([argument] if event == 2 else [])) is self.DISABLE:
+                self.off.add((frame.f_code, event))
+
+
+def test_monitoring_tells_of_user_functions_and_is_switched_off_for_ours():
+    from braze.tracer.events import Monitor
+
+    fake, seen = FakeMonitoring(), []
+    monitor = Monitor(fake)
+
+    def user(x):
+        return x * scale
+
+    with monitor.watching(lambda frame, returning, reads: seen.append((returning, [r.root for r in reads]))):
+        user(X)
+    assert [s for s in seen if s[1] == ["x", "scale"]] == [(False, ["x", "scale"]), (True, ["x", "scale"])]
+    assert fake.tools[4] == "braze" and sys.getprofile() is None and not monitor.looks
+    assert any("tracer" in code.co_filename for code, _ in fake.off)
+    assert all("test_guards" not in code.co_filename for code, _ in fake.off)
