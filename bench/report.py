@@ -52,8 +52,8 @@ def times(results: Results) -> str:
         body.append(["geometric mean", *[""] * len(names), *map(times_faster, means)])
     note = (
         "The last columns say how many times faster Braze compiled is than the better of torch.compile and JAX, "
-        f"and than the best of all peers. A tilde: the slowest process took over {UNSTEADY} times as long as the fastest, "
-        "which a machine that does other work beside makes likely."
+        f"and than the best of all peers. A tilde: the slowest process took over {UNSTEADY} times as long as the "
+        "fastest, which a machine that does other work beside makes likely."
     )
     return table(["Time a call", *titles(names), *groups], body) + "\n\n" + note
 

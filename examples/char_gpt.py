@@ -113,7 +113,8 @@ def main():
         optimizer.zero_grad()
         return loss
 
-    print(f"{len(text):,} characters, {len(alphabet)} different ones, {sum(p.size for p in model.parameters()):,} parameters\n")
+    print(f"{len(text):,} characters, {len(alphabet)} different ones, {sum(p.size for p in model.parameters()):,} "
+          "parameters\n")
     losses, begin = [], time.perf_counter()
     for n in range(STEPS):
         starts = rng.integers(0, len(text) - CONTEXT - 1, BATCH)[:, None] + np.arange(CONTEXT)

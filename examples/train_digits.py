@@ -87,7 +87,8 @@ def main():
     model = Net()
     eager, compiled = Training(model, False), Training(copy.deepcopy(model), True)
     rng = np.random.default_rng(1)
-    print(f"{len(images)} training images, {sum(p.size for p in model.parameters()):,} parameters, batches of {BATCH}\n")
+    print(f"{len(images)} training images, {sum(p.size for p in model.parameters()):,} parameters, batches of "
+          f"{BATCH}\n")
     print("epoch   loss eager   loss compiled   accuracy eager   compiled")
     for epoch in range(EPOCHS):
         order = rng.permutation(len(images))
@@ -113,9 +114,10 @@ def report(eager, compiled, images, labels):
     print(f"\n{'':10}{'time per step':>15}{'peak memory':>14}")
     print(f"{'eager':10}{slow:12.3f} ms{memory.eager_bytes / 2**20:11.2f} MB")
     print(f"{'compiled':10}{fast:12.3f} ms{memory.compiled_bytes / 2**20:11.2f} MB")
-    print(f"\n{slow / fast:.1f} times as fast; compiled {len(compiled.step.compilations)} time in {compiled.seconds[0]:.2f} s, "
-          f"for {len(compiled.seconds)} steps with {EPOCHS} learning rates")
-    print(f"largest difference of the loss: {first:.1e} in the first 10 steps, {last:.1e} in all; of a parameter at the end: {distance:.1e}")
+    print(f"\n{slow / fast:.1f} times as fast; compiled {len(compiled.step.compilations)} time in "
+          f"{compiled.seconds[0]:.2f} s, for {len(compiled.seconds)} steps with {EPOCHS} learning rates")
+    print(f"largest difference of the loss: {first:.1e} in the first 10 steps, {last:.1e} in all; of a parameter at "
+          f"the end: {distance:.1e}")
 
 
 if __name__ == "__main__":

@@ -128,9 +128,11 @@ class Contraction(Schedule):
         if len(folds) != 1 or set(folds[0].over) != set(self.k) or len(set(named)) != len(named) or not self.j:
             raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
         if min(self.rows, self.vectors, self.depth, self.panels) < 1 or self.block % self.rows:
-            raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of {self.block}")
+            raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of "
+                              f"{self.block}")
         if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
-            raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with others")
+            raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with "
+                              "others")
 
 
 @dataclass(frozen=True)

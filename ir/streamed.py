@@ -99,7 +99,8 @@ class Streamed(Schedule):
         if self.units != product([*(kernel.axes[a] for a in found.g), blocks]):
             raise VerifyError(f"kernel {kernel.name}: {self.units} units are not its blocks of {self.block} rows")
         if min(self.rows, panel) < 1 or self.block % self.rows or self.span % panel or self.span % 16:
-            raise VerifyError(f"kernel {kernel.name}: tiles of {self.rows} x {panel} do not divide blocks of {self.block} x {self.span}")
+            raise VerifyError(f"kernel {kernel.name}: tiles of {self.rows} x {panel} do not divide blocks of "
+                              f"{self.block} x {self.span}")
         if len(self.packs) != len(found.inner) or len(self.reads) != len(found.outer):
             raise VerifyError(f"kernel {kernel.name}: {self} speaks of other products than the kernel has")
 

@@ -136,7 +136,8 @@ class _Activation(Module):
         bound = dict(zip(names, values)) | options
         unknown = [name for name in bound if name not in names]
         if unknown or len(values) > len(names):
-            raise TypeError(f"{type(self).__name__} takes the options {', '.join(names) or 'none'}, not {', '.join(unknown) or values}")
+            raise TypeError(f"{type(self).__name__} takes the options {', '.join(names) or 'none'}, not "
+                            f"{', '.join(unknown) or values}")
         self.options = bound
 
     def forward(self, input: Any) -> Tensor:

@@ -76,8 +76,8 @@ def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, r
     if not target.dtype.is_integer:
         raise DTypeError(f"target classes must be integers, not {target.dtype.long_name}")
     if target.ndim != log_p.ndim - 1:
-        raise ShapeError(f"target classes of shape {list(target.shape)} for input {list(log_p.shape)}: the target has input's shape without "
-                         f"the class dimension")
+        raise ShapeError(f"target classes of shape {list(target.shape)} for input {list(log_p.shape)}: the target has "
+                         f"input's shape without the class dimension")
     _check_classes(target, log_p.shape[axis], ignore_index)
     kept = F.not_equal(target, ignore_index)
     classes = _along_classes(F.iota(size=as_dim(log_p.shape[axis])), log_p)

@@ -57,7 +57,8 @@ class Module(Watched):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__new__(cls)
-        fresh = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_pre_hooks": {}, "_hooks": {}, "training": True}
+        fresh = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set(), "_pre_hooks": {}, "_hooks": {},
+                 "training": True}
         module.__dict__.update(fresh)
         trace = current_trace()
         if trace is not None:
@@ -112,8 +113,8 @@ class Module(Watched):
         for registry, kind in ((self._parameters, Parameter), (self._buffers, Tensor), (self._modules, Module)):
             if name in registry:
                 if value is not None and not isinstance(value, kind):
-                    raise TypeError(f"{type(self).__name__}.{name} is a registered {kind.__name__}; assign one, or None, "
-                                    f"not {type(value).__name__}")
+                    raise TypeError(f"{type(self).__name__}.{name} is a registered {kind.__name__}; assign one, or "
+                                    f"None, not {type(value).__name__}")
                 return registry
         return self.__dict__
 
@@ -126,8 +127,8 @@ class Module(Watched):
             return
         if old is value or (isinstance(value, (bool, int, float, str)) and type(old) is type(value) and old == value):
             return
-        raise TraceError(f"{type(self).__name__}.{name} = {value!r} inside a compiled function would happen once, while it is "
-                         f"traced, and not in each call; set it outside, or keep it a tensor")
+        raise TraceError(f"{type(self).__name__}.{name} = {value!r} inside a compiled function would happen once, "
+                         f"while it is traced, and not in each call; set it outside, or keep it a tensor")
 
     def __getattr__(self, name: str) -> Any:
         for registry in _REGISTRIES:

@@ -19,7 +19,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True):
         if _current.get() is not None:
-            raise TraceError("a parameter was made inside a compiled function; make modules and parameters outside, and use them inside")
+            raise TraceError("a parameter was made inside a compiled function; make modules and parameters outside, "
+                             "and use them inside")
         super().__init__(data._array if isinstance(data, Tensor) else tensor(data)._array)
         if requires_grad:
             self.requires_grad_()

@@ -153,8 +153,8 @@ def _max_pool(rank: int) -> Any:
         return _Maximum.apply(x, _Windows(x, kernel_size, stride, padding, dilation, ceil_mode, rank))
 
     max_pool.__name__ = max_pool.__qualname__ = f"max_pool{rank}d"
-    max_pool.__doc__ = (f"The largest element of each window over the last {rank} dimensions; NaN wins, the first of equal ones "
-                        f"has the gradient.")
+    max_pool.__doc__ = (f"The largest element of each window over the last {rank} dimensions; NaN wins, the first of "
+                        f"equal ones has the gradient.")
     return max_pool
 
 

@@ -32,8 +32,8 @@ class Group(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if _current.get() is not None:
-            raise TraceError(f"setting {name!r} of a parameter group (a scheduler's step?) inside a compiled function would "
-                             f"happen once, while it is traced; do it outside")
+            raise TraceError(f"setting {name!r} of a parameter group (a scheduler's step?) inside a compiled function "
+                             f"would happen once, while it is traced; do it outside")
         old = self.get(name)
         super().__setitem__(name, value)
         if _role(name, old) != _role(name, value):

@@ -129,7 +129,8 @@ class GradientWriter(GraphBuilder):
             return rule(self, node, found, wanted)
         if not node.op.is_differentiable:
             raise no_derivative(node,
-                                f"{node.op.name} has no derivative; use stop_gradient on what should not be differentiated")
+                                f"{node.op.name} has no derivative; use stop_gradient on what should not be "
+                                "differentiated")
         if len(node.results) > 1:
             return node.op.pullback(found, node.results, node.operands, node.attrs, wanted)
         return node.op.pullback(found[0], node.results[0], node.operands, node.attrs, wanted)

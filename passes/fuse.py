@@ -1,9 +1,9 @@
 """Fusion: which nodes become one kernel.
 
 What is cheap to compute again is *inlined* into whoever reads it (`inlining.py`). All other nodes are grouped,
-producers with consumers, as long as the group is one loop nest: each value varies over all axes of the nest, or over those
-that are left after the reduction, and all large reductions run over the same axes. Groups that read each other in a circle are
-refused by reachability bitsets. Each refusal leaves a `WhyNot`.
+producers with consumers, as long as the group is one loop nest: each value varies over all axes of the nest, or over
+those that are left after the reduction, and all large reductions run over the same axes. Groups that read each other in
+a circle are refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ class WhyNot:
 
     def __str__(self) -> str:
         words = {"circle": "another kernel stands between them", "axes": "they do not run over the same axes",
-                 "reduction": "they reduce over different axes", "moved": "the consumer reads at other places than are written",
-                 "rows": "there are too few, too long rows to use a reduction's result at once", "kind": "one of them is a kernel of its own"}
-        return (f"{self.producer.op.name} ({self.producer.loc}) is not fused with {self.consumer.op.name} ({self.consumer.loc}): "
-                f"{words.get(self.kind, self.kind)}{'; ' + self.facts if self.facts else ''}")
+                 "reduction": "they reduce over different axes",
+                 "moved": "the consumer reads at other places than are written",
+                 "rows": "there are too few, too long rows to use a reduction's result at once",
+                 "kind": "one of them is a kernel of its own"}
+        return (f"{self.producer.op.name} ({self.producer.loc}) is not fused with {self.consumer.op.name} "
+                f"({self.consumer.loc}): {words.get(self.kind, self.kind)}{'; ' + self.facts if self.facts else ''}")
 
 
 @dataclass(eq=False)
@@ -82,7 +84,8 @@ def _renamed(read: _Read, names: Mapping[int, int | None]) -> _Read:
                  frozenset([names.get(a, a) for a in read.reduced]))      # type: ignore[arg-type]
 
 
-def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...], by_dim: dict[int, int | None]) -> tuple[int | None, ...] | None:
+def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...],
+               by_dim: dict[int, int | None]) -> tuple[int | None, ...] | None:
     out: list[int | None] = []
     for d in inner:
         if d == MOVED or (d >= 0 and outer[d] == MOVED):
@@ -93,7 +96,9 @@ def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...], by_dim: d
 
 @dataclass
 class Fusion:
-    """What fusion decided: the groups in an order that can be run, which values are inlined, which are stored, and why not more."""
+    """What fusion decided: the groups in an order that can be run, which values are inlined, which are stored, and why
+    not more.
+    """
 
     groups: list[Group]
     inlined: set[Value]
@@ -107,7 +112,7 @@ def _is_large(v: Value) -> bool:
     return not isinstance(n, int) or n >= LARGE
 
 
-# ---- grouping ----------------------------------------------------------------------------------------------------------
+# ---- grouping --------------------------------------------------------------------------------------------------------
 
 
 class _Grouper:
@@ -140,7 +145,8 @@ class _Grouper:
             group.axes[r] = tuple(self.axis(extents, d) for d in r.shape)
         if n.op.kind == "reduction":
             shape = n.operands[0].shape
-            group.reduced[n] = tuple(a for a in (self.axis(extents, shape[d]) for d in n.attrs["axes"]) if a is not None)
+            group.reduced[n] = tuple(a for a in (self.axis(extents, shape[d]) for d in n.attrs["axes"])
+                                     if a is not None)
         group.reads = self._reads(group)
         bits = 0
         for v in n.operands:
@@ -173,7 +179,9 @@ class _Grouper:
         return {g for g in found if g is not None and g is not group}
 
     def _waits_for_reduction(self, n: Node) -> bool:
-        """What only a reduction reads goes with the reduction, not with its own producers, which may run over other axes."""
+        """What only a reduction reads goes with the reduction, not with its own producers, which may run over other
+        axes.
+        """
         if n.op.kind != "pointwise" or n.results[0] in self.kept:
             return False
         readers = self.readers.get(n.results[0], ())
@@ -188,7 +196,9 @@ class _Grouper:
         return self._joined(producer, consumer, joined)
 
     def merge_siblings(self) -> None:
-        """Groups that do not depend on each other and read the same large value along the same axes become one: it is read once."""
+        """Groups that do not depend on each other and read the same large value along the same axes become one: it is
+        read once.
+        """
         readers: dict[Value, dict[int, _Read]] = {}
         for g in self.groups.values():
             for read in g.reads if g.kind == "rows" else ():
@@ -245,7 +255,9 @@ class _Grouper:
         return joined if why is None else why
 
     def _unify(self, producer: Group, consumer: Group, equal: Iterable[tuple[int, int]] = ()) -> Any:
-        """Axes of both with those equated that are `equal` or that the consumer's reads equate; a reason if a read is elsewhere."""
+        """Axes of both with those equated that are `equal` or that the consumer's reads equate; a reason if a read is
+        elsewhere.
+        """
         renamed: dict[int, int] = {b: a for a, b in equal}
 
         def name(a: int | None) -> int | None:
@@ -276,7 +288,8 @@ class _Grouper:
             named = [a for a in t if a is not None]
             if len(set(named)) != len(named):
                 return "moved"
-        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for m, t in group.reduced.items()}
+        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for m,
+                   t in group.reduced.items()}
         reads = [_renamed(read, final) for group in (producer, consumer) for read in group.reads]
         return axes, extents, reduced, reads
 
@@ -369,10 +382,13 @@ class _Grouper:
 
 
 def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
-    """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls read."""
+    """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
+    read.
+    """
     kept = {*materialised, *graph.outputs}
     for n in graph.nodes:
-        if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
+        if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c"
+                                                                 for v in (*n.operands, *n.results)):
             kept.update(n.operands)
             kept.update(n.results)
         elif n.op.kind == "gather":

@@ -1,8 +1,8 @@
 """What fusion inlines: values that each reader computes again instead of reading them from memory.
 
-Views and positions always are; element-by-element work is where it is cheap and reads one array, or where each element is read once at
-another place. All other values are *bases*, which groups compute. For each value, `reach` says from which bases it is made, and how their
-dimensions show in it.
+Views and positions always are; element-by-element work is where it is cheap and reads one array, or where each element
+is read once at another place. All other values are *bases*, which groups compute. For each value, `reach` says from
+which bases it is made, and how their dimensions show in it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Inliner:
         return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
 
     def _is_read_once_elsewhere(self, v: Value) -> bool:
-        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be stored.
+        """Is each element read once, through views that move it? Then the reader computes it, as often as it would be
+        stored.
 
         So is what is read once, in place, by something of which this is true.
         """

@@ -108,7 +108,8 @@ def _pull_loop(writer: GradientWriter, node: Node, found: Cotangents, wanted: li
     states = writer.states.get(node)
     if states is None:
         raise no_derivative(node,
-                            "the gradient of a loop needs the number of its turns: pass a Python int or a size, or loop over "
+                            "the gradient of a loop needs the number of its turns: pass a Python int or a size, or "
+                            "loop over "
                                   "a sequence")
     body, n, scanned, reverse = (node.attrs[k] for k in ("body", "carried", "scanned", "reverse"))
     carried = active(body, 1, n, wanted)

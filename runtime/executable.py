@@ -120,7 +120,8 @@ class Executable:
             if type(array) is not np.ndarray:
                 array = arrays[n] = self._plain(array, n)
             if array.shape != shape:
-                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {array.shape}, where {shape} is meant")
+                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {array.shape}, where {shape} is "
+                                 "meant")
             if array.dtype is not dtype and array.dtype != dtype:
                 raise DTypeError(f"{self._input_slots[n]} is given an array of {array.dtype}; "
                                  f"convert it to {self._input_slots[n].dtype.long_name}")

@@ -33,7 +33,8 @@ def layout_of(program: Program, outputs: Sequence[str], sources: Sequence[Source
     def spelled(x: Dim) -> str:
         unknown = expr.symbols(x) - names.keys()
         if unknown:
-            raise CompileError(f"program {program.name} needs the sizes {sorted(unknown)} before it runs, and no input has them")
+            raise CompileError(f"program {program.name} needs the sizes {sorted(unknown)} before it runs, and no input "
+                               "has them")
         return expr.as_python(x, names.__getitem__)
 
     def shapes(slots: Sequence[str]) -> str:

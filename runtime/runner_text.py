@@ -34,7 +34,8 @@ _DECLARATIONS = (
 
 def _operands(count: int, prefix: str) -> str:
     """Load the operands of a record: %{prefix}1, %{prefix}2, …"""
-    return "\n".join(f"  %{prefix}{n}.at = getelementptr i64, ptr %record, i64 {n}\n  %{prefix}{n} = load i64, ptr %{prefix}{n}.at"
+    return "\n".join(f"  %{prefix}{n}.at = getelementptr i64, ptr %record, i64 {n}\n  %{prefix}{n} = load i64, ptr "
+                     f"%{prefix}{n}.at"
                      for n in range(1, count + 1))
 
 

@@ -82,11 +82,13 @@ def call_host(step: HostCall, inputs: Sequence[np.ndarray], outputs: Sequence[np
         read_only.append(view)
     results = step.function(*read_only)
     if not isinstance(results, (tuple, list)) or len(results) != len(outputs):
-        raise BrazeError(f"the host call {step.name} must return {len(outputs)} arrays in a tuple, not {type(results).__name__}")
+        raise BrazeError(f"the host call {step.name} must return {len(outputs)} arrays in a tuple, not "
+                         f"{type(results).__name__}")
     made = [np.asarray(r) for r in results]
     for result, output in zip(made, outputs):                    # all are checked before one is written
         if result.shape != output.shape:
-            raise BrazeError(f"the host call {step.name} returned shape {result.shape} where {output.shape} is declared")
+            raise BrazeError(f"the host call {step.name} returned shape {result.shape} where {output.shape} is "
+                             "declared")
     for result, output in zip(made, outputs):
         output[...] = result
 

@@ -64,8 +64,8 @@ class TapeNode:
 
     def _refuse_freed(self) -> None:
         if self.operands is None:
-            raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first backward; "
-                                f"call backward(retain_graph=True) the first time")
+            raise GradientError(f"backward through {self.name} a second time: what it had saved was freed by the first "
+                                f"backward; call backward(retain_graph=True) the first time")
 
     def _number(self, number: Any) -> Any:
         """A Python number as the operand that it was."""
@@ -118,9 +118,10 @@ def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool, create_g
         trace.backward(root, gradient)
         return
     if not root.requires_grad:
-        raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): no operand of the operations that made it had "
-                            f"requires_grad=True, or something cut the way (detach(), no_grad(), an integer result); "
-                            f"braze.compile of the function names the operation that does")
+        raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): no operand of the "
+                            f"operations that made it had requires_grad=True, or something cut the way (detach(), "
+                            f"no_grad(), an integer result); braze.compile of the function names the operation that "
+                            "does")
     grads = pull(root, _seed(root, gradient), None, retain_graph or create_graph, create_graph)
     for leaf, g in grads.values():
         g = g if create_graph else Tensor(g._array)
@@ -130,11 +131,12 @@ def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool, create_g
 def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
     if gradient is None:
         if root.size != 1:
-            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a gradient; reduce it "
-                                f"(.sum(), .mean()) or pass the cotangent: backward(gradient)")
+            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a "
+                                f"gradient; reduce it (.sum(), .mean()) or pass the cotangent: backward(gradient)")
         return F.ones_like(root.detach())
     if gradient.shape != root.shape:
-        raise GradientError(f"the gradient passed to backward has shape {list(gradient.shape)}, the tensor {list(root.shape)}")
+        raise GradientError(f"the gradient passed to backward has shape {list(gradient.shape)}, the tensor "
+                            f"{list(root.shape)}")
     return gradient
 
 
@@ -213,6 +215,6 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
                 total[i] = g if before is None else _sum(before, g, create_graph)
     missing = [i for i, g in enumerate(total) if g is None]
     if missing and not allow_unused:
-        raise GradientError(f"input {missing[0]} ({wrt[missing[0]].type}) was not used to compute the output; pass allow_unused=True "
-                            f"to get None for it")
+        raise GradientError(f"input {missing[0]} ({wrt[missing[0]].type}) was not used to compute the output; pass "
+                            f"allow_unused=True to get None for it")
     return tuple(total)

@@ -44,7 +44,8 @@ class Comparison:
             f"{'':10}{'time':>12}{'peak memory':>14}",
             f"{'eager':10}{1e3 * self.eager_seconds:9.3f} ms{self.eager_bytes / 2**20:11.2f} MB",
             f"{'compiled':10}{1e3 * self.compiled_seconds:9.3f} ms{self.compiled_bytes / 2**20:11.2f} MB",
-            f"{self.speedup:.1f} times as fast; compiled once in {1e3 * self.compile_seconds:.0f} ms; largest relative difference {self.error:.1e}",
+            f"{self.speedup:.1f} times as fast; compiled once in {1e3 * self.compile_seconds:.0f} ms; largest relative "
+            f"difference {self.error:.1e}",
         ]
         if self.first_difference:
             lines.append(f"the first operation that differs by more than its bound: {self.first_difference}")

@@ -1,4 +1,6 @@
-"""`@braze.compile`: a function that is traced, differentiated, fused and run as native kernels, one specialisation a signature."""
+"""`@braze.compile`: a function that is traced, differentiated, fused and run as native kernels, one specialisation a
+signature.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,18 @@ if TYPE_CHECKING:
 
 
 class CompiledFunction:
-    """What `braze.compile` returns: called like the function; `ir`, `explain`, `compilations`, `freeze` show and steer the compiler."""
+    """What `braze.compile` returns: called like the function; `ir`, `explain`, `compilations`, `freeze` show and steer
+    the compiler.
+    """
 
-    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str], backend: str, dynamic: bool | None):
+    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str], backend: str,
+                 dynamic: bool | None):
         functools.update_wrapper(self, function, updated=())
         self.function, self.backend, self.dynamic = function, backend, dynamic
         self.name = getattr(function, "__name__", type(function).__name__)
         self.static = tuple(static_argnames)
-        self.parameters = _parameter_names(getattr(function, "forward", function) if hasattr(function, "_compiled") else function)
+        self.parameters = _parameter_names(getattr(function, "forward", function) if hasattr(function, "_compiled")
+                                           else function)
         self.specialisations: list[Specialisation] = []
         self.compilations: list[CompilationRecord] = []
         self.frozen = False
@@ -39,7 +45,9 @@ class CompiledFunction:
         return self._chain.first(*args, **kwargs)
 
     def _general(self, *args: Any, **kwargs: Any) -> Any:
-        """Any call: describe the arguments, find a specialisation or make one, and prepare the fast path for the next call."""
+        """Any call: describe the arguments, find a specialisation or make one, and prepare the fast path for the next
+        call.
+        """
         if _current.get() is not None:
             return self.function(*args, **kwargs)         # nested: part of the outer trace
         try:
@@ -65,8 +73,8 @@ class CompiledFunction:
         if not differs:
             return spec
         if checks_always():
-            raise TraceError(f"BRAZE_CHECK: traced again, {self.name} gives another graph: {differs}. Something that it reads has changed and "
-                             f"is not guarded; pass it as an argument")
+            raise TraceError(f"BRAZE_CHECK: traced again, {self.name} gives another graph: {differs}. Something that "
+                             f"it reads has changed and is not guarded; pass it as an argument")
         with self._lock:
             self._by_key[call.key] = [s for s in self._by_key.get(call.key, ()) if s is not spec]
             self._chain.drop(spec)
@@ -78,7 +86,8 @@ class CompiledFunction:
     # ---- compiling
 
     def _specialise(self, call: Call, reason: str = "") -> Specialisation:
-        from .specialise import CompilationRecord, Specialisation  # with the whole compiler, which eager code does not need
+        # with the whole compiler, which eager code does not need
+        from .specialise import CompilationRecord, Specialisation
 
         with self._lock:
             known = self._by_key.get(call.key, [])
@@ -113,14 +122,17 @@ class CompiledFunction:
             return "first call"
         if known:
             nearest = min(known, key=lambda s: (s.distance(call), s.traced.outside.failures()))
-            differ = [(n, p, v) for n, (p, v) in enumerate(zip(nearest.pattern, call.numbers)) if p is not None and p != v]
+            differ = [(n, p, v) for n, (p, v) in enumerate(zip(nearest.pattern, call.numbers)) if p is not None
+                      and p != v]
             if not differ:
                 return nearest.failure(call)
             parts = []
             for n, p, v in differ:
                 leaf, d = call.owners[n]
-                parts.append(f"argument {leaf} is {v}, was {p}" if d < 0 else f"dimension {d} of argument {leaf} is {v}, was {p}")
-            return "; ".join(parts) + ("; dynamic=None makes it symbolic from now on" if self.dynamic is None else "; pass dynamic=True")
+                parts.append(f"argument {leaf} is {v}, was {p}" if d < 0
+                             else f"dimension {d} of argument {leaf} is {v}, was {p}")
+            return "; ".join(parts) + ("; dynamic=None makes it symbolic from now on" if self.dynamic is None
+                                       else "; pass dynamic=True")
         nearest = self.specialisations[-1]
         return f"the kinds of arguments differ: ({show(call)}) against ({nearest.signature})"
 
@@ -145,7 +157,9 @@ class CompiledFunction:
         return self._chosen(index).stages.shown.history
 
     def explain(self) -> Any:
-        """Specialisations and why each was made; kernels, their traffic, and why neighbours were not fused; the memory plan."""
+        """Specialisations and why each was made; kernels, their traffic, and why neighbours were not fused; the memory
+        plan.
+        """
         from .explain import explain
 
         return explain(self)
@@ -166,12 +180,12 @@ def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
         return ()
 
 
-def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (), backend: str = "auto",
-            dynamic: bool | None = None) -> Any:
+def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (),
+            backend: str = "auto", dynamic: bool | None = None) -> Any:
     """Compile a function, method or module; also a decorator.
 
-    `static_argnames`: arguments whose values are part of the signature. `backend`: "auto" or "llvm" (native kernels) or "numpy".
-    `dynamic`: None makes sizes symbolic once they have varied, True from the start, False never.
+    `static_argnames`: arguments whose values are part of the signature. `backend`: "auto" or "llvm" (native kernels) or
+    "numpy". `dynamic`: None makes sizes symbolic once they have varied, True from the start, False never.
 
     >>> @braze.compile
     ... def f(x):

@@ -54,7 +54,8 @@ class Region:
             self.tensors = [_as_tensor(x) for x in leaves]
             self.values = [self.trace.value_of(t) for t in self.tensors]
         if self.trace.written or self.trace.grads or self.trace.replaced:
-            raise TraceError(f"the body of {name} changes a tensor from outside; carry it through the loop and return it instead")
+            raise TraceError(f"the body of {name} changes a tensor from outside; carry it through the loop and return "
+                             "it instead")
         self.captured = [t for t, _ in self.trace.captures]
 
     def types(self) -> list[TensorType]:
@@ -83,7 +84,8 @@ def _append(trace: Trace, op: Any, operands: Sequence[Tensor], attrs: dict[str, 
 
 def _check_same(what: str, before: Sequence[TensorType], after: Sequence[TensorType], one: Any, other: Any) -> None:
     if one != other:
-        raise ShapeError(f"{what} must return the same structure: {pytree.show(one, before)} against {pytree.show(other, after)}")
+        raise ShapeError(f"{what} must return the same structure: {pytree.show(one, before)} against "
+                         f"{pytree.show(other, after)}")
     for n, (a, b) in enumerate(zip(before, after)):
         if a != b:
             which = f"value {n} is {a} against {b}" if len(before) > 1 else f"{a} against {b}"

@@ -29,9 +29,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
         try:
             array = np.array([np.asarray(x) for x in data] if plain and _holds_tensors(data) else data)
         except ValueError:
-            raise ShapeError(f"cannot make a tensor of this {type(data).__name__}: its parts differ in shape; pad them to one shape") from None
+            raise ShapeError(f"cannot make a tensor of this {type(data).__name__}: its parts differ in shape; pad them "
+                             "to one shape") from None
         if array.dtype.kind in "OUSmM":
-            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: it does not hold numbers alone ({array.dtype})")
+            raise DTypeError(f"cannot make a tensor of {type(data).__name__}: it does not hold numbers alone "
+                             f"({array.dtype})")
         if dtype is not None:
             array = array.astype(as_dtype(dtype).numpy)
         elif plain and array.dtype == np.float64:

@@ -1,6 +1,8 @@
-"""The hit path: calls like one that was served before go to a function printed for them (printed.py), and cost half a microsecond.
+"""The hit path: calls like one that was served before go to a function printed for them (printed.py), and cost half a
+microsecond.
 
-A tensor's type, layout and need for gradients are interned in one object, its `_meta`, so that a guard is one comparison by identity.
+A tensor's type, layout and need for gradients are interned in one object, its `_meta`, so that a guard is one
+comparison by identity.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ LONGEST = 8                            # printed functions that are asked one af
 
 
 class Meta:
-    """One for each (shape, dtype, needs gradients) of a contiguous tensor on the CPU; `family` is shared by those of one rank."""
+    """One for each (shape, dtype, needs gradients) of a contiguous tensor on the CPU; `family` is shared by those of
+    one rank.
+    """
 
     __slots__ = ("shape", "dtype", "requires_grad", "family")
 
@@ -57,7 +61,9 @@ def prepare(t: Tensor) -> Meta | None:
 
 
 class Chain:
-    """The printed functions of a compiled function: what one does not know goes to the next, and at last to the general path."""
+    """The printed functions of a compiled function: what one does not know goes to the next, and at last to the general
+    path.
+    """
 
     def __init__(self, general: Callable[..., Any]):
         self.general = self.first = general
@@ -65,7 +71,9 @@ class Chain:
         self.attempts: dict[Any, int] = {}
 
     def extend(self, spec: Specialisation, call: Call) -> None:
-        """After a call that the general path has served: print (anew) the function for calls like it, and ask it first."""
+        """After a call that the general path has served: print (anew) the function for calls like it, and ask it
+        first.
+        """
         attempts = self.attempts.get(spec, 0)
         if attempts >= MOST_ATTEMPTS or len(spec.captures) > MOST_CAPTURES:
             return

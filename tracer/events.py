@@ -1,7 +1,8 @@
-"""Who tells that a user function starts or returns, while a function is traced: `sys.monitoring`, or a profile function before Python 3.12.
+"""Who tells that a user function starts or returns, while a function is traced: `sys.monitoring`, or a profile function
+before Python 3.12.
 
-Monitoring costs our own code nothing: its events are switched off where they first arise. A profile function is suspended while an
-operation is carried out (trace.py); one that was there before is called on.
+Monitoring costs our own code nothing: its events are switched off where they first arise. A profile function is
+suspended while an operation is carried out (trace.py); one that was there before is called on.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def _specialisation(spec: Specialisation) -> list[str]:
             lines.append(f"  captures {type}")
     for t, m in spec.traced.grads:
         if m is not None:
-            lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function would save it")
+            lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function "
+                         "would save it")
     lines += program_lines(spec.stages.named("fused"), spec.stages)
     if spec.backward is not None:
         lines += ["  backward:", *program_lines(spec.backward.named("fused"), spec.backward)]

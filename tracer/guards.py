@@ -1,8 +1,9 @@
-"""Guards on plain Python values: what the traced code read from outside (reads.py says where to look) must be the same at each call.
+"""Guards on plain Python values: what the traced code read from outside (reads.py says where to look) must be the same
+at each call.
 
-As each user function starts in a trace (and, for local names, returns; events.py tells when), its chains are followed to values, and
-each step becomes a guard: objects by identity, numbers and strings by value (floats by bits), containers by their elements. All guards
-become one printed expression.
+As each user function starts in a trace (and, for local names, returns; events.py tells when), its chains are followed
+to values, and each step becomes a guard: objects by identity, numbers and strings by value (floats by bits), containers
+by their elements. All guards become one printed expression.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ MOST_ELEMENTS = 1000                       # longer containers are guarded by th
 MISSING = type("Missing", (), {"__repr__": lambda self: "not there", "__slots__": ()})()
 
 
-# ---- is it the same? -----------------------------------------------------------------------------------------------------
+# ---- is it the same? -------------------------------------------------------------------------------------------------
 
 
 def same(now: Any, then: Any) -> bool:
@@ -68,7 +69,9 @@ def holds(container: Any, then: tuple[Any, ...]) -> bool:
 
 @dataclass
 class Guard:
-    """One value that was read: `holder.key`, `holder[key]`, or the content of `holder`. `lasting`: it was there before the trace."""
+    """One value that was read: `holder.key`, `holder[key]`, or the content of `holder`. `lasting`: it was there before
+    the trace.
+    """
 
     holder: Any
     kind: str                              # "attribute", "item", "content"
@@ -115,7 +118,7 @@ def _brief(x: Any) -> str:
     return f"a {type(x).__name__}" if not isinstance(x, (FunctionType, type)) else x.__qualname__
 
 
-# ---- while the trace runs ------------------------------------------------------------------------------------------------
+# ---- while the trace runs --------------------------------------------------------------------------------------------
 
 
 class Watch:
@@ -124,7 +127,8 @@ class Watch:
     def __init__(self, trace: Any, function: Any, leaves: Sequence[Any]):
         self.trace = trace
         self.guards: dict[tuple[int, str, Any], Guard] = {}
-        self.lasting: dict[int, Any] = {}              # what was there before the trace: id -> object, which keeps the id its own
+        # what was there before the trace: id -> object, which keeps the id its own
+        self.lasting: dict[int, Any] = {}
         self.followed: dict[tuple[Any, ...], Any] = {}
         self.functions: dict[CodeType, FunctionType] = {}
         for x in (function, *leaves):
@@ -156,7 +160,8 @@ class Watch:
         if function is not None and function.__closure__:
             for name, cell in zip(code.co_freevars, function.__closure__):
                 if name in local and cell.cell_contents is local[name]:
-                    self.note(cell, "attribute", "cell_contents", local[name], f"the closure's `{name}` in {file}", True)
+                    self.note(cell, "attribute", "cell_contents", local[name], f"the closure's `{name}` in {file}",
+                              True)
                     self.last(local[name])
         first = local.get(code.co_varnames[0]) if code.co_argcount else None
         if first is not None and not isinstance(first, (Tensor, *PLAIN)):
@@ -209,9 +214,12 @@ class Watch:
             if hasattr(x, "__dict__") and not isinstance(x, (Watched, type)):
                 self.note(x.__dict__, "item", name, MISSING, label, lasting)
             return (found,)
-        if isinstance(found, (property, classmethod, staticmethod)) or hasattr(found, "__get__") and not _is_slot(found):
+        if isinstance(found, (property, classmethod, staticmethod)) or hasattr(found,
+                                                                               "__get__") and not _is_slot(found):
             return ()                              # a function of the user's runs, and is watched itself
-        if hasattr(owner, "__getattr__") and name not in getattr(x, "__dict__", ()) and found is MISSING and not isinstance(x, Watched):
+        if hasattr(owner, "__getattr__") and name not in getattr(x, "__dict__",
+                                                                 ()) and found is MISSING and not isinstance(x,
+                                                                                                             Watched):
             return ()
         value = getattr(x, name, MISSING)
         if not isinstance(x, Watched):
@@ -269,7 +277,8 @@ class Watch:
             return
         self.functions[x.__code__] = x
         self.note(x, "attribute", "__code__", x.__code__, f"the code of {label}", True)
-        for name, values in (("__defaults__", x.__defaults__ or ()), ("__kwdefaults__", tuple((x.__kwdefaults__ or {}).values()))):
+        for name, values in (("__defaults__", x.__defaults__ or ()),
+                             ("__kwdefaults__", tuple((x.__kwdefaults__ or {}).values()))):
             if values:
                 self.note(x, "attribute", name, getattr(x, name), f"defaults of {label}", True)
                 for v in values:
@@ -295,7 +304,7 @@ def _is_slot(found: Any) -> bool:
     return type(found).__name__ in ("member_descriptor", "_tuplegetter")
 
 
-# ---- afterwards ----------------------------------------------------------------------------------------------------------
+# ---- afterwards ------------------------------------------------------------------------------------------------------
 
 
 class Guards:
@@ -328,7 +337,8 @@ def _key(key: Any, name: Callable[[Any], str]) -> str:
 def _print(guards: Sequence[Guard]) -> Callable[[], bool]:
     if not guards:
         return lambda: True
-    space: dict[str, Any] = {"same": same, "holds": holds, "missing": MISSING, "errors": (AttributeError, LookupError, TypeError)}
+    space: dict[str, Any] = {"same": same, "holds": holds, "missing": MISSING,
+                             "errors": (AttributeError, LookupError, TypeError)}
     names: dict[int, str] = {}
 
     def name(x: Any) -> str:
@@ -348,7 +358,8 @@ def _print(guards: Sequence[Guard]) -> Callable[[], bool]:
             terms.append(f"g{len(terms)}() is missing")
         else:
             place = f"{h}.{g.key}" if g.kind == "attribute" else f"{h}[{_key(g.key, name)}]"
-            terms.append(f"({place} is {v} or same({place}, {v}))" if isinstance(g.value, (*PLAIN, tuple, MethodType)) else f"{place} is {v}")
+            terms.append(f"({place} is {v} or same({place}, {v}))" if isinstance(g.value, (*PLAIN, tuple, MethodType))
+                         else f"{place} is {v}")
     body = "\n            and ".join(terms)
     exec(f"def check():\n    try:\n        return ({body})\n    except errors:\n        return False\n", space)
     return space["check"]

@@ -124,7 +124,8 @@ def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[
         else:
             a, n, s = k, 1, 1
             if isinstance(size, int) and not -size <= a < size:
-                raise IndexingError(f"index {a} is outside dimension {axis} of size {size} (shape {show_shape(x.shape)})")
+                raise IndexingError(f"index {a} is outside dimension {axis} of size {size} (shape "
+                                    f"{show_shape(x.shape)})")
             a = a + size if a < 0 else a
         start.append(a)
         count.append(n)
@@ -187,8 +188,8 @@ def _masks_as_indices(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
             out.append(k)
             continue
         if isinstance(k, Tensor) and k._array is None:
-            raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled function write "
-                             "braze.where(mask, x, fill)")
+            raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled "
+                             "function write braze.where(mask, x, fill)")
         out += [Tensor(i) for i in np.nonzero(np.asarray(k))]
     return tuple(out)
 
@@ -267,8 +268,8 @@ def _put_gathered(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
     axes = tuple(i for i, k in enumerate(keys) if not isinstance(k, slice))
     slices = [i for i, k in enumerate(keys) if isinstance(k, slice) and k != slice(None)]
     if slices:
-        raise TraceError("assigning through index tensors and slices at once is not supported while tracing or recording; "
-                         "split it into two assignments")
+        raise TraceError("assigning through index tensors and slices at once is not supported while tracing or "
+                         "recording; split it into two assignments")
     indices = broadcast([resolve(_as_index(keys[a]), x.shape[a]) for a in axes])
     kept = [d for i, d in enumerate(x.shape) if i not in axes]
     n, first = indices[0].ndim, 0 if _stand_apart(keys) else axes[0]

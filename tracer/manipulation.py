@@ -27,7 +27,8 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     if holes:
         total, known = product(dims(x.shape)), product(d for i, d in enumerate(wanted) if i not in holes)
         if isinstance(total, int) and isinstance(known, int) and (known == 0 or total % known):
-            raise ShapeError(f"reshape: {total} elements of shape {show_shape(x.shape)} do not fit {show_shape(wanted)}")
+            raise ShapeError(f"reshape: {total} elements of shape {show_shape(x.shape)} do not fit "
+                             f"{show_shape(wanted)}")
         wanted[holes[0]] = total // known
     return F.reshape(x, shape=tuple(wanted))
 

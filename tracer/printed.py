@@ -1,7 +1,9 @@
-"""Prints the function that serves the calls of one specialisation: it takes the arguments apart, checks them, finds memory, runs.
+"""Prints the function that serves the calls of one specialisation: it takes the arguments apart, checks them, finds
+memory, runs.
 
-The text is one condition and straight code behind it. `v{leaf}` is a leaf of the arguments, `z{n}` a symbolic size, `o{n}` and `p{n}`
-an output's array and its address, `t{n}` its tensor. All constants are globals of the function; `world` and `miss` change later.
+The text is one condition and straight code behind it. `v{leaf}` is a leaf of the arguments, `z{n}` a symbolic size,
+`o{n}` and `p{n}` an output's array and its address, `t{n}` its tensor. All constants are globals of the function;
+`world` and `miss` change later.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class _Printer:
     def __init__(self, spec: Specialisation, call: Call):
         self.spec, self.call = spec, call
         self.space: dict[str, Any] = {
-            "Tensor": Tensor, "prepare": prepare, "current": _current.get, "grad": _grad_enabled.get, "count": sys.getrefcount,
+            "Tensor": Tensor, "prepare": prepare, "current": _current.get, "grad": _grad_enabled.get,
+            "count": sys.getrefcount,
             "W": world.WORLD, "ndarray": np.ndarray, "absent": ABSENT, "c_double": c_double, "addressof": addressof,
             "TapeNode": TapeNode, "miss": None, "world": world.WORLD[0],
         }  # fmt: skip
@@ -85,7 +88,8 @@ class _Printer:
         given = f"*[a for a in ({', '.join(parameters)},) if a is not absent], " if parameters else ""
         head = ", ".join([*(f"{p}=absent" for p in parameters), *(["/"] if parameters else []), "*more", "**named"])
         lines = [f"def fast({head}):", f"    if {' and '.join(self.tests)}:",
-                 *(f"        {line}" for line in [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]),
+                 *(f"        {line}" for line in [*self.before, f"call({', '.join(self.pointers)})", *self.after,
+                                                  f"return {result}"]),
                  f"    return miss({given}*more, **named)"]
         self.space.update(call=spec.stages.executable.bind(), renew=self._renewal(), miss=miss)
         exec("\n".join(lines), self.space)
@@ -127,7 +131,8 @@ class _Printer:
         else:
             if kind is not list and kind is not tuple:
                 opened = f"b{len(self.tests)}"
-                self.tests.append(f"({opened} := {self.constant('open', pytree.opened)}({text}))[1] == {self.constant('static', static)}")
+                self.tests.append(f"({opened} := {self.constant('open', pytree.opened)}({text}))[1] == "
+                                  f"{self.constant('static', static)}")
                 text = f"{opened}[0]"
             self.tests.append(f"len({text}) == {len(children)}")
             parts = [f"{text}[{n}]" for n in range(len(children))]
@@ -150,7 +155,8 @@ class _Printer:
         elif kind[0] == "static":
             same = isinstance(x, str) and type(x) is str
             constant = self.constant("static", x)
-            self.tests.append(f"type({v} := {text}) is str and {v} == {constant}" if same else f"({v} := {text}) is {constant}")
+            self.tests.append(f"type({v} := {text}) is str and {v} == {constant}" if same
+                              else f"({v} := {text}) is {constant}")
         else:
             self._tensor_argument(v, text, n)
 
@@ -162,7 +168,8 @@ class _Printer:
             name = self.constant("meta", meta)
             self.tests.append(f"({v}._meta is {name} or prepare({v}) is {name})")
             return
-        self.tests.append(f"(m{n} := {v}._meta or prepare({v})) is not None and m{n}.family is {self.constant('family', meta.family)}")
+        self.tests.append(f"(m{n} := {v}._meta or prepare({v})) is not None and m{n}.family is "
+                          f"{self.constant('family', meta.family)}")
         self.tests += self._numbers(n, lambda d: f"m{n}.shape[{d}]")
 
     def _numbers(self, leaf: int, text: Callable[[int], str]) -> list[str]:
@@ -171,7 +178,8 @@ class _Printer:
         for m, (owner, d) in enumerate(self.call.owners):
             if owner == leaf:
                 fixed = self.spec.pattern[m]
-                found.append(f"{text(d)} == {fixed}" if fixed is not None else f"(z{m} := {text(d)}) >= 2" if d >= 0 else
+                found.append(f"{text(d)} == {fixed}" if fixed is not None else f"(z{m} := {text(d)}) >= 2" if d >= 0
+                             else
                              f"(z{m} := {text(d)}) is not absent")
         return found
 
@@ -190,7 +198,8 @@ class _Printer:
             self.tests.append(f"{self.constant('grad', t)}._grad is {'not ' * had}None")
         if len(spec.traced.outside):
             self.tests.append(f"{self.constant('outside', spec.traced.outside.check)}()")
-        self.tests += ["(W[0] == world or renew())", "grad()" if spec.call.key[2] else "not grad()", "current() is None"]
+        self.tests += ["(W[0] == world or renew())", "grad()" if spec.call.key[2] else "not grad()",
+                       "current() is None"]
 
     def _size(self, x: Dim) -> str:
         try:
@@ -243,7 +252,9 @@ class _Printer:
         self._deliver()
 
     def _take(self, executable: Any) -> None:
-        """Where memory for outputs comes from, and the metas of their tensors: known, or looked up by the sizes of the call."""
+        """Where memory for outputs comes from, and the metas of their tensors: known, or looked up by the sizes of the
+        call.
+        """
         from ..runtime import memory
 
         program, count = executable.program, len(self.spec.traced.graph.outputs)
@@ -278,7 +289,8 @@ class _Printer:
         assert t._array is not None
         fresh = self.constant("fresh", functools.partial(memory.empty, t._array.shape, t._array.dtype))
         self.before.append(f"x = {holder}._array")
-        self.before.append(f"o{n}, p{n} = (None, x) if count(x) == 3 and type(x.base) is not ndarray and x.flags.writeable else {fresh}()")
+        self.before.append(f"o{n}, p{n} = (None, x) if count(x) == 3 and type(x.base) is not ndarray and "
+                           f"x.flags.writeable else {fresh}()")
 
     # ---- what the call leaves behind
 
@@ -317,13 +329,15 @@ class _Printer:
         arrays = [f"{number}({h})" if h.startswith("f") and h[1:].isdigit() else f"{h}._array" for h in self.holders]
         wrt = [self.holders[n] for n in spec.wrt]
         residuals = [f"o{n}" for n in range(count, count + spec.residuals)]
-        edges = [*(f"({h}._node, {h}._slot) if {h}._node is not None else {h} if {h}._requires_grad else None" for h in wrt),
+        edges = [*(f"({h}._node, {h}._slot) if {h}._node is not None else {h} if {h}._requires_grad else None"
+                   for h in wrt),
                  *("None" for _ in residuals)]
         saved = [*(arrays[n] for n in spec.wrt), *residuals]
         results = [f"o{n}" for n in range(count)]
         pullback = self.constant("pullback", functools.partial(CompiledPullback, spec))
-        self.after.append(f"node = TapeNode({pullback}([{', '.join(arrays)}], {{{sizes}}}, ({', '.join(self.holders)},)), {{}}, "
-                          f"({', '.join(edges)},), ({', '.join(saved)},), ({', '.join(results)},))")
+        self.after.append(f"node = TapeNode({pullback}([{', '.join(arrays)}], {{{sizes}}}, "
+                          f"({', '.join(self.holders)},)), {{}}, ({', '.join(edges)},), ({', '.join(saved)},), "
+                          f"({', '.join(results)},))")
         for n in spec.traced.differentiable:
             self.after.append(f"{self._tensor(n)}._node = node")
             self.after.append(f"t{n}._slot = {n}")

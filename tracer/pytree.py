@@ -13,7 +13,8 @@ _REGISTRY: dict[type, tuple[Callable[[Any], tuple[list[Any], Any]], Callable[[An
 LEAF = "*"
 
 
-def register(kind: type, flatten: Callable[[Any], tuple[list[Any], Any]], unflatten: Callable[[Any, list[Any]], Any]) -> None:
+def register(kind: type, flatten: Callable[[Any], tuple[list[Any], Any]],
+             unflatten: Callable[[Any, list[Any]], Any]) -> None:
     """Teach trees a container: flatten(x) -> (children, static), unflatten(static, children)."""
     _REGISTRY[kind] = (flatten, unflatten)
 

@@ -1,7 +1,9 @@
-"""What a function reads from outside, found in its source: chains such as `self.cfg["heads"]`, through local names and loops.
+"""What a function reads from outside, found in its source: chains such as `self.cfg["heads"]`, through local names and
+loops.
 
-`reads_of(code)` is asked once for each code object that runs in a trace; guards.py follows the chains to values. A function without
-source (typed at a prompt of old Pythons, made by `exec`) is read by the names in its code, which finds a little too much.
+`reads_of(code)` is asked once for each code object that runs in a trace; guards.py follows the chains to values. A
+function without source (typed at a prompt of old Pythons, made by `exec`) is read by the names in its code, which finds
+a little too much.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Path = tuple[str, bool, tuple[Step, ...]]
 EACH: Step = ("each", None)
 _FOREIGN = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(np.__file__) + os.sep, "<frozen")
 _SITE = tuple({p + os.sep for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")})
-_THROUGH = {"list", "tuple", "reversed", "sorted", "iter", "set", "next"}       # what gives a container's elements again
+# what gives a container's elements again
+_THROUGH = {"list", "tuple", "reversed", "sorted", "iter", "set", "next"}
 _DEEPEST = 6
 
 
@@ -56,7 +59,8 @@ def reads_of(code: CodeType) -> tuple[Read, ...]:
 def is_foreign(code: CodeType) -> bool:
     """Is this code not the user's?"""
     file = code.co_filename
-    return is_internal(code) or (file.startswith(_FOREIGN) and not (file.startswith(_SITE) and "numpy" not in file)) or (
+    return is_internal(code) or (file.startswith(_FOREIGN) and not (file.startswith(_SITE)
+                                                                    and "numpy" not in file)) or (
         code.co_name.startswith("<") and code.co_name not in ("<lambda>", "<module>"))
 
 
@@ -165,7 +169,9 @@ class _Reader:
                 self.children(child)
 
     def assign(self, target: ast.expr, value: ast.expr) -> None:
-        if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)) and len(target.elts) == len(value.elts):
+        if isinstance(target, (ast.Tuple, ast.List)) and isinstance(value,
+                                                                    (ast.Tuple,
+                                                                     ast.List)) and len(target.elts) == len(value.elts):
             for t, v in zip(target.elts, value.elts):
                 self.assign(t, v)
             return
@@ -177,7 +183,8 @@ class _Reader:
             self.bind(target.id, paths)
         elif isinstance(target, (ast.Tuple, ast.List)):
             for n, t in enumerate(target.elts):
-                self.target(t.value if isinstance(t, ast.Starred) else t, self.extend(paths, EACH if _has_star(target) else ("item", n)))
+                self.target(t.value if isinstance(t, ast.Starred) else t,
+                            self.extend(paths, EACH if _has_star(target) else ("item", n)))
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             self.value(target.value)
 
@@ -210,7 +217,9 @@ class _Reader:
             return self.name(node.id)
         if isinstance(node, ast.Attribute):
             private = self.owner and node.attr.startswith("__") and not node.attr.endswith("__")
-            return self.extend(self.value(node.value), ("attribute", f"_{self.owner.lstrip('_')}{node.attr}" if private else node.attr))
+            return self.extend(self.value(node.value), ("attribute",
+                                                        f"_{self.owner.lstrip('_')}{node.attr}" if private
+                                                        else node.attr))
         if isinstance(node, ast.Subscript):
             return self.extend(self.value(node.value), self.key(node.slice))
         if isinstance(node, ast.Call):

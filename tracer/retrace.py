@@ -38,16 +38,17 @@ def trace_settled(trace: Callable[..., Traced], function: Any, call: Call, patte
     for g in changed:
         if isinstance(g.now(), Tensor) and g.now()._trace is not None:
             g.restore()
-            raise TraceError(f"{g.label} was set to a traced tensor: that happens once, while tracing, and not in each call. Change the tensor "
-                             f"in place (`t -= step`, `t.copy_(new)`), or return the new one")
+            raise TraceError(f"{g.label} was set to a traced tensor: that happens once, while tracing, and not in each "
+                             f"call. Change the tensor in place (`t -= step`, `t.copy_(new)`), or return the new one")
     again = trace(function, call, pattern, name)
     still = again.outside.changed()
     if still:
         text = str(still[0])
         for g in changed:
             g.restore()
-        raise TraceError(f"the function changes a plain Python value: {text} after tracing. That happens once, while tracing, and not in "
-                         f"each call. Keep it in a tensor (braze.tensor(0), then `t += 1`), or change it outside the compiled function")
+        raise TraceError(f"the function changes a plain Python value: {text} after tracing. That happens once, while "
+                         f"tracing, and not in each call. Keep it in a tensor (braze.tensor(0), then `t += 1`), or "
+                         "change it outside the compiled function")
     return again
 
 

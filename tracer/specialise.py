@@ -35,9 +35,11 @@ class Traced:
     trace: Trace
     arguments: list[int]                             # the leaf that each of the first inputs is
     result: Any                                      # structure of the result
-    leaves: list[Any]                                # of the result: ("output", n), ("argument", leaf), ("size", dim) or ("value", x)
+    # of the result: ("output", n), ("argument", leaf), ("size", dim) or ("value", x)
+    leaves: list[Any]
     writes: list[tuple[Tensor, int]]                 # captured tensors that get output n
-    argument_writes: list[tuple[int, int]]           # leaves that were changed in place, and the output that is their new value
+    # leaves that were changed in place, and the output that is their new value
+    argument_writes: list[tuple[int, int]]
     grads: list[tuple[Tensor, int | None]]           # tensors whose .grad becomes output n, or None
     attributes: list[tuple[Any, str, Any]]
     differentiable: list[int] = field(default_factory=list)     # outputs that gradients flow through
@@ -134,7 +136,8 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             if x._node is not None and v not in trace.consumed and n not in differentiable:
                 differentiable.append(n)
     writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
-    argument_writes = [(inputs[v], output(_stored_value(trace, h._value))) for h, v in trace.handles if h._value is not v]
+    argument_writes = [(inputs[v], output(_stored_value(trace, h._value))) for h,
+                       v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
         t = trace.held[key]
@@ -142,7 +145,8 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             grads.append((t, None if g is None else output(_stored_value(trace, trace.value_of(g)))))
     attributes = [(holder, name, output(trace.value_of(t))) for holder, name, t in settled]
     graph = trace.finish(outputs)
-    return Traced(graph, trace, arguments, structure, described, writes, argument_writes, grads, attributes, differentiable)
+    return Traced(graph, trace, arguments, structure, described, writes, argument_writes, grads, attributes,
+                  differentiable)
 
 
 def _stored_value(trace: Trace, v: Value) -> Value:
@@ -161,7 +165,8 @@ def _plain_float(t: Tensor) -> Any:
 class Specialisation:
     """A traced and compiled function for one signature."""
 
-    def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None], backend: str):
+    def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None],
+                 backend: str):
         begin = time.perf_counter()
         self.signature, self.call, self.pattern, self.backend = show(call), call, tuple(pattern), backend
         self.traced = trace_settled(trace_function, function, call, pattern, name)
@@ -170,7 +175,8 @@ class Specialisation:
         self.guards = tuple(trace.guards)
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
-        self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad) for x, v in trace.captures]
+        self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad)
+                         for x, v in trace.captures]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
         self._connect()
@@ -186,7 +192,8 @@ class Specialisation:
         order = {v: n for n, v in enumerate(traced.graph.inputs)}
         captured = {order[v]: x for x, v in traced.trace.captures}
         arguments = iter(traced.arguments)
-        self.inputs: list[tuple[str, Any]] = [("capture", captured[n]) if n in captured else ("argument", next(arguments))
+        self.inputs: list[tuple[str, Any]] = [("capture", captured[n]) if n in captured
+                                              else ("argument", next(arguments))
                                               for n in range(len(traced.graph.inputs))]
         self.wrt: list[int] = []
         forward = traced.graph
@@ -240,7 +247,8 @@ class Specialisation:
                 if (x == y if relation == "==" else x < y) is not answer:
                     return False
         for x, type, needs in self.captures:
-            if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype or x.requires_grad != needs):
+            if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype
+                                     or x.requires_grad != needs):
                 return False
         if not self.traced.outside.check():
             return False
@@ -309,7 +317,8 @@ class Specialisation:
                           else int(expr.evaluate(x, sizes)) if kind == "size" else x)
         return pytree.unflatten(traced.result, leaves)
 
-    def _record(self, call: Call, outputs: list[Tensor], arrays: list[Any], residuals: list[Any], sizes: dict[str, int]) -> None:
+    def _record(self, call: Call, outputs: list[Tensor], arrays: list[Any], residuals: list[Any],
+                sizes: dict[str, int]) -> None:
         """One tape node for the whole call: its pullback is the compiled other half."""
         from .differentiate import CompiledPullback
 

@@ -1,4 +1,5 @@
-"""`Tensor`: what a person holds. A handle on a value: a NumPy array (eager), or a value of the graph that is being traced.
+"""`Tensor`: what a person holds. A handle on a value: a NumPy array (eager), or a value of the graph that is being
+traced.
 
 In-place methods rebind the handle, so values themselves never change: what autograd or a view has kept stays right.
 """
@@ -35,8 +36,9 @@ def dtype_of_array(array: Any) -> DType:
 class Tensor(Operators):
     """An n-dimensional array of one dtype, with automatic differentiation.
 
-    Made by `braze.tensor`, `braze.zeros`, … and by operations. `shape`, `dtype`, `ndim`, `device` say what it is; `requires_grad`
-    asks for gradients, which `backward()` leaves in `grad`. A slice is a value of its own, not an alias: write `x[i] = v`.
+    Made by `braze.tensor`, `braze.zeros`, … and by operations. `shape`, `dtype`, `ndim`, `device` say what it is;
+    `requires_grad` asks for gradients, which `backward()` leaves in `grad`. A slice is a value of its own, not an
+    alias: write `x[i] = v`.
     """
 
     __slots__ = ("_array", "_value", "_trace", "_node", "_slot", "_grad", "_requires_grad", "_meta", "_base", "_weak",
@@ -176,7 +178,8 @@ class Tensor(Operators):
         return int(array.item())
 
     def __bool__(self) -> bool:
-        array = self._concrete("if t / while t / bool(t)", "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
+        array = self._concrete("if t / while t / bool(t)",
+                               "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
         if array.size != 1:
             raise ShapeError(f"a tensor of shape {list(array.shape)} is neither true nor false; use t.any() or t.all()")
         return bool(array.item())
@@ -267,8 +270,9 @@ class Tensor(Operators):
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add the gradients of this tensor to the `grad` of all leaves that it was computed from.
 
-        A tensor of more than one element needs `gradient`, the cotangent, of its own shape. `create_graph` records the backward
-        pass itself, for higher derivatives; `retain_graph` allows a second `backward()` through the same operations.
+        A tensor of more than one element needs `gradient`, the cotangent, of its own shape. `create_graph` records the
+        backward pass itself, for higher derivatives; `retain_graph` allows a second `backward()` through the same
+        operations.
 
         >>> x = braze.tensor([1.0, 2.0], requires_grad=True)
         >>> (x * x).sum().backward()
@@ -299,8 +303,9 @@ class Tensor(Operators):
         if new.dtype is not self.dtype:
             new = F.cast(new, dtype=self.dtype)
         if self._requires_grad and self._node is None and _grad_enabled.get():
-            raise GradientError(f"a leaf that requires gradients ({self.type}) is changed in place: its gradient would be of another value. Do "
-                                f"it under braze.no_grad(), as optimisers do, or on a copy: x = x.clone()")
+            raise GradientError(f"a leaf that requires gradients ({self.type}) is changed in place: its gradient would "
+                                f"be of another value. Do it under braze.no_grad(), as optimisers do, or on a copy: x "
+                                "= x.clone()")
         trace = _current.get()
         if trace is not None:
             trace.rebind(self, new)
@@ -328,11 +333,13 @@ class Tensor(Operators):
         return self.fill_(0)
 
     def _refuse_lost_write(self, references: int) -> None:
-        """`y = x[0]; y += 1` would not change x. In `x[0] += 1` the view is a passing value, and is assigned to x next."""
+        """`y = x[0]; y += 1` would not change x. In `x[0] += 1` the view is a passing value, and is assigned to x
+        next.
+        """
         base = self._base
         if base is not None and base() is not None and references > _REFERENCES_OF_PASSING:
-            raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would not change. "
-                             "Write `base[index] += …` on the base itself, or `view = view + …`")
+            raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would "
+                             "not change. Write `base[index] += …` on the base itself, or `view = view + …`")
 
     def __iadd__(self, other: Any) -> Tensor:
         self._refuse_lost_write(sys.getrefcount(self))
@@ -437,5 +444,7 @@ def mark_view(result: Tensor, base: Tensor) -> Tensor:
 
 
 def is_sole_owner(array: Any, known: int) -> bool:
-    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and is never alone."""
+    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and is
+    never alone.
+    """
     return not isinstance(array.base, np.ndarray) and sys.getrefcount(array) <= known + 1

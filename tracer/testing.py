@@ -42,8 +42,9 @@ def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: fl
             with np.errstate(all="ignore"):
                 gap = np.where(good, 0, np.abs(x - y))
             spot = np.unravel_index(int(np.nanargmax(np.where(np.isnan(gap), np.inf, gap))), gap.shape)
-            raise AssertionError(f"{int((~good).sum())} of {good.size} elements differ{where}; the worst at {list(map(int, spot))}: {a[spot]} "
-                                 f"against {b[spot]} (relative {relative}, absolute {absolute} allowed)")
+            raise AssertionError(f"{int((~good).sum())} of {good.size} elements differ{where}; the worst at "
+                                 f"{list(map(int, spot))}: {a[spot]} against {b[spot]} (relative {relative}, absolute "
+                                 f"{absolute} allowed)")
 
 
 def gradcheck(function: Callable[..., Any], inputs: Tensor | Sequence[Tensor], eps: float = 1e-6, atol: float = 1e-5,
@@ -61,7 +62,8 @@ def gradcheck(function: Callable[..., Any], inputs: Tensor | Sequence[Tensor], e
         raise AssertionError("gradcheck needs an input with requires_grad=True")
     for t in wanted:
         if t.dtype.name not in ("f64", "c128"):
-            raise AssertionError(f"gradcheck needs float64 inputs, not {t.dtype.long_name}: float32 is too coarse for finite differences")
+            raise AssertionError(f"gradcheck needs float64 inputs, not {t.dtype.long_name}: float32 is too coarse for "
+                                 "finite differences")
     outputs = [y for y in _outputs(function(*given)) if y.dtype.is_inexact]
     for n, y in enumerate(outputs):
         seed = np.random.default_rng(n).standard_normal(y.shape)
@@ -70,7 +72,8 @@ def gradcheck(function: Callable[..., Any], inputs: Tensor | Sequence[Tensor], e
             ours = np.zeros(t.shape) if g is None else np.asarray(g)
             numeric = _numeric(function, given, t, n, seed, eps)
             if not np.allclose(ours, numeric, rtol=rtol, atol=atol):
-                raise AssertionError(f"gradient of output {n} with respect to input {m}: {ours} by backward, {numeric} by differences")
+                raise AssertionError(f"gradient of output {n} with respect to input {m}: {ours} by backward, {numeric} "
+                                     "by differences")
     return True
 
 

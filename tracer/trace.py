@@ -68,13 +68,16 @@ class Trace:
         """The op on tensors, arrays, numbers. (Guards are found by a profile function: our own code need not be
         profiled.)
         """
-        if self.profile is None:
+        profile = self.profile
+        if profile is None:
             return self._call(op, args, attrs)
+        self.profile = None                              # operations inside this one leave it as it is
         sys.setprofile(None)
         try:
             return self._call(op, args, attrs)
         finally:
-            sys.setprofile(self.profile)
+            self.profile = profile
+            sys.setprofile(profile)
 
     def _call(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         if self.symbolic:
@@ -168,7 +171,8 @@ class Trace:
             return found
         if t._trace is not None and not self._is_outer(t._trace):
             raise TraceError(f"a tensor made while {t._trace.builder.name!r} was traced is used after that trace ended "
-                             f"(made at {t._value.node.loc if t._value.node else 'its start'}); return it from the function instead")
+                             f"(made at {t._value.node.loc if t._value.node else 'its start'}); return it from the "
+                             "function instead")
         return self.capture(t)
 
     def _is_outer(self, trace: Any) -> bool:
@@ -231,7 +235,8 @@ class Trace:
         is over.
         """
         if self.parent is not None:
-            raise TraceError(f"setting the attribute {name!r} inside the body of a loop or a branch: return the tensor from it instead")
+            raise TraceError(f"setting the attribute {name!r} inside the body of a loop or a branch: return the tensor "
+                             "from it instead")
         key = (id(space), name)
         old = self.replaced[key][2] if key in self.replaced else space.get(name, _UNSET)
         self.replaced[key] = (holder, space, old, name)
@@ -300,11 +305,12 @@ class Trace:
         if root._node is None and not root._requires_grad:
             raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): {self._cut_by(root)}")
         if gradient is None and root.ndim and root.size != 1:
-            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a gradient; reduce it "
-                                f"(.sum(), .mean()) or pass the cotangent: backward(gradient)")
+            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a "
+                                f"gradient; reduce it (.sum(), .mean()) or pass the cotangent: backward(gradient)")
         wanted = self._reached(self.value_of(root))
         if not wanted:
-            raise GradientError(f"backward from {root.type} reaches no tensor with requires_grad=True: {self._cut_by(root)}")
+            raise GradientError(f"backward from {root.type} reaches no tensor with requires_grad=True: "
+                                f"{self._cut_by(root)}")
         by_owner: dict[int, tuple[Tensor, list[Value]]] = {}
         for v in wanted:
             by_owner.setdefault(id(self.leaves[v]), (self.leaves[v], []))[1].append(v)
@@ -433,9 +439,10 @@ class Trace:
         made = t._value.node.loc if t._value.node is not None else None
         where = f" (made at {made})" if made is not None else ""
         if not self.alive:
-            raise TraceError(f"{what}: this tensor was made while {self.builder.name!r} was traced{where} and has no value; return it from the "
-                             f"function instead")
-        raise TraceError(f"{what}: the value of a tensor ({t.type}){where} is not known while the function is being traced; {instead}")
+            raise TraceError(f"{what}: this tensor was made while {self.builder.name!r} was traced{where} and has no "
+                             f"value; return it from the function instead")
+        raise TraceError(f"{what}: the value of a tensor ({t.type}){where} is not known while the function is being "
+                         f"traced; {instead}")
 
     def finish(self, outputs: Sequence[Value]) -> Graph:
         """The graph, dead nodes and all."""

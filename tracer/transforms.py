@@ -36,7 +36,8 @@ def value_and_grad(function: Callable[..., Any], argnums: int | Sequence[int] = 
             value, aux = out if has_aux else (out, None)
             if not isinstance(value, Tensor) or value.size != 1:
                 shape = getattr(value, "shape", type(value).__name__)
-                raise GradientError(f"grad needs a function that returns one number; this one returned {shape}; use vjp for tensors")
+                raise GradientError(f"grad needs a function that returns one number; this one returned {shape}; use "
+                                    "vjp for tensors")
             value = value if value.ndim == 0 else F.reshape(value, shape=())
             nested = _current.get() is not None or any(isinstance(x, Tensor) and x.requires_grad
                                                        for x in flat) or _depth[0] > 0
@@ -58,7 +59,8 @@ def _fresh(x: Any) -> Tensor:
     """A tensor that gradients are asked for: connected with the outer one, so that outer gradients flow through."""
     t = lift(x)
     if not t.dtype.is_inexact:
-        raise GradientError(f"grad with respect to a tensor of dtype {t.dtype.long_name}; only floating-point and complex ones have gradients")
+        raise GradientError(f"grad with respect to a tensor of dtype {t.dtype.long_name}; only floating-point and "
+                            "complex ones have gradients")
     if t.requires_grad:
         return F.mul(t, 1)
     if _current.get() is None:
@@ -169,7 +171,8 @@ class _Custom:
         out = self.cls.backward(self.ctx, *filled)
         out = out if isinstance(out, tuple) else (out,)
         if len(out) != len(self.is_tensor):
-            raise GradientError(f"{self.name}.backward returned {len(out)} cotangents for {len(self.is_tensor)} arguments of forward")
+            raise GradientError(f"{self.name}.backward returned {len(out)} cotangents for {len(self.is_tensor)} "
+                                "arguments of forward")
         return tuple(c for c, t in zip(out, self.is_tensor) if t)
 
 

@@ -137,7 +137,8 @@ class Scope:
             where = line(self, v.index[0])          # type: ignore[arg-type]
             return self.w.lift(where.start) if where.is_uniform else in_lanes(self, where)
         if v.op in ("reduce", "scan"):
-            raise LookupError(f"kernel {self.kernel.name}: the {v.combine} over {v.over} is not known at {sorted(self.point)}")
+            raise LookupError(f"kernel {self.kernel.name}: the {v.combine} over {v.over} is not known at "
+                              f"{sorted(self.point)}")
         if v in self.trusted:
             return self.w.number(True, v.dtype, self.lanes if self.varies(v) else 1)
         if self._compares_positions(v):

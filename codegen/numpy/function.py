@@ -251,7 +251,8 @@ class _Function:
             if key not in self.known_positions:
                 self.known_positions.add(key)
                 r = self.ranges[a]
-                self.body.append(f"{self.positions[a]} = np.arange({source(r.start) + ', ' if r.start != 0 else ''}{source(r.stop)})")
+                self.body.append(f"{self.positions[a]} = "
+                                 f"np.arange({source(r.start) + ', ' if r.start != 0 else ''}{source(r.stop)})")
         return expr.as_python(i, lambda s: aligned(self.positions[s], (s,), axes) if s in self.positions else s,
                               "np.minimum", "np.maximum")
 

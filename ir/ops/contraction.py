@@ -17,8 +17,8 @@ from .namespace import F
 def _infer_matmul(types):
     a, b = types
     if len(a.shape) < 2 or len(b.shape) < 2 or not same_size(a.shape[-1], b.shape[-2]):
-        raise ShapeError(f"matmul: {show_shape(a.shape)} @ {show_shape(b.shape)}: both need two dimensions, and the last size of "
-                         f"the left operand must be the last but one of the right operand")
+        raise ShapeError(f"matmul: {show_shape(a.shape)} @ {show_shape(b.shape)}: both need two dimensions, and the "
+                         f"last size of the left operand must be the last but one of the right operand")
     batch = broadcast_shapes("matmul", [a.shape[:-2], b.shape[:-2]])
     return a.with_shape((*batch, a.shape[-2], b.shape[-1]))
 
@@ -94,13 +94,15 @@ def _infer_conv(types, stride, padding, dilation, groups):
     x, w = types
     rank = len(stride)
     if len(x.shape) != rank + 2 or len(w.shape) != rank + 2:
-        raise ShapeError(f"conv: {rank} spatial dimensions need x [N, C, …] and w [O, C / groups, …], not {show_shape(x.shape)} "
-                         f"and {show_shape(w.shape)}")
+        raise ShapeError(f"conv: {rank} spatial dimensions need x [N, C, …] and w [O, C / groups, …], not "
+                         f"{show_shape(x.shape)} and {show_shape(w.shape)}")
     if not same_size(x.shape[1], w.shape[1] * groups) or (isinstance(w.shape[0], int) and w.shape[0] % groups):
-        raise ShapeError(f"conv: {x.shape[1]} input channels in {groups} groups do not fit weights {show_shape(w.shape)}")
+        raise ShapeError(f"conv: {x.shape[1]} input channels in {groups} groups do not fit weights "
+                         f"{show_shape(w.shape)}")
     spatial = [output_size(*a) for a in zip(x.shape[2:], w.shape[2:], stride, padding, dilation)]
     if any(isinstance(s, int) and s < 0 for s in spatial):
-        raise ShapeError(f"conv: the window {show_shape(w.shape[2:])} is larger than the padded input {show_shape(x.shape[2:])}")
+        raise ShapeError(f"conv: the window {show_shape(w.shape[2:])} is larger than the padded input "
+                         f"{show_shape(x.shape[2:])}")
     return x.with_shape((x.shape[0], w.shape[0], *spatial))
 
 
@@ -190,4 +192,5 @@ _CONV_SAMPLES = (
 conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
                samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv,
                parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear",),
-               doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each dimension.")
+               doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each "
+                   "dimension.")

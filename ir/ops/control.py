@@ -22,12 +22,14 @@ def region_types(graph):
 
 gradient = control(
     "gradient", parameters=("count",), infer=lambda types, count: types[2:],
-    doc="operands: output, cotangent, then `count` values; the gradients of the output with respect to them. Expanded by passes/autodiff.py.")
+    doc="operands: output, cotangent, then `count` values; the gradients of the output with respect to them. Expanded "
+        "by passes/autodiff.py.")
 
 custom_vjp = control(
     "custom_vjp", parameters=("count", "backward"), infer=lambda types, count, backward: types[:count],
-    doc="operands: `count` results, then inputs, then what the backward region needs besides; the results themselves. Their cotangents and "
-        "those further operands are the inputs of the region `backward`, whose outputs are the cotangents of the inputs.")
+    doc="operands: `count` results, then inputs, then what the backward region needs besides; the results themselves. "
+        "Their cotangents and those further operands are the inputs of the region `backward`, whose outputs are the "
+        "cotangents of the inputs.")
 
 cond = control("cond", parameters=("then", "otherwise"), infer=lambda types, then, otherwise: region_types(then),
                doc="operands: a 0-d bool, then the inputs of both regions. Runs one of them.")
@@ -36,12 +38,14 @@ loop = control(
     "loop", parameters=("body", "carried", "scanned", "reverse"),
     infer=lambda types, body, carried, scanned, reverse: _loop_types(
         types, body, carried, scanned),
-    doc="operands: the number of turns (0-d int64), `carried` values, `scanned` sequences, then invariants. The region takes (turn, carried, "
-        "one element of each sequence, invariants) and gives (carried, elements); results: the last carried values, the stacked elements.")
+    doc="operands: the number of turns (0-d int64), `carried` values, `scanned` sequences, then invariants. The region "
+        "takes (turn, carried, one element of each sequence, invariants) and gives (carried, elements); results: the "
+        "last carried values, the stacked elements.")
 
 while_loop = control(
     "while_loop", parameters=("test", "body", "carried"), infer=lambda types, test, body, carried: types[:carried],
-    doc="operands: `carried` values, then invariants. `test` and `body` take all of them; runs while `test` gives true.")
+    doc="operands: `carried` values, then invariants. `test` and `body` take all of them; runs while `test` gives "
+        "true.")
 
 barrier = control("barrier", parameters=(), infer=lambda types: types,
                   doc="The operands themselves; recomputation stops here (checkpoint).")

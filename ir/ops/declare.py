@@ -148,7 +148,8 @@ def operand_dtype(op: Op, common: DType) -> DType:
                 return wider
     if common.kind == "b" and any(d.is_integer for d in op.dtypes):
         return INTEGERS[3]
-    raise DTypeError(f"{op.name} does not take {common.long_name}; it takes {', '.join(d.long_name for d in op.dtypes)}")
+    raise DTypeError(f"{op.name} does not take {common.long_name}; it takes "
+                     f"{', '.join(d.long_name for d in op.dtypes)}")
 
 
 def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
@@ -166,8 +167,8 @@ def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim,
             if isinstance(size, int) and size == 1:
                 size = d
             elif not same_size(size, d):
-                raise ShapeError(f"{name}: shapes {' and '.join(map(show_shape, shapes))} do not broadcast: {size} against {d}; "
-                                 f"sizes must be equal or 1, counted from the right")
+                raise ShapeError(f"{name}: shapes {' and '.join(map(show_shape, shapes))} do not broadcast: {size} "
+                                 f"against {d}; sizes must be equal or 1, counted from the right")
         out.append(size)
     return tuple(out)
 

@@ -229,7 +229,8 @@ cast = general("cast", "pointwise", _cast, arity=1, parameters=("dtype",),
                infer=lambda types, dtype: types[0].with_dtype(dtype), vjp=_cast_vjp,
                jvp=lambda tangents, y, x, dtype: F.cast(tangents[0], dtype=dtype),
                scalar=lambda s, x, dtype: s.cast(x, dtype), traits=("linear",), source="ir/scalar.py: cast",
-               doc="Another dtype; float to integer saturates and NaN becomes 0, integers wrap, complex numbers lose what is imaginary.")
+               doc="Another dtype; float to integer saturates and NaN becomes 0, integers wrap, complex numbers lose "
+                   "what is imaginary.")
 bitcast = general("bitcast", "pointwise", lambda xp, x, dtype: x.view(dtype.numpy), arity=1, parameters=("dtype",),
                   dtypes=(*BITS[1:], *FLOATS), infer=lambda types, dtype: types[0].with_dtype(dtype),
                   vjp=lambda g, y, x, dtype: (None,), scalar=lambda s, x, dtype: s.bitcast(x, dtype),

@@ -53,7 +53,8 @@ def _check_bounds(x_shape, indices, axes) -> None:
     for i, a in zip(indices, axes):
         if i.size and (i.min() < 0 or i.max() >= x_shape[a]):
             bad = int(i.max()) if i.max() >= x_shape[a] else int(i.min())
-            raise IndexingError(f"index {bad} is outside dimension {a} of size {x_shape[a]} (shape {show_shape(x_shape)})")
+            raise IndexingError(f"index {bad} is outside dimension {a} of size {x_shape[a]} (shape "
+                                f"{show_shape(x_shape)})")
 
 
 def _full_index(x_shape, indices, axes):
@@ -128,7 +129,8 @@ scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
                       vjp=lambda g, y, updates, *indices, axes, shape: (
                           F.gather(g, *indices, axes=axes), *(None for _ in indices)),
                       samples=_SCATTERS,
-                      doc="Zeros of `shape`, with `updates` added at `indices` along `axes`, in order (the transpose of gather).")
+                      doc="Zeros of `shape`, with `updates` added at `indices` along `axes`, in order (the transpose "
+                          "of gather).")
 
 
 def _scatter_set(xp, x, updates, *indices, axes):
@@ -189,7 +191,8 @@ scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
                         traits=("linear",),
                         vjp=lambda g, y, updates, index, axis, size: (F.gather_along(g, index, axis=axis), None),
                         samples=_SCATTERS_ALONG,
-                        doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of gather_along).")
+                        doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of "
+                            "gather_along).")
 
 
 # ---- library: sorting ------------------------------------------------------------------------------------------------

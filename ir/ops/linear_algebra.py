@@ -50,7 +50,8 @@ def tensordot(x, y, axes=2):
     theirs = tuple(one_axis(a, len(y.shape)) for a in axes[1])
     for a, b in zip(mine, theirs):
         if not same_size(x.shape[a], y.shape[b]):
-            raise ShapeError(f"tensordot: axis {a} of {show_shape(x.shape)} and axis {b} of {show_shape(y.shape)} differ in size")
+            raise ShapeError(f"tensordot: axis {a} of {show_shape(x.shape)} and axis {b} of {show_shape(y.shape)} "
+                             "differ in size")
     left = tuple(i for i in range(len(x.shape)) if i not in mine)
     right = tuple(i for i in range(len(y.shape)) if i not in theirs)
     summed = element_count([x.shape[a] for a in mine])

@@ -53,7 +53,8 @@ searchsorted = general("searchsorted", "library", _searchsorted, arity=2, dtypes
                        vjp=lambda g, y, edges, x, side: (None, None),
                        samples=tuple((((5,), x), {"side": side}) for x in ((), (7,), (2, 3))
                                      for side in ("left", "right")),
-                       doc="Where each x goes into the ascending vector `edges`, before equal ones (side \"left\") or after (\"right\").")
+                       doc="Where each x goes into the ascending vector `edges`, before equal ones (side \"left\") or "
+                           "after (\"right\").")
 
 
 @composite

@@ -335,7 +335,8 @@ def _windows_vjp(g, y, x, size, step):
 
 windows = view("windows", _evaluate_windows, infer=_infer_windows, pull=_pull_windows, parameters=("size", "step"),
                vjp=_windows_vjp, traits=("linear", "repeats"), samples=_WINDOWS,
-               doc="[..., H, W] to [..., h, w, *size]: all windows over the last dimensions, every `step`-th (pooling).")
+               doc="[..., H, W] to [..., h, w, *size]: all windows over the last dimensions, every `step`-th "
+                   "(pooling).")
 
 
 @composite

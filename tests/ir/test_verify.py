@@ -52,7 +52,8 @@ BAD = [
     (f"%0 = while_loop %x {{carried=1}} : f32[3]\n test = {SAME}\n body = {SAME}\n return %0", "the region test gives"),
     (f"%0 = loop %x, %x {{carried=1, scanned=0, reverse=false}} : f32[3]\n body = {SAME}\n return %0",
      "number of turns"),
-    (f"%0 = cond %b, %x : f32[3]\n then = {REGION.format('%0 = add %a : f32[3]', '%0')}\n otherwise = {SAME}\n return %0", "takes 2"),
+    (f"%0 = cond %b, %x : f32[3]\n then = {REGION.format('%0 = add %a : f32[3]', '%0')}\n otherwise = {SAME}\n return "
+     "%0", "takes 2"),
 ]
 
 

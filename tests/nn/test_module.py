@@ -147,8 +147,8 @@ def test_containers():
 
 def test_printing_shows_the_tree():
     text = repr(nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.LeakyReLU(0.2))))
-    assert text == ("Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (1): Sequential(\n    (0): ReLU()\n"
-                    "    (1): LeakyReLU(negative_slope=0.2)\n  )\n)")
+    assert text == ("Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (1): Sequential(\n    "
+                    "(0): ReLU()\n    (1): LeakyReLU(negative_slope=0.2)\n  )\n)")
 
 
 # ---- compiled --------------------------------------------------------------------------------------------------------

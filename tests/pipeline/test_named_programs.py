@@ -1,7 +1,7 @@
 """Named programs and how many kernels each becomes: a change of fusion shows here.
 
-`kernels` are launches outside loops and inside, `traffic` the bytes that they move in units of the program's inputs and outputs
-(1.0: each is read or written once; kernels in between add theirs).
+`kernels` are launches outside loops and inside, `traffic` the bytes that they move in units of the program's inputs and
+outputs (1.0: each is read or written once; kernels in between add theirs).
 """
 
 from __future__ import annotations

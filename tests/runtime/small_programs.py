@@ -70,7 +70,8 @@ class _Text:
             self.values[v] = self.value(v)
         for s in self.kernel.stores:
             buffer = self.kernel.buffers[s.buffer]
-            self.lines.append(f"  store {_TYPES[buffer.dtype]} {self.values[s.value]}, ptr {self.place(buffer, s.index)}")
+            self.lines.append(f"  store {_TYPES[buffer.dtype]} {self.values[s.value]}, ptr "
+                              f"{self.place(buffer, s.index)}")
         loads = [f"  %a{n} = getelementptr i64, ptr %args, i64 {n}\n  " + (
             f"%buffer.{name} = load ptr, ptr %a{n}" if name in self.kernel.buffers
             else f"%size.{name} = load i64, ptr %a{n}")

@@ -147,7 +147,8 @@ def test_many_sources_compile_in_parallel_to_the_same_bits(empty_cache, monkeypa
 def test_text_that_llvm_refuses_is_an_error_that_keeps_it(empty_cache):
     for text, message in (("define void @entry( {", "does not read"),
                           ("define void @entry() {\n  ret i32 0\n}", "does not read"),
-                          ("define i32 @entry() {\n  br label %b\na:\n  %v = add i32 1, 1\n  br label %b\nb:\n  ret i32 %v\n}", "malformed")):
+                          ("define i32 @entry() {\n  br label %b\na:\n  %v = add i32 1, 1\n  br label %b\nb:\n  ret "
+                           "i32 %v\n}", "malformed")):
         with pytest.raises(CompileError, match=message) as caught:
             jit.compile_sources([Source(text, "entry", "llvm")])
         path = caught.value.args[0].rpartition(" ")[2]

@@ -313,8 +313,9 @@ def test_numpy_programs_load_no_llvm():
     import subprocess
 
     text = ("import sys; sys.path.insert(0, 'tests'); from runtime.test_programs import *\n"
-            "p = program('x: input n, out: output n', [launch(double_plus_one(N), x='x', out='out')], 'x', ['out'], shapes={'n': (N,)})\n"
-            "executable.load(p, emit_numpy)([ramp()]); assert not any(m.startswith('llvmlite') for m in sys.modules)")
+            "p = program('x: input n, out: output n', [launch(double_plus_one(N), x='x', out='out')], 'x', ['out'], "
+            "shapes={'n': (N,)})\nexecutable.load(p, emit_numpy)([ramp()]); assert not any(m.startswith('llvmlite') "
+            "for m in sys.modules)")
     subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", text], check=True, timeout=120)
 
 

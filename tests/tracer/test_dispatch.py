@@ -1,4 +1,6 @@
-"""The hit path: printed functions serve what they should, hand on what they must, and give what the general path gives."""
+"""The hit path: printed functions serve what they should, hand on what they must, and give what the general path
+gives.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Counted:
         return self.compiled(*args, **kwargs)
 
     def served(self, *args, **kwargs):
-        """How many of three calls the general path serves, after the function has been printed; all calls give the same."""
+        """How many of three calls the general path serves, after the function has been printed; all calls give the
+        same.
+        """
         for _ in range(3):
             expected = self(*args, **kwargs)
         before = self.general
@@ -61,7 +65,8 @@ CALLS = {
     "a type": (lambda x, d: x.to(dtype=d), (vector(), braze.float64), {}),
     "keywords": (lambda x, *, y, s=1.0: x * s + y, (vector(),), {"y": vector(), "s": 2.0}),
     "a tuple": (lambda p: p[0] - p[1], ((vector(), vector(5, 3)),), {}),
-    "a dict of lists": (lambda d: {"sum": d["a"] + d["b"][1], "same": d["b"][0]}, ({"a": vector(), "b": [vector(), vector(5, 1)]},), {}),
+    "a dict of lists": (lambda d: {"sum": d["a"] + d["b"][1], "same": d["b"][0]},
+                        ({"a": vector(), "b": [vector(), vector(5, 1)]},), {}),
     "a namedtuple": (lambda p: Pair(p.right, p.left * 2), (Pair(vector(), vector(5, 2)),), {}),
     "nothing": (lambda: braze.ones(3) * 2, (), {}),
     "results of all kinds": (lambda x: [x * 2, (x.shape[0], "text", None), {"x": x}], (vector(),), {}),
@@ -88,7 +93,8 @@ def test_a_new_tensor_of_the_same_type_is_served():
 
 
 @pytest.mark.parametrize("other", [
-    lambda: vector(4), lambda: braze.ones(5, dtype=braze.float64), lambda: braze.ones(1, 5), lambda: vector().requires_grad_(),
+    lambda: vector(4), lambda: braze.ones(5, dtype=braze.float64), lambda: braze.ones(1, 5),
+    lambda: vector().requires_grad_(),
     lambda: braze.ones(5, 2)[:, 0], lambda: np.ones(5, np.float32), lambda: 3, lambda: 2.5, lambda: [vector()],
 ], ids=["size", "dtype", "rank", "requires_grad", "strided", "array", "int", "float", "list"])
 def test_what_differs_is_handed_on(other):
@@ -101,7 +107,8 @@ def test_what_differs_is_handed_on(other):
     assert_same(f(x), braze.compile(function)(x))
 
 
-@pytest.mark.parametrize("call, complaint", [(lambda f: f(), "argument"), (lambda f: f(vector(), vector(), vector()), "argument"),
+@pytest.mark.parametrize("call, complaint", [(lambda f: f(), "argument"),
+                                             (lambda f: f(vector(), vector(), vector()), "argument"),
                                              (lambda f: f(vector(), z=1), "unexpected keyword")])
 def test_wrong_arguments_are_the_functions_error(call, complaint):
     def function(x, y=None):

@@ -1,4 +1,6 @@
-"""A compiled function notices when plain Python that it read has changed: after each change it gives what the function gives."""
+"""A compiled function notices when plain Python that it read has changed: after each change it gives what the function
+gives.
+"""
 
 import cProfile
 import dataclasses
@@ -127,16 +129,25 @@ def _set(holder, name, value):
 
 
 CASES = {
-    "global float": (lambda net, x: x * scale, lambda net: globals().update(scale=3.0), lambda: globals().update(scale=2.0)),
-    "global float to int": (lambda net, x: x * scale, lambda net: globals().update(scale=2), lambda: globals().update(scale=2.0)),
-    "global tensor": (lambda net, x: x * weight, lambda net: globals().update(weight=X), lambda: globals().update(weight=braze.ones(3))),
+    "global float": (lambda net, x: x * scale, lambda net: globals().update(scale=3.0),
+                     lambda: globals().update(scale=2.0)),
+    "global float to int": (lambda net, x: x * scale, lambda net: globals().update(scale=2),
+                            lambda: globals().update(scale=2.0)),
+    "global tensor": (lambda net, x: x * weight, lambda net: globals().update(weight=X),
+                      lambda: globals().update(weight=braze.ones(3))),
     "dict item": (lambda net, x: x * table["heads"], lambda net: table.update(heads=5), lambda: table.update(heads=3)),
-    "nested dict": (lambda net, x: x * table["nested"]["deep"], lambda net: table["nested"].update(deep=5), lambda: table["nested"].update(deep=1.5)),
-    "dict get": (lambda net, x: x * table.get("extra", 1.0), lambda net: table.update(extra=5.0), lambda: table.pop("extra")),
-    "dict in": (lambda net, x: x if "extra" in table else -x, lambda net: table.update(extra=5.0), lambda: table.pop("extra")),
-    "list elements": (lambda net, x: x * sum(table["sizes"]), lambda net: table["sizes"].append(5), lambda: table["sizes"].pop()),
-    "module constant": (lambda net, x: x * module.RATE, lambda net: setattr(module, "RATE", 5.0), lambda: setattr(module, "RATE", 0.5)),
-    "namedtuple": (lambda net, x: x * point.x * point.y["inner"], lambda net: point.y.update(inner=7.0), lambda: point.y.update(inner=2.0)),
+    "nested dict": (lambda net, x: x * table["nested"]["deep"], lambda net: table["nested"].update(deep=5),
+                    lambda: table["nested"].update(deep=1.5)),
+    "dict get": (lambda net, x: x * table.get("extra", 1.0), lambda net: table.update(extra=5.0),
+                 lambda: table.pop("extra")),
+    "dict in": (lambda net, x: x if "extra" in table else -x, lambda net: table.update(extra=5.0),
+                lambda: table.pop("extra")),
+    "list elements": (lambda net, x: x * sum(table["sizes"]), lambda net: table["sizes"].append(5),
+                      lambda: table["sizes"].pop()),
+    "module constant": (lambda net, x: x * module.RATE, lambda net: setattr(module, "RATE", 5.0),
+                        lambda: setattr(module, "RATE", 0.5)),
+    "namedtuple": (lambda net, x: x * point.x * point.y["inner"], lambda net: point.y.update(inner=7.0),
+                   lambda: point.y.update(inner=2.0)),
     "attribute chain": (lambda net, x: x * net.config.heads, _set(lambda net: net.config, "heads", 7), None),
     "object replaced": (lambda net, x: x * net.config.heads, lambda net: setattr(net, "config", Config(9)), None),
     "local alias": (local_alias, _set(lambda net: net.config, "heads", 7), None),
@@ -151,11 +162,15 @@ CASES = {
     "enumerate": (lambda net, x: net.forward(x), lambda net: net.layers[1].options.update(p=9.0), None),
     "tensor attribute": (lambda net, x: net.forward(x), _set(lambda net: net, "tensor", X), None),
     "private name": (lambda net, x: net.private(x), lambda net: net.private.set(7.0), None),
-    "odd key": (lambda net, x: x * odd[None, 1.5], lambda net: odd.update({(None, 1.5): 7.0}), lambda: odd.update({(None, 1.5): 2.0})),
+    "odd key": (lambda net, x: x * odd[None, 1.5], lambda net: odd.update({(None, 1.5): 7.0}),
+                lambda: odd.update({(None, 1.5): 2.0})),
     "property": (lambda net, x: x * net.layers[0].half, _set(lambda net: net.layers[0], "weight", 7.0), None),
-    "class attribute": (lambda net, x: net.forward(x), _set(lambda net: Layer, "kind", 7.0), lambda: setattr(Layer, "kind", 1.0)),
-    "instance method": (lambda net, x: net.layers[0].forward(x), _set(lambda net: net.layers[0], "forward", lambda x: -x), None),
-    "unrolled by a count": (lambda net, x: sum([x for _ in range(net.config.heads)], x), _set(lambda net: net.config, "heads", 2), None),
+    "class attribute": (lambda net, x: net.forward(x), _set(lambda net: Layer, "kind", 7.0),
+                        lambda: setattr(Layer, "kind", 1.0)),
+    "instance method": (lambda net, x: net.layers[0].forward(x),
+                        _set(lambda net: net.layers[0], "forward", lambda x: -x), None),
+    "unrolled by a count": (lambda net, x: sum([x for _ in range(net.config.heads)], x),
+                            _set(lambda net: net.config, "heads", 2), None),
 }
 
 
@@ -246,7 +261,8 @@ def test_code_without_source_is_guarded_by_its_names():
 
 
 @pytest.mark.parametrize("one, other, expected", [
-    (0.0, -0.0, False), (float("nan"), float("nan"), True), (1, 1.0, False), (True, 1, False), ("a" * 50, "".join(["a"] * 50), True),
+    (0.0, -0.0, False), (float("nan"), float("nan"), True), (1, 1.0, False), (True, 1, False),
+    ("a" * 50, "".join(["a"] * 50), True),
     ((1, 2.0), (1, 2.0), True), ((1, 2), (1, 3), False), ([], [], False), (None, None, True), (2**70, 2**70, True),
 ], ids=str)  # fmt: skip
 def test_sameness_is_by_bits_and_type(one, other, expected):
@@ -278,7 +294,7 @@ def test_braze_check_names_the_node(monkeypatch):
         compiled(X)
 
 
-# ---- modules -------------------------------------------------------------------------------------------------------------
+# ---- modules ---------------------------------------------------------------------------------------------------------
 
 
 class Scaled(braze.nn.Module):
@@ -296,7 +312,8 @@ MODULE_CHANGES = {
     "an item": (lambda m: m.options.update(gain=7.0), "`self.options['gain']`"),
     "the mode": (lambda m: m.eval(), "`Scaled.training` was True, is False"),
     "a submodule": (lambda m: setattr(m, "linear", braze.nn.Linear(3, 3)), "`Scaled.linear` is another one"),
-    "a parameter": (lambda m: setattr(m.linear, "weight", braze.nn.Parameter(braze.ones(3, 3))), "`Linear.weight` is another one"),
+    "a parameter": (lambda m: setattr(m.linear, "weight", braze.nn.Parameter(braze.ones(3, 3))),
+                    "`Linear.weight` is another one"),
     "a hook": (lambda m: m.register_forward_hook(lambda module, args, out: out * 2), ""),
 }
 
@@ -323,7 +340,7 @@ def test_train_and_eval_in_turn_compile_twice():
     assert len(compiled.compilations) == 2
 
 
-# ---- changes while tracing -----------------------------------------------------------------------------------------------
+# ---- changes while tracing -------------------------------------------------------------------------------------------
 
 
 def counting(net, x):
@@ -347,7 +364,8 @@ def rebinding(net, x):
     return net.tensor.sum()
 
 
-@pytest.mark.parametrize("function, named", [(counting, "heads"), (logging, "sizes"), (global_count, "scale"), (rebinding, "tensor")])
+@pytest.mark.parametrize("function, named", [(counting, "heads"), (logging, "sizes"), (global_count, "scale"),
+                                             (rebinding, "tensor")])
 def test_a_plain_value_that_changes_with_each_trace_is_an_error_and_put_back(function, named):
     net = Net()
     before = (net.config.heads, list(table["sizes"]), scale, net.tensor)
@@ -383,7 +401,7 @@ def test_objects_made_in_the_trace_may_change():
     assert len(compiled.compilations) == 1
 
 
-# ---- the profiler --------------------------------------------------------------------------------------------------------
+# ---- the profiler ----------------------------------------------------------------------------------------------------
 
 
 def test_a_profile_function_keeps_working():
