@@ -166,9 +166,9 @@ class _Reader:
         self.need(self.row in left.axes and self.row not in right.axes,
                   "a product does not have rows on one side alone")
         columns = set(right.axes) - set(left.axes) - set(v.over)
-        if self.stream in v.axes:
-            self.need(columns == {self.stream},
-                      "scores are not made of something along the rows and something along the stream")
+        if self.stream in v.axes:                              # other axes of the right side are places of g
+            self.need(self.stream in columns, "scores are not made of something along the rows and something along the stream")
+            columns = {self.stream}
         self.need(len(columns) == 1 and set(v.over) <= set(left.axes) & set(right.axes),
                   "a product has not one axis of columns")
         (column,) = columns

@@ -2,7 +2,8 @@
 
 A minimum cut. Each value that the backward half may need is an edge as wide as its bytes; where the edge is cut, the value is kept.
 Before the cut is what runs in the forward half and is not run again (contractions, reductions, draws, effects), behind it what needs
-a cotangent. Element by element operations and views in between are computed again where that is narrower. Inputs are held anyway.
+a cotangent. Element by element operations and views in between are computed again where that is narrower, and so are the products that
+attention's weights are made of, which are not in memory. Inputs are held anyway.
 
 A `barrier` on the results and operands of a checkpointed function says: nothing computed between them is kept.
 """
@@ -20,6 +21,7 @@ from ..ir.types import TensorType
 from .copying import copy_node
 from .dce import dce
 from .simplify import GRADIENT_MARKERS, strip_markers
+from .streaming import never_stored
 
 CHEAP = frozenset({"pointwise", "view", "gather"})       # kinds that are computed again rather than kept
 USUAL_SIZE = 256                                         # of a dimension whose size is not known and for which there is no hint
@@ -101,7 +103,7 @@ def _minimum_cut(joint: Graph, outputs: int, late: set[Value], hints: Mapping[st
     used = _leading_to(joint.nodes, ends)
     results = frozenset(joint.outputs[:outputs])
     ahead = _leading_to(joint.nodes, results)
-    inside = _checkpointed(joint)
+    inside, streamed = _checkpointed(joint), never_stored(joint)
     net = nx.DiGraph()
     net.add_nodes_from(("backward", "forward"))
     for v in ends:
@@ -114,7 +116,7 @@ def _minimum_cut(joint: Graph, outputs: int, late: set[Value], hints: Mapping[st
             net.add_edge(n, r, **({} if must_not else {"capacity": _width(r, r in results, r in ahead, hints)}))
         for v in n.operands:
             net.add_edge(v, n)
-        if _runs_once(n, inside, ahead):
+        if n not in streamed and _runs_once(n, inside, ahead):
             net.add_edge("forward", n)
     _, (before, _) = nx.minimum_cut(net, "forward", "backward", flow_func=boykov_kolmogorov)
     return [r for n in joint.nodes if n in before for r in n.results if r in net and r not in before]

@@ -24,7 +24,7 @@ def match(kernel: Kernel) -> tuple[str, str, Roles] | None:
     streams = dict.fromkeys(v.over[0] for v in folds if len(v.over) == 1
                             and sum(w.over == v.over or v.over[0] in w.axes for w in folds) > 1)
     for stream in streams:
-        for row in kernel.axes:
+        for row in sorted(kernel.axes, key=lambda a: -usual(kernel.axes[a])):
             if row != stream and all(row in s.axes for s in kernel.stores):
                 try:
                     return row, stream, roles(kernel, row, stream)

@@ -49,6 +49,36 @@ def stream(graph: Graph, fusion: Fusion, target: Target) -> Fusion:
     return fusion
 
 
+def never_stored(graph: Graph) -> set[Node]:
+    """The contractions that attention's weights are made of, which is computed again in its gradient."""
+    found: set[Node] = set()
+    for n in graph.nodes:
+        for weights in n.operands if n.op is F.matmul else ():
+            if _are_many(weights):
+                made = _as_large(weights)
+                if any(m.op is F.exp for m in made):
+                    found |= {m for m in made if m.op.kind == "contraction"}
+    return found
+
+
+def _are_many(weights: Value) -> bool:
+    """Are there so many weights that they should not be stored?"""
+    many = usual(expr.product(weights.shape)) * weights.dtype.itemsize >= SMALLEST
+    return many and len(weights.shape) >= 2 and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
+
+
+def _as_large(v: Value) -> set[Node]:
+    """The nodes that v is made of, up to contractions, whose results have as many elements."""
+    size, found, todo = expr.product(v.shape), set(), [v]
+    while todo:
+        x = todo.pop()
+        if x.node is not None and x.node not in found and expr.product(x.shape) == size:
+            found.add(x.node)
+            if x.node.op.kind in ("pointwise", "view"):
+                todo += x.node.operands
+    return found
+
+
 class _Finder:
     def __init__(self, graph: Graph, fusion: Fusion):
         self.fusion, self.outputs = fusion, set(graph.outputs)
@@ -71,19 +101,16 @@ class _Finder:
             return None
         for side, v in enumerate(roots[0].operands):
             bases = self.fusion.reach[v]
-            if len(bases) == 1 and self.is_worth_it(bases[0][0], roots[0]):
+            if len(bases) == 1 and self.is_worth_it(bases[0][0]):
                 for online in (True, False):
                     found = self.attempt(group, roots[0], side, online)
                     if found is not None:
                         return found
         return None
 
-    def is_worth_it(self, weights: Value, root: Node) -> bool:
+    def is_worth_it(self, weights: Value) -> bool:
         """Are the weights computed from a contraction, and so many that they should not be stored?"""
-        if weights.node is None or weights.node.op.kind not in ("pointwise", "contraction") or len(weights.shape) < 2:
-            return False
-        many = usual(expr.product(weights.shape)) * weights.dtype.itemsize >= SMALLEST
-        return many and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
+        return weights.node is not None and weights.node.op.kind in ("pointwise", "contraction") and _are_many(weights)
 
     # ---- what is taken over -------------------------------------------------------------------------------------------
 
@@ -103,16 +130,15 @@ class _Finder:
                 if n.op.kind != "contraction":
                     _ = [visit(b) for b in self.bases(n)]
                 asked[v] = True
-            elif online and n.op.kind in ("reduction", "pointwise"):
+            elif online and n.op.kind in ("reduction", "pointwise", "view"):
                 asked[v] = any([visit(b) for b in self.bases(n)])
                 if asked[v]:
                     found[n] = None
             return asked[v]
 
         visit(weights)
-        for b in [b for n in group.nodes for b in self.bases(n)]:
-            if self.fusion.group_of.get(b) is self.fusion.group_of[weights]:      # a sum that the result is divided by
-                visit(b)
+        for n in self.fusion.group_of[weights].nodes:           # a sum that the result is divided by, what a gradient reads
+            visit(n.results[0])
         return sorted((n for n in found if n not in group.nodes), key=self.position.__getitem__)
 
     def bases(self, n: Node) -> Iterator[Value]:

@@ -22,10 +22,12 @@ def split(graph: Graph, wrt: Sequence[int], hints: Mapping[str, int]) -> Halves:
     """The forward and the backward half of a graph, with respect to the inputs `wrt`."""
     from ..passes.autodiff import differentiate, expand_gradients
     from ..passes.partition import partition
+    from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify
 
     with interpreting(None):
-        return partition(simplify(differentiate(expand_gradients(graph), wrt)), len(graph.outputs), hints)
+        joint = simplify(differentiate(expand_gradients(graph), wrt))
+        return partition(shorten_row_sums(joint), len(graph.outputs), hints)
 
 
 class CompiledPullback:

@@ -1,0 +1,154 @@
+"""Row sums of a product's gradient, taken from its result: what the gradient of a softmax asks for, without the square of weights.
+
+For o = w @ v with the cotangent g, the gradient of what makes the weights needs the sum over j of (g @ v^T)_ij w_ij, for each row i.
+That is the sum over c of g_ic o_ic (Dao et al. 2022, section 3.2): as many terms as the result has, all of which are in memory. Factors of a
+row may stand beside. The sum's terms are associated anew, as in a contraction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..ir import expr
+from ..ir.build import GraphBuilder
+from ..ir.graph import Graph, Node, Value
+from ..ir.interpreter import interpreting
+from ..ir.ops.namespace import F
+from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
+from .dce import dce
+from .walks import usual
+
+
+_View = tuple[Value, tuple[int, ...]]
+
+
+class _Term(NamedTuple):
+    """A product of `above`, divided by `below`; `negative` if its sign is turned. A choice of 0 is a factor ("where", condition)."""
+
+    above: Counter
+    below: Counter
+    negative: bool
+
+
+class _Shorter(NamedTuple):
+    """The sum is that of g times `result` along the last axis, times and divided by factors of a row."""
+
+    g: Value
+    result: Value
+    term: _Term
+
+
+def shorten_row_sums(graph: Graph) -> Graph:
+    """The graph with such sums taken from the results of products; itself where there are none. Gradients have been expanded."""
+    found = dict(_found(graph))
+    inside = any(n.regions for n in graph.nodes)
+    if not found and not inside:
+        return graph
+    builder = GraphBuilder(graph.name)
+    builder.decide_equal = assume_equal                    # type: ignore[method-assign]
+    now: dict[Value, Value] = {}
+
+    def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
+        now.update(zip(node.operands, operands))
+        if node in found:
+            builder.loc = node.loc
+            results: Sequence[Value] = (_written(found[node], node, now),)
+        else:
+            results = copy_node(builder, node, operands, map_regions(node, shorten_row_sums) if node.regions else None)
+        now.update(zip(node.results, results))
+        return results
+
+    with interpreting(builder):
+        inputs = copy_inputs(graph, builder)
+        now.update(zip(graph.inputs, inputs))
+        outputs = inline(graph, inputs, emit)
+    return dce(builder.build(outputs))
+
+
+def _written(found: _Shorter, node: Node, now: Mapping[Value, Value]) -> Value:
+    x = F.sum(now[found.g] * now[found.result], axes=(len(found.g.shape) - 1,))
+    shape = node.results[0].shape
+    for v in found.term.above.elements():
+        x = x * F.reshape(now[v], shape=shape)
+    for v in found.term.below.elements():
+        x = x / F.reshape(now[v], shape=shape)
+    return -x if found.term.negative else x
+
+
+def _found(graph: Graph) -> list[tuple[Node, _Shorter]]:
+    products: dict[_View, list[Node]] = {}                 # by what they weigh
+    out = []
+    for n in graph.nodes:
+        if n.op is F.sum and n.attrs["axes"] == (len(n.operands[0].shape) - 1,) and products:
+            shorter = _shorter(n, products)
+            if shorter is not None:
+                out.append((n, shorter))
+        elif n.op is F.matmul and n.results[0].dtype.kind == "f":
+            products.setdefault(_view(n.operands[1]), []).append(n)
+    return out
+
+
+def _shorter(n: Node, products: Mapping[_View, list[Node]]) -> _Shorter | None:
+    """The sum in terms of a product's result."""
+    shape = n.operands[0].shape
+    term = _factors(n.operands[0])
+    for v in [v for v in term.above if isinstance(v, Value) and v.node is not None and v.node.op is F.matmul]:
+        g, other = v.node.operands                         # type: ignore[union-attr]
+        for product in products.get(_transposed(_view(other)), ()):
+            fewer = usual(expr.product(g.shape)) < usual(expr.product(shape))
+            if product.results[0].shape != g.shape or product.operands[0].shape != shape or not fewer:
+                continue
+            rest = _quotient(term, v, _factors(product.operands[0]))
+            if rest is not None and all(_is_of_a_row(x, shape) for x in (*rest.above, *rest.below)):
+                return _Shorter(g, product.results[0], rest)
+    return None
+
+
+def _quotient(term: _Term, towards: Value, weights: _Term) -> _Term | None:
+    """The term without (g @ v^T) and the weights; None if they are not its factors."""
+    above, below = Counter(term.above), Counter(term.below)
+    above.subtract(Counter({towards: 1}) + weights.above)
+    below.subtract(weights.below)
+    if min((*above.values(), *below.values()), default=0) < 0:
+        return None
+    return _Term(+above, +below, term.negative != weights.negative)
+
+
+def _factors(v: Value) -> _Term:
+    """v as a product."""
+    n, shape = v.node, v.shape
+    if n is None or n.op not in (F.mul, F.div, F.neg, F.where):
+        return _Term(Counter({v: 1}), Counter(), False)
+    if n.op is F.neg:
+        x = _factors(n.operands[0])
+        return _Term(x.above, x.below, not x.negative)
+    if n.op is F.where:
+        condition, x, y = n.operands
+        if y.literal != 0 or y.literal is None or x.shape != shape:
+            return _Term(Counter({v: 1}), Counter(), False)
+        inner = _factors(x)
+        return _Term(inner.above + Counter({("where", condition): 1}), inner.below, inner.negative)
+    left, right = (_factors(x) if x.shape == shape else _Term(Counter({x: 1}), Counter(), False) for x in n.operands)
+    sign = left.negative != right.negative
+    if n.op is F.mul:
+        return _Term(left.above + right.above, left.below + right.below, sign)
+    return _Term(left.above + right.below, left.below + right.above, sign)
+
+
+def _view(v: Value) -> _View:
+    """v as a value with its dimensions in an order."""
+    n = v.node
+    return (n.operands[0], tuple(n.attrs["axes"])) if n is not None and n.op is F.permute else (v, tuple(range(len(v.shape))))
+
+
+def _transposed(view: _View) -> _View:
+    """Its last two dimensions exchanged."""
+    v, axes = view
+    return v, (*axes[:-2], axes[-1], axes[-2])
+
+
+def _is_of_a_row(v: object, shape: tuple) -> bool:
+    """Is it one number for each row of this shape?"""
+    return isinstance(v, Value) and len(v.shape) == len(shape) and v.shape[:-1] == shape[:-1] and expr.product(v.shape[-1:]) == 1
