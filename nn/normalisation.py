@@ -65,8 +65,8 @@ def group_norm(input: Any, num_groups: int, weight: Tensor | None = None, bias: 
     channels = x.shape[1]
     if channels % num_groups:
         raise ShapeError(f"group_norm: {channels} channels do not divide into {num_groups} groups")
-    parts = x.reshape(x.shape[0], num_groups, channels // num_groups, *x.shape[2:])
-    y = F.layer_norm(parts, tuple(range(2, parts.ndim)), None, None, eps).reshape(x.shape)
+    parts = x.reshape(x.shape[0], num_groups, channels // num_groups * math.prod(x.shape[2:]))
+    y = F.layer_norm(parts, (2,), None, None, eps).reshape(x.shape)
     return _scaled(y, _per_channel(weight, x), _per_channel(bias, x))
 
 
