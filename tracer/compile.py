@@ -5,9 +5,12 @@ signature.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import BrazeError, CompileError, TraceError, shorten
@@ -19,6 +22,7 @@ from .signature import Call, describe, show
 if TYPE_CHECKING:
     from .specialise import CompilationRecord, Specialisation
 
+MANY_COMPILATIONS = 32              # of one function: a warning says why
 
 
 class CompiledFunction:
@@ -98,10 +102,14 @@ class CompiledFunction:
             if self.frozen:
                 raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
             pattern = self._pattern(call, known)
-            spec = Specialisation(self.function, self.name, call, pattern, self.backend)
+            with _uncollected():
+                spec = Specialisation(self.function, self.name, call, pattern, self.backend)
             self.specialisations.append(spec)
             self.compilations.append(CompilationRecord(spec, reason))
             self._by_key[call.key] = [spec, *known]
+            if len(self.compilations) == MANY_COMPILATIONS:
+                warnings.warn(f"{self.name} has been compiled {MANY_COMPILATIONS} times, the last time because {reason}. "
+                              f"Pass what varies as an argument (a float or a tensor), or see docs/guards.md", stacklevel=5)
             return spec
 
     def _pattern(self, call: Call, known: Sequence[Specialisation]) -> list[int | None]:
@@ -171,6 +179,18 @@ class CompiledFunction:
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}: {len(self.specialisations)} specialisations>"
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nearly all that a compilation makes lives on: to look for garbage among it would take a quarter of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -269,6 +269,16 @@ def test_sameness_is_by_bits_and_type(one, other, expected):
     assert same(one, other) is expected
 
 
+def test_many_compilations_give_one_warning_that_says_why():
+    net = Net()
+    compiled = braze.compile(lambda x: x * net.config.heads, backend="numpy")
+    with pytest.warns(UserWarning, match="compiled 32 times.*heads` in test_guards.py was .*argument") as caught:
+        for heads in range(40):
+            net.config.heads = heads
+            compiled(X)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
 def test_what_is_not_read_is_not_guarded():
     net = Net()
     net.step = 0
