@@ -5,6 +5,7 @@ branches.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from ..ir import expr
@@ -88,11 +89,14 @@ class _Assembler:
         for v in graph.outputs:                          # an input or a number that is an output too
             if v.node is None or v.literal is not None:
                 out += self._copies(v, places, all_targets[v])
+        known, seen = dict(places), 0
         for group in fusion.groups:
             results = [r for n in group.nodes for r in n.results if r in all_targets and fusion.group_of[r] is group]
             if all(0 in r.shape for r in results):       # nothing to store
                 continue
-            known = {**places, **{v: t[0] for v, t in all_targets.items() if v not in places}}
+            for v, t in islice(all_targets.items(), seen, None):         # host calls enter further ones
+                known.setdefault(v, t[0])
+            seen = len(all_targets)
             if group.kind == "host":
                 out += self._host(group.nodes[0], known, all_targets)
                 continue

@@ -241,9 +241,7 @@ class _Grouper:
     def _obstacle(self, producer: Group, consumer: Group) -> Any:
         if producer.kind in ("alone", "host") or consumer.kind == "contraction":
             return "kind"
-        bit = 1 << producer.number
-        between = self.before[consumer.number] & ~bit
-        if between and any(between >> number & 1 and self.before[number] & bit for number in self.groups):
+        if any(self.before[g.number] >> producer.number & 1 for g in self._producers(consumer)):
             return "circle"
         joined = self._unify(producer, consumer)
         if isinstance(joined, str):
