@@ -175,8 +175,9 @@ class Skewed(Schedule):
 
     def cut(self, kernel: Kernel) -> Dim:
         """The number of blocks: so few that they do not shrink to nothing."""
+        rounding = 0 if self.outer else self.lanes           # blocks of the vector axis are whole vectors
         return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(
-            kernel.axes[self.outer or self.vector], self.levels * (2 * self.slope) + self.lanes)))
+            kernel.axes[self.outer or self.vector], self.levels * (2 * self.slope) + rounding)))
 
     def check(self, kernel: Kernel) -> None:
         """Raise VerifyError where the kernel must not run so."""
@@ -212,7 +213,9 @@ class Skewed(Schedule):
         for o in apart.values():
             if abs(o[places[-1]]) > self.skew or self.outer and abs(o[places[0]]) > self.lag:
                 yield f"it reads {o} away, further than a lag of {self.lag} and a skew of {self.skew}"
-        if self.units != self.cut(kernel):
+        if self.outer and self.lag < 1:
+            yield "rows of one turn must lie behind those of the turn before"
+        elif self.units != self.cut(kernel):
             yield f"{self.units} blocks are not the {self.cut(kernel)} that leave room for {self.levels} turns"
 
 

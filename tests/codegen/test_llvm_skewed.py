@@ -130,3 +130,13 @@ def test_the_emitted_kernel_runs_one_turn_by_itself():
     arrays = inputs(kernel, {})
     result, _ = executable.walk([arrays["x"]], kernels_of(executable))
     assert result.tobytes() == stepped(kernel, arrays, 5, {}).tobytes()
+
+
+@pytest.mark.parametrize("trips", TRIPS)
+def test_the_result_may_take_the_memory_of_the_start(trips):
+    kernel = stencils.wide((60, 45))
+    executable = compiled(kernel, skewed(kernel, 3, 4, 16, 4), trips)
+    arrays = inputs(kernel, {})
+    x, spare = arrays["x"].copy(), np.empty_like(arrays["x"])
+    executable.bind()(x, x, spare)
+    assert x.tobytes() == stepped(kernel, arrays, trips, {}).tobytes()
