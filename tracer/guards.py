@@ -85,7 +85,9 @@ class Guard:
         try:
             if self.kind == "attribute":
                 return getattr(self.holder, self.key)
-            return content(self.holder) if self.kind == "content" else self.holder[self.key]
+            if self.kind == "content":
+                return content(self.holder)
+            return self.holder.get(self.key, MISSING) if isinstance(self.holder, dict) else self.holder[self.key]
         except (AttributeError, LookupError, TypeError):
             return MISSING
 
@@ -358,6 +360,8 @@ def _print(guards: Sequence[Guard]) -> Callable[[], bool]:
             terms.append(f"g{len(terms)}() is missing")
         else:
             place = f"{h}.{g.key}" if g.kind == "attribute" else f"{h}[{_key(g.key, name)}]"
+            if hasattr(type(g.holder), "__missing__"):         # asking must not add anything
+                place = f"{h}.get({_key(g.key, name)}, missing)"
             terms.append(f"({place} is {v} or same({place}, {v}))" if isinstance(g.value, (*PLAIN, tuple, MethodType))
                          else f"{place} is {v}")
     body = "\n            and ".join(terms)

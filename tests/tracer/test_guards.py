@@ -2,6 +2,7 @@
 gives.
 """
 
+import collections
 import cProfile
 import dataclasses
 import random
@@ -19,6 +20,8 @@ X = braze.tensor([1.0, 2.0, 3.0])
 
 scale = 2.0
 table = {"heads": 3, "sizes": [1, 2], "nested": {"deep": 1.5}}
+filled = collections.defaultdict(lambda: 4.0)
+ordered, queue = collections.OrderedDict(a=1.0), collections.deque([1.0])
 odd = {(None, 1.5): 2.0}
 weight = braze.tensor([1.0, 1.0, 1.0])
 module = types.ModuleType("constants")
@@ -162,6 +165,8 @@ CASES = {
     "enumerate": (lambda net, x: net.forward(x), lambda net: net.layers[1].options.update(p=9.0), None),
     "tensor attribute": (lambda net, x: net.forward(x), _set(lambda net: net, "tensor", X), None),
     "private name": (lambda net, x: net.private(x), lambda net: net.private.set(7.0), None),
+    "defaultdict": (lambda net, x: x * filled["k"], lambda net: filled.update(k=7.0), lambda: filled.pop("k")),
+    "ordered and deque": (lambda net, x: x * ordered["a"] + sum(queue), lambda net: queue.append(7.0), lambda: queue.pop()),
     "odd key": (lambda net, x: x * odd[None, 1.5], lambda net: odd.update({(None, 1.5): 7.0}),
                 lambda: odd.update({(None, 1.5): 2.0})),
     "property": (lambda net, x: x * net.layers[0].half, _set(lambda net: net.layers[0], "weight", 7.0), None),
