@@ -47,7 +47,7 @@ class _Profile:
     def __init__(self, look: Look):
         self.look, self.before = look, sys.getprofile()
 
-    def event(self, frame: FrameType, kind: str, argument: Any) -> None:
+    def event(self, frame: FrameType, kind: Any, argument: Any) -> None:
         """What Python calls when a function starts or returns."""
         if callable(self.before):
             self.before(frame, kind, argument)
