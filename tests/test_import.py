@@ -1,4 +1,4 @@
-"""What `import braze` costs: eager arithmetic needs neither the compiler nor anything heavy, and what is left out comes when it is asked for."""
+"""What `import braze` costs: eager arithmetic needs neither the compiler nor anything heavy; the rest comes when asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import braze
 import pytest
 
 HEAVY = ("triton", "llvmlite", "networkx", "scipy", "torch", "jax")
-COMPILER = ("braze.passes", "braze.codegen", "braze.runtime.jit", "braze.tracer.specialise", "braze.tracer.trace", "braze.nn", "braze.optim")
+COMPILER = ("braze.passes", "braze.codegen", "braze.runtime.jit", "braze.tracer.specialise", "braze.tracer.trace",
+            "braze.nn", "braze.optim")
 
 
 def imported(code: str, names: tuple[str, ...]) -> list[str]:
