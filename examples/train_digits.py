@@ -15,7 +15,7 @@ from braze.nn import functional as F
 from sklearn.datasets import load_digits
 
 QUICK = bool(os.environ.get("BRAZE_QUICK"))
-EPOCHS = 2 if QUICK else 20
+EPOCHS = 2 if QUICK else 12
 BATCH = 64
 
 

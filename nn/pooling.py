@@ -77,7 +77,7 @@ class _Windows:
     def block_codes(self, turn: tuple[int, ...]) -> Tensor:
         """For the elements of a block of strides their places in the window that began `turn` blocks before."""
         spans = [t * s for t, s in zip(self.turns, self.stride)]
-        total = None
+        total: Any = None
         for axis, (t, s) in enumerate(zip(turn, self.stride)):
             at = (F.cast(F.iota(size=s), dtype=int32) + t * s) * math.prod(spans[axis + 1:])
             at = F.reshape(at, shape=tuple(s if i == 2 * axis + 1 else 1 for i in range(2 * self.rank)))
@@ -103,7 +103,8 @@ class _Maximum(Function):
     def forward(ctx: Any, x: Tensor, w: _Windows) -> Tensor:
         """The maxima."""
         ctx.windows, ctx.shape = w, x.shape
-        best, place = None, None
+        best: Any = None
+        place: Any = None
         for code, other in zip(w.codes(), w.places(_padded(x, w.low, w.high, -math.inf))):
             here = F.constant(value=code, dtype=int32)
             if best is None:
@@ -121,7 +122,7 @@ class _Maximum(Function):
         """
         (g,), (place,), w = cotangents, ctx.saved_tensors, ctx.windows
         outer = g.ndim - w.rank
-        total = None
+        total: Any = None
         for turn in np.ndindex(*w.turns):
             margins = ((0, 0),) * outer + tuple((t, n - 1 - t) for t, n in zip(turn, w.turns))
             mine = F.equal(_blocks(_shifted(place, margins, -1), w.rank), w.block_codes(turn))
