@@ -1,4 +1,4 @@
-"""What `import braze` costs: eager arithmetic needs neither the compiler nor anything heavy; the rest comes when asked."""
+"""What `import braze` costs: eager arithmetic needs neither the compiler nor anything heavy; the rest comes later."""
 
 from __future__ import annotations
 
