@@ -131,7 +131,8 @@ class _Convolution(Module):
         if in_channels % groups or out_channels % groups:
             raise ShapeError(f"{in_channels} input and {out_channels} output channels do not divide into {groups} "
                              "groups")
-        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.groups, self.padding_mode = groups, padding_mode
         self.kernel_size, self.stride, self.dilation = (each(v, self.rank) for v in (kernel_size, stride, dilation))
         self.padding = padding if isinstance(padding, str) else each(padding, self.rank)
         shape = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)

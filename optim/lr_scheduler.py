@@ -107,7 +107,8 @@ class LinearLR(LRScheduler):
 
     def rate(self, base: float, epoch: int, group: int) -> float:
         """base times the factor."""
-        return base * (self.start_factor + (self.end_factor - self.start_factor) * min(epoch, self.total_iters) / self.total_iters)
+        done = min(epoch, self.total_iters) / self.total_iters
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * done)
 
 
 class CosineAnnealingLR(LRScheduler):

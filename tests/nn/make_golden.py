@@ -76,7 +76,8 @@ def main():
         "OPTIMISERS": {n: optimiser(*c) for n, c in OPTIMISERS.items()},
         "SCHEDULES": {n: schedule(*c) for n, c in SCHEDULES.items()},
     }
-    text = f'"""What PyTorch {torch.__version__} gives for the cases, in float64: written by make_golden.py."""\n\n# ruff: noqa\n'
+    head = f"What PyTorch {torch.__version__} gives for the cases, in float64: written by make_golden.py."
+    text = f'"""{head}"""\n\n# ruff: noqa\n'
     for name, table in golden.items():
         text += f"\n{name} = {pprint.pformat(table, width=180, compact=True, sort_dicts=False)}\n"
     pathlib.Path(__file__).with_name("golden.py").write_text(text)
