@@ -1,14 +1,14 @@
 """Recognising a contraction in a kernel, and choosing how its register tile runs.
 
-A contraction is one `sum over K of mul(A, B)`. What A and B are made of is its prologue, what is made of the sum its
-epilogue. G are the axes of A, B and the result (batches, groups), I those of A alone, J those of B alone. The names of
-the operands are ours to choose: B is the one whose axes hold the result's contiguous axis, so that stores are
-contiguous along J.
+A contraction is one `sum over K of mul(A, B)`, or of another term of A and B alone, such as the square of their
+difference. What A and B are made of is its prologue, what is made of the sum its epilogue. G are the axes of A, B and
+the result (batches, groups), I those of A alone, J those of B alone. The names of the operands are ours to choose: B is
+the one whose axes hold the result's contiguous axis, so that stores are contiguous along J.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import expr
@@ -32,7 +32,10 @@ MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over th
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty."""
+    """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty.
+
+    Or of a term that is made of left and right otherwise; then i is not empty either.
+    """
 
     total: Value
     left: Value
@@ -42,6 +45,12 @@ class Match:
     j: tuple[str, ...]
     k: tuple[str, ...]
 
+    @property
+    def is_product(self) -> bool:
+        """Is the term left times right?"""
+        term = self.total.args[0]
+        return term.op == "mul" and set(term.args) == {self.left, self.right}
+
 
 def match(kernel: Kernel) -> Match | None:
     """The contraction that this kernel is, or None."""
@@ -49,16 +58,12 @@ def match(kernel: Kernel) -> Match | None:
     if len(folds) != 1 or folds[0].op != "reduce" or folds[0].combine != "sum":
         return None
     total = folds[0]
-    term = total.args[0]
-    if term.op != "mul" or term.dtype.kind not in "uif":
+    sides = _sides(kernel, total)
+    if sides is None:
         return None
-    a, b = term.args
+    a, b = sides
     k = set(total.over)
-    if not k <= {*a.axes, *b.axes} or not (k & set(a.axes) and k & set(b.axes)):
-        return None
     left, right = set(a.axes) - k, set(b.axes) - k
-    if left == right:
-        return None  # a sum of products of rows: nothing is used twice
     found = Match(
         total,
         a,
@@ -73,6 +78,51 @@ def match(kernel: Kernel) -> Match | None:
     return _oriented(kernel, found)
 
 
+def _sides(kernel: Kernel, total: Value) -> tuple[Value, Value] | None:
+    """The two values whose product is summed, or, where they meet otherwise, those that the term is made of."""
+    term, k = total.args[0], set(total.over)
+    if term.dtype.kind not in "uif":
+        return None
+    if term.op == "mul" and term.args[0].axes != term.args[1].axes:
+        a, b = term.args
+        if k <= {*a.axes, *b.axes} and k & set(a.axes) and k & set(b.axes) and set(a.axes) - k != set(b.axes) - k:
+            return a, b
+        return None
+    if usual(product(kernel.axes[a] for a in k)) < MIN_RUN or compute_dtype(term.dtype) is not term.dtype:
+        return None
+    found = [v for v in _ends(term) if v.op != "const"]
+    if len(found) != 2 or any(v.dtype is not term.dtype for v in made_of_both(term, found)):
+        return None
+    a, b = found
+    alone = set(a.axes) - set(b.axes), set(b.axes) - set(a.axes)
+    return (a, b) if all(alone) and k <= set(a.axes) & set(b.axes) else None
+
+
+def _ends(term: Value) -> list[Value]:
+    """What a term is made of that does not vary over all of its axes; a load that does is one too many."""
+    found: dict[Value, None] = {}
+    todo = [*term.args]
+    while todo:
+        v = todo.pop(0)
+        if v.axes == term.axes and v.op not in ("load", "index", "reduce"):
+            todo += v.args
+        else:
+            found[v] = None
+    return list(found) if all(v.axes != term.axes for v in found) else []
+
+
+def made_of_both(term: Value, sides: Sequence[Value]) -> set[Value]:
+    """A term and what it is made of, down to its sides."""
+    found: set[Value] = set()
+    todo = [term]
+    while todo:
+        v = todo.pop()
+        if v not in found:
+            found.add(v)
+            todo += [x for x in v.args if x not in sides and x.op != "const"]
+    return found
+
+
 def _in_order(kernel: Kernel, axes: set[str]) -> tuple[str, ...]:
     return tuple(a for a in kernel.axes if a in axes)
 
@@ -81,11 +131,12 @@ def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
     """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of
     these?
     """
-    inner = made_of(m.left) | made_of(m.right) | {m.total.args[0]}
+    both = made_of_both(m.total.args[0], (m.left, m.right))
+    inner = made_of(m.total.args[0])
     result = {*m.g, *m.i, *m.j}
     if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
         return False
-    if any(m.total.args[0] in v.inputs for v in kernel.values if v is not m.total):
+    if any(both & set(v.inputs) for v in kernel.values if v is not m.total and v not in both):
         return False
     needed = {a for a in result if kernel.axes[a] != 1}
     return all(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) <= result for s in kernel.stores)
@@ -115,7 +166,7 @@ def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """How a contraction runs on a target: which variant, tile, blocks and units."""
     rows = product(kernel.axes[a] for a in m.i)
     few = FEW_ROWS_DOTS if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_STREAM
-    if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP:
+    if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP and m.is_product:
         return _few_rows(kernel, m, target)
     return _tiled(kernel, m, target)
 

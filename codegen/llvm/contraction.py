@@ -21,9 +21,9 @@ from . import scalar
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
 from .parts import Part, extent_of, positions, unsigned, with_extents
-from .tile import Tile, emit_tile
+from .tile import Tile, emit_tile, multiply_add
 from .types import BOOL, INDEX, POINTER
-from .writer import Index, Module, X
+from .writer import Function, Index, Module, X
 
 LANES = 16
 PAGE = 4096
@@ -31,21 +31,59 @@ PAGE = 4096
 
 @dataclass(frozen=True)
 class Operands:
-    """The parts of a kernel that is a contraction: `total` is the sum of `left` times `right`, computed in `dtype`."""
+    """The parts of a kernel that is a contraction: `total` is the sum of a term of `left` and `right`, computed in
+    `dtype`; mostly it is their product.
+    """
 
     total: Value
     left: Value
     right: Value
     dtype: DType
 
+    @property
+    def is_product(self) -> bool:
+        """Is the term left times right?"""
+        term = self.total.args[0]
+        return term.op == "mul" and set(term.args) == {self.left, self.right}
+
+    def added(self, w: Function, left: X, right: X, total: X) -> X:
+        """The total with the term of a left and a right value added."""
+        known = {self.left: left, self.right: right}
+
+        def value(v: Value) -> X:
+            if v not in known:
+                args = [value(x) for x in v.args]
+                known[v] = scalar.emit(w, v.op, args, self.dtype) if args else w.number(v.number, v.dtype, left.lanes)
+            return known[v]
+
+        term = self.total.args[0]
+        if term.op == "mul":
+            return multiply_add(w, self.dtype, value(term.args[0]), value(term.args[1]), total)
+        return w.add(total, value(term))
+
 
 def operands(kernel: Kernel, s: Contraction) -> Operands:
     """Which values of the kernel the schedule speaks of."""
     total = next(v for v in kernel.values if v.op == "reduce")
-    a, b = total.args[0].args
-    if not set(s.j) & set(b.axes):
-        a, b = b, a
-    return Operands(total, a, b, float32 if total.dtype in (float16, bfloat16) else total.dtype)
+    left, right = _sides(total.args[0], s)
+    return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype)
+
+
+def _sides(term: Value, s: Contraction) -> tuple[Value, Value]:
+    """What does not vary over J, and what does not vary over I."""
+    i, j = set(s.i), set(s.j)
+    for a, b in (term.args, term.args[::-1]) if term.op == "mul" else ():
+        if not j & set(a.axes) and not i & set(b.axes):
+            return a, b
+    sides: dict[bool, Value] = {}
+    todo = [*term.args]
+    while todo:
+        v = todo.pop()
+        if j & set(v.axes) and i & set(v.axes):
+            todo += v.args
+        elif v.op != "const":
+            sides[not j & set(v.axes)] = v
+    return sides[True], sides[False]
 
 
 def seed_total(scope: Scope, o: Operands, x: X) -> None:
@@ -112,7 +150,7 @@ class Tiled:
         w, self.scope, start, stop, scratch = open_entry(self.module, self.kernel, "entry")
         self.w, self.args = w, w.parameters[0]
         with_extents(self.scope)
-        emit_tile(self.module, "tile", self._tile())
+        emit_tile(self.module, "tile", self._tile(), None if o.is_product else o.added)
         right, left = Operand(self.kernel, o.right, o.dtype), Operand(self.kernel, o.left, o.dtype)
         self.pack = (pack_rows if s.right == "rows" else pack_columns)(self.module, right, s)
         copies = {"rows": copy_rows, "columns": copy_columns}

@@ -8,6 +8,7 @@ which is also more exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.types import DType
@@ -39,8 +40,15 @@ def multiply_add(w: Function, d: DType, a: X, b: X, c: X) -> X:
     return w.fma(a, b, c) if d.is_float else w.binary("add", w.binary("mul", a, b), c)
 
 
-def emit_tile(module: Module, name: str, tile: Tile) -> None:
-    """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before."""
+Added = Callable[[Function, X, X, X], X]
+"""(w, a, b, sum) to the sum with the term of a and b added."""
+
+
+def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None) -> None:
+    """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
+
+    What is added is the product, or what `added` says.
+    """
     pointers = ("a", "b", "c")
     w = module.function(
         name,
@@ -56,7 +64,11 @@ def emit_tile(module: Module, name: str, tile: Tile) -> None:
         out = []
         for r in range(tile.rows):
             left = w.splat(w.load(d, w.at(a, r * tile.row_step, d)), tile.lanes)
-            out += [multiply_add(w, d, left, x, sums[r * tile.vectors + v]) for v, x in enumerate(right)]
+            mine = sums[r * tile.vectors : (r + 1) * tile.vectors]
+            if added is None:
+                out += [multiply_add(w, d, left, x, total) for x, total in zip(right, mine)]
+            else:
+                out += [added(w, left, x, total) for x, total in zip(right, mine)]
         return w.at(a, tile.deep_step, d), w.at(b, tile.b_step, d), *out
 
     zeros = [w.constant(0, t)] * (tile.rows * tile.vectors)

@@ -18,6 +18,24 @@ def matmul(m, n, p, d="f32", a="ik", b="kj", y="ij", epilogue=None) -> Kernel:
     return k.build()
 
 
+def distances(m, n, p, d="f32", a="ik", b="jk", y="ij") -> Kernel:
+    """The Euclidean distance of each row of a to each of b: a contraction whose operands meet in a difference."""
+    k = Zoo("distances", {"i": m, "j": n, "k": p})
+    x = k.sub(k.read("a", a, d), k.read("b", b, d))
+    k.write("y", y, k.sqrt(k.reduce("sum", k.mul(x, x), "k")))
+    return k.build()
+
+
+def nearness(m, n, p) -> Kernel:
+    """sum of exp(-|a - b| / 2) / 3 + 1 with a gathered, scaled: a term of several operations and constants."""
+    k = Zoo("nearness", {"i": m, "j": n, "k": p})
+    row = k.load("table", (m,), "i64", (k.axis("i"),))
+    a = k.mul(k.load("a", (m, p), "f32", (row, k.axis("k"))), k.read("gain", "k"))
+    gap = k.mul(k.abs(k.sub(k.read("b", "kj"), a)), -0.5)
+    k.write("y", "ij", k.reduce("sum", k.add(k.div(k.exp(gap), 3.0), 1.0), "k"))
+    return k.build()
+
+
 def biased_relu(k, x):
     """max(x + bias, 0) + residual, scaled by rows."""
     d = x.dtype.name

@@ -91,6 +91,18 @@ def test_partly_symbolic_sizes(m, n, k):
         run_like_definition(make.matmul(m, n, k, b=b), [dict(M=p, N=p, K=p) for p in (0, 1, 7, 16, 33, 100)])
 
 
+@pytest.mark.parametrize("m,n,k", [(1, 40, 17), (40, 1, 16), (15, 33, 64), (64, 64, 300), (0, 5, 20), (20, 35, 40)])
+@pytest.mark.parametrize("layout", [("ik", "jk", "ij"), ("ki", "kj", "ji")], ids=("rows", "columns"))
+def test_operands_that_meet_in_a_difference(m, n, k, layout):
+    run_like_definition(make.distances(m, n, k, "f32", *layout))
+    run_like_definition(make.distances(m, n, k, "f64", *layout))
+
+
+def test_terms_of_several_operations():
+    run_like_definition(make.nearness(30, 37, 50))
+    run_like_definition(make.nearness(M, N, K), SYMBOLIC)
+
+
 def test_symbolic_batches():
     run_like_definition(make.batched(B, M, N, K), [dict(B=b, **s) for b, s in zip((0, 1, 3, 2, 2, 1, 2, 2), SYMBOLIC)])
 

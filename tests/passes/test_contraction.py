@@ -72,6 +72,42 @@ def test_refusals(finish):
     assert contraction.match(_kernel(finish)) is None
 
 
+def _met(term, first="ik", second="jk"):
+    """A sum over k of what a term makes of two operands."""
+    k = Zoo("met", {"i": 8, "j": 9, "k": 40})
+    k.write("y", "ij", k.reduce("sum", term(k, k.read("a", first), k.read("b", second)), "k"))
+    return contraction.match(k.build())
+
+
+def _distance(k, a, b):
+    return k.mul(k.sub(a, b), k.sub(a, b))
+
+
+@pytest.mark.parametrize(
+    "term",
+    [_distance, lambda k, a, b: k.abs(k.sub(a, b)), lambda k, a, b: k.exp(k.mul(k.sub(a, b), -0.5))],
+    ids=("square", "absolute", "exponential"),
+)
+def test_operands_may_meet_otherwise_than_in_a_product(term):
+    m = _met(term)
+    assert (m.i, m.j, m.k, m.is_product) == (("i",), ("j",), ("k",), False)
+    assert contraction.schedule(ZOO["matmul"], m, AVX512).variant == "tile", "few rows too run on the tile"
+
+
+@pytest.mark.parametrize(
+    "term,first,second",
+    [
+        (_distance, "ijk", "jk"),
+        (_distance, "ik", "k"),
+        (_distance, "ik", "j"),
+        (lambda k, a, b: k.add(_distance(k, a, b), k.read("c", "k")), "ik", "jk"),
+    ],
+    ids=("all axes on one side", "nothing is used twice", "k on one side", "a third operand"),
+)
+def test_other_meetings_are_sums_over_rows(term, first, second):
+    assert _met(term, first, second) is None
+
+
 def test_a_scaled_sum_is_no_contraction():
     k = Zoo("scaled_sum", {"i": 8, "j": 9, "k": 10})
     k.write("y", "ij", k.reduce("sum", k.mul(k.read("x", "ijk"), k.read("scale", "j")), "k"))
