@@ -188,8 +188,8 @@ class _BatchNorm(Module):
         x = lift(input)
         if x.ndim not in self.ranks or x.shape[1] != self.num_features:
             ranks = " or ".join(map(str, self.ranks))
-            raise ShapeError(f"{type(self).__name__}({self.num_features}) takes {ranks} dimensions with {self.num_features} channels "
-                             f"in dimension 1, not {list(x.shape)}")
+            raise ShapeError(f"{type(self).__name__}({self.num_features}) takes {ranks} dimensions with "
+                             f"{self.num_features} channels in dimension 1, not {list(x.shape)}")
         momentum: Any = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
