@@ -218,6 +218,10 @@ class KernelBuilder(ScalarBuilder):
         """The dtype of a value."""
         return x.dtype
 
+    def number_of(self, x: Value) -> Any:
+        """The number of a constant; None of any other value."""
+        return x.number
+
     def constant(self, number: Any, d: DType) -> Value:
         """A constant; its number is converted to the dtype's Python kind."""
         number = bool(number) if d.kind == "b" else int(number) if d.is_integer else float(number)

@@ -227,6 +227,10 @@ class ScalarBuilder:
         """A constant of the given dtype."""
         raise TypeError("a subclass says what its values are")
 
+    def number_of(self, x: Any) -> Any:
+        """The number that a value is known to be, or None; where it is known, an expansion may choose another way."""
+        return None
+
     def apply(self, op: str, args: tuple[Any, ...], to: DType | None = None) -> Any:
         """The core operation on values."""
         raise TypeError("a subclass says what its values are")

@@ -85,11 +85,34 @@ reciprocal = function("reciprocal", lambda xp, x: 1 / x, lambda g, y, x: (-g * c
                       scalar=lambda s, x: s.div(1.0, x), doc="1 / x.")
 
 
+def _root(s, x):
+    """The square root as a power: of -0 it is 0, of -infinity it is infinity."""
+    infinity = float("inf")
+    return s.select(s.eq(x, -infinity), infinity, s.sqrt(s.add(x, 0.0)))
+
+
+def _squared(s, x):
+    return s.mul(x, x)
+
+
+# Exponents with a shorter way: of at most four roundings, and no step overflows or loses digits where the power does not.
+_WAYS = {
+    3.0: lambda s, x: s.mul(_squared(s, x), x),
+    4.0: lambda s, x: _squared(s, _squared(s, x)),
+    -2.0: lambda s, x: _squared(s, s.div(1.0, x)),
+    0.5: _root,
+    -0.5: lambda s, x: s.div(1.0, _root(s, x)),
+    1.5: lambda s, x: s.mul(s.abs(x), _root(s, x)),
+    -1.5: lambda s, x: s.mul(s.div(1.0, s.abs(x)), s.div(1.0, _root(s, x))),
+}
+
+
 def _power_scalar(s, x, y):
-    """Integers: squares and products along the exponent's bits."""
+    """Floats: a shorter way for some constant exponents. Integers: squares and products along the exponent's bits."""
     d = s.dtype_of(x)
     if d.is_float:
-        return s.pow(x, y)
+        way = _WAYS.get(s.number_of(y)) if d.bits >= 32 else None
+        return way(s, x) if way else s.pow(x, y)
     result, base = s.constant(1, d), x
     for bit in range(d.bits):
         odd = s.ne(s.and_(s.shr(y, bit), 1), 0)

@@ -174,3 +174,37 @@ def test_two_arguments_within_four_ulps(name):
     error = ulps(expand(F[name], (x, y), {}), want, float32)
     far = np.abs(want) > (0.5 if name == "logaddexp" else 0)      # near 0 the two terms cancel
     assert error[far].max() <= 4
+
+
+class Knowing(EagerScalars):
+    """Numbers are known, as they are in a kernel."""
+
+    def number_of(self, x):
+        return x.item() if x.ndim == 0 else None
+
+
+@pytest.mark.parametrize("d", [float32, float64], ids=str)
+@pytest.mark.parametrize("exponent", [-2.0, -1.5, -0.5, 0.5, 1.5, 3.0, 4.0])
+def test_powers_with_a_shorter_way(exponent, d):
+    """Within the bound of elementary functions, over the whole range; as `pow` where IEEE 754 says what it is."""
+    random = np.random.default_rng(7)
+    spread = np.exp2(random.uniform(*((-149, 128) if d is float32 else (-1074, 1024)), 20_000))
+    x = np.concatenate([special_values(d), spread, -spread, random.uniform(0.5, 4, 20_000)]).astype(d.numpy)
+    with np.errstate(all="ignore"):
+        expanded = F["pow"].scalar(Knowing(), x, np.asarray(exponent, d.numpy))
+        want = np.power(x.astype(np.longdouble), np.longdouble(exponent))
+    assert np.max(ulps(expanded, want, d)) <= 4
+
+
+def test_other_powers_have_no_shorter_way():
+    calls = []
+
+    class Counting(Knowing):
+        def apply(self, op, args, to=None):
+            calls.append(op)
+            return super().apply(op, args, to)
+
+    x = np.float32([1.5, 2.5])
+    F["pow"].scalar(Counting(), x, np.asarray(2.5, np.float32))
+    F["pow"].scalar(Counting(), x, np.asarray([0.5, 3.0], np.float32))
+    assert calls == ["pow", "pow"]
