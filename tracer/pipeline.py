@@ -89,6 +89,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     """Differentiate, simplify, fuse, schedule, emit, load."""
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
+    from ..passes.hoist import hoist_products
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
 
@@ -97,7 +98,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         stages.run("graph", lambda: graph)
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
-        optimized = stages.run("optimized", lambda: shorten_row_sums(simplify(stripped)))
+        optimized = stages.run("optimized", lambda: hoist_products(shorten_row_sums(simplify(stripped))))
         target = target_for(backend)
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         stages.executable = stages.run("load", _load, program, backend, target)
