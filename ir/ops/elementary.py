@@ -95,7 +95,7 @@ def _squared(s, x):
     return s.mul(x, x)
 
 
-# Exponents with a shorter way: of at most four roundings, and no step overflows or loses digits where the power does not.
+# Exponents with a shorter way: at most four roundings; no step overflows or loses digits where the power does not.
 _WAYS = {
     3.0: lambda s, x: s.mul(_squared(s, x), x),
     4.0: lambda s, x: _squared(s, _squared(s, x)),
