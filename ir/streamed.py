@@ -167,7 +167,7 @@ class _Reader:
                   "a product does not have rows on one side alone")
         columns = set(right.axes) - set(left.axes) - set(v.over)
         if self.stream in v.axes:                              # other axes of the right side are places of g
-            self.need(self.stream in columns, "scores are not made of something along the rows and something along the stream")
+            self.need(self.stream in columns, "scores are not made of a side along the rows and one along the stream")
             columns = {self.stream}
         self.need(len(columns) == 1 and set(v.over) <= set(left.axes) & set(right.axes),
                   "a product has not one axis of columns")
@@ -254,7 +254,8 @@ class _Reader:
 
     def is_bound(self, claim: Dim) -> bool:
         """Is it linear along the rows, and by steps of one along the stream?"""
-        return isinstance(claim, Expr) and coefficient(claim, self.stream) in (-1, 1) and isinstance(coefficient(claim, self.row), int)
+        steps = isinstance(claim, Expr) and coefficient(claim, self.stream) in (-1, 1)
+        return steps and isinstance(coefficient(claim, self.row), int)
 
     # ---- where everything is -----------------------------------------------------------------------------------------
 

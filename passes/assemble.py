@@ -61,7 +61,6 @@ def _place(slot: Slot) -> Place:
 
 class _Assembler:
     def __init__(self, target: Target):
-        self.target = target
         self.slots: dict[str, Slot] = {}
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
@@ -78,7 +77,7 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = stream(graph, fuse(graph), self.target)
+        fusion = stream(graph, fuse(graph))
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}

@@ -1,8 +1,8 @@
-"""Row sums of a product's gradient, taken from its result: what the gradient of a softmax asks for, without the square of weights.
+"""Row sums of a product's gradient, taken from its result: what the gradient of a softmax asks for.
 
-For o = w @ v with the cotangent g, the gradient of what makes the weights needs the sum over j of (g @ v^T)_ij w_ij, for each row i.
-That is the sum over c of g_ic o_ic (Dao et al. 2022, section 3.2): as many terms as the result has, all of which are in memory. Factors of a
-row may stand beside. The sum's terms are associated anew, as in a contraction.
+For o = w @ v with the cotangent g, the gradient of what makes the weights needs the sum over j of (g @ v^T)_ij w_ij,
+for each row i. That is the sum over c of g_ic o_ic (Dao et al. 2022, appendix B): as many terms as the result has, all
+of which are in memory. Factors of a row may stand beside. The terms are associated anew, as in a contraction.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
 
-
 _View = tuple[Value, tuple[int, ...]]
 
 
 class _Term(NamedTuple):
-    """A product of `above`, divided by `below`; `negative` if its sign is turned. A choice of 0 is a factor ("where", condition)."""
+    """A product of `above`, divided by `below`, with its sign turned if `negative`; ("where", condition) chooses 0."""
 
     above: Counter
     below: Counter
@@ -41,7 +40,7 @@ class _Shorter(NamedTuple):
 
 
 def shorten_row_sums(graph: Graph) -> Graph:
-    """The graph with such sums taken from the results of products; itself where there are none. Gradients have been expanded."""
+    """The graph with such sums taken from the results of products. Gradients have been expanded."""
     found = dict(_found(graph))
     inside = any(n.regions for n in graph.nodes)
     if not found and not inside:
@@ -140,7 +139,9 @@ def _factors(v: Value) -> _Term:
 def _view(v: Value) -> _View:
     """v as a value with its dimensions in an order."""
     n = v.node
-    return (n.operands[0], tuple(n.attrs["axes"])) if n is not None and n.op is F.permute else (v, tuple(range(len(v.shape))))
+    if n is not None and n.op is F.permute:
+        return n.operands[0], tuple(n.attrs["axes"])
+    return v, tuple(range(len(v.shape)))
 
 
 def _transposed(view: _View) -> _View:
@@ -151,4 +152,4 @@ def _transposed(view: _View) -> _View:
 
 def _is_of_a_row(v: object, shape: tuple) -> bool:
     """Is it one number for each row of this shape?"""
-    return isinstance(v, Value) and len(v.shape) == len(shape) and v.shape[:-1] == shape[:-1] and expr.product(v.shape[-1:]) == 1
+    return isinstance(v, Value) and len(v.shape) == len(shape) and (*v.shape[:-1], 1) == (*shape[:-1], *v.shape[-1:])

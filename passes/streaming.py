@@ -1,21 +1,21 @@
-"""Groups that pass their terms to one another by the square are merged into groups that stream (attention, its gradient).
+"""Groups that pass squares of numbers to one another are merged into groups that stream (attention, its gradient).
 
-A contraction of weights that are made of other contractions (`softmax(q @ k^T) @ v`) takes these over, and what lies between: what is as
-large as the weights is computed in its kernel, tile by tile, as often as it is read, and never stored. With a softmax, the maximum and the
-sum come along; where these are known already (in a gradient) they are read. What is merged is lowered on trial: it stays merged
-if the kernel is one that `passes/streamed.py` can schedule.
+A contraction of weights that are made of other contractions (`softmax(q @ k^T) @ v`) takes these over, and what lies
+between: what is as large as the weights is computed in its kernel, tile by tile, as often as it is read, and never
+stored. With a softmax, the maximum and the sum come along; where these are known already (in a gradient) they are read.
+What is merged is lowered on trial: it stays merged if the kernel is one that `passes/streamed.py` can schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops.namespace import F
-from ..ir.target import Target
+from ..ir.streamed import Roles
 from . import streamed
 from .dimension_maps import MOVED, ONE
 from .fuse import Fusion, Group
@@ -28,24 +28,32 @@ SMALLEST = 1 << 18              # bytes of weights that are cheaper to store
 
 @dataclass(eq=False)
 class _Candidate:
-    """A group that would stream instead of `old`; `taken` are the nodes that it computes besides those of the old group."""
+    """A group that would stream instead of the old ones; `taken` are the nodes that it computes besides theirs.
 
-    old: Group
+    `weights` are the axes of what it sums, `products` how many contractions its weights are made of.
+    """
+
+    old: tuple[Group, ...]
     new: Group
     taken: list[Node]
+    weights: tuple[int | None, ...]
+    products: int
 
 
-def stream(graph: Graph, fusion: Fusion, target: Target) -> Fusion:
+def stream(graph: Graph, fusion: Fusion) -> Fusion:
     """The same decisions, with groups that stream where they can."""
     finder = _Finder(graph, fusion)
-    found = [c for g in fusion.groups if g.kind == "contraction" for c in [finder.candidate(g)] if c is not None]
-    while found:
-        merged = _merged(graph, fusion, found)
-        stored = {base for g in merged.groups for base in _outside(g, merged)} | set(graph.outputs)
-        kept = [c for c in found if not any(r in stored and finder.is_large(r) for n in c.taken for r in n.results)]
-        if len(kept) == len(found):
-            return merged
-        found = kept
+    alone = [c for g in fusion.groups if g.kind == "contraction" for c in [finder.candidate(g)] if c is not None]
+    for found in (finder.paired(alone), alone):
+        while found:
+            merged = _merged(graph, fusion, found)
+            if merged is None:
+                break
+            stored = {base for g in merged.groups for base in _outside(g, merged)} | set(graph.outputs)
+            kept = [c for c in found if not any(r in stored and r in finder.large for n in c.taken for r in n.results)]
+            if len(kept) == len(found):
+                return merged
+            found = kept
     return fusion
 
 
@@ -88,11 +96,7 @@ class _Finder:
                 self.readers.setdefault(base, []).append(g)
         self.position = {n: i for i, n in enumerate(graph.nodes)}
         self.fresh = max((a for g in fusion.groups for a in g.extents), default=0)
-        self.large: set[Value] = set()
-
-    def is_large(self, v: Value) -> bool:
-        """Is it one of the values that are not to be stored?"""
-        return v in self.large
+        self.large: set[Value] = set()                      # what is not to be stored
 
     def candidate(self, group: Group) -> _Candidate | None:
         """The group with what its weights are made of, if that streams."""
@@ -112,10 +116,10 @@ class _Finder:
         """Are the weights computed from a contraction, and so many that they should not be stored?"""
         return weights.node is not None and weights.node.op.kind in ("pointwise", "contraction") and _are_many(weights)
 
-    # ---- what is taken over -------------------------------------------------------------------------------------------
+    # ---- what is taken over -----------------------------------------------------------------------------------------
 
     def taken(self, group: Group, weights: Value, online: bool) -> list[Node]:
-        """The nodes that the weights are made of, as far as they are as large; with the reductions of a softmax if `online`."""
+        """The nodes that the weights are made of, if as large; with the reductions of a softmax if `online`."""
         size = expr.product(weights.shape)
         found: dict[Node, None] = {}
         asked: dict[Value, bool] = {}
@@ -137,7 +141,7 @@ class _Finder:
             return asked[v]
 
         visit(weights)
-        for n in self.fusion.group_of[weights].nodes:           # a sum that the result is divided by, what a gradient reads
+        for n in self.fusion.group_of[weights].nodes:       # a sum that the result is divided by, what a gradient reads
             visit(n.results[0])
         return sorted((n for n in found if n not in group.nodes), key=self.position.__getitem__)
 
@@ -160,14 +164,48 @@ class _Finder:
         if reductions is None or online != any(n.op.kind == "reduction" for n in taken):
             return None
         own_axes, reduced = reductions
-        new = Group(group.number, "streamed", sorted([*taken, *group.nodes], key=self.position.__getitem__), {**own_axes, **group.axes},
+        nodes = sorted([*taken, *group.nodes], key=self.position.__getitem__)
+        new = Group(group.number, "streamed", nodes, {**own_axes, **group.axes},
                     {**group.extents, shared: sizes[along]}, {**reduced, **group.reduced}, {root: shared})
-        if not self.streams(new, group):
+        roles = self.trial(new, (group,))
+        if roles is None:
             return None
         self.fresh = shared
         size = expr.product(weights.shape)
         self.large |= {r for n in taken for r in n.results if expr.product(r.shape) == size}
-        return _Candidate(group, new, taken)
+        return _Candidate((group,), new, taken, axes, len(roles.inner))
+
+    # ---- pairs ------------------------------------------------------------------------------------------------------
+
+    def paired(self, alone: Sequence[_Candidate]) -> list[_Candidate]:
+        """The candidates, those as one that share what their weights are made of (gradients of keys and values)."""
+        out: list[_Candidate] = []
+        for c in alone:
+            pairs = ((n, self.pair(other, c)) for n, other in enumerate(out))
+            n, pair = next(((n, pair) for n, pair in pairs if pair is not None), (0, None))
+            if pair is None:
+                out.append(c)
+            else:
+                out[n] = pair
+        return out
+
+    def pair(self, a: _Candidate, b: _Candidate) -> _Candidate | None:
+        """Both as one, if they then make no product twice."""
+        shared = any(n.op.kind == "contraction" and n in a.taken for n in b.taken)
+        if not shared or a.new.reduced or b.new.reduced or len(a.weights) != len(b.weights) or len(b.old) > 1:
+            return None
+        names = dict(zip(b.weights, a.weights))
+        new = Group(b.new.number, "streamed",
+                    sorted({*a.new.nodes, *b.new.nodes}, key=self.position.__getitem__),
+                    {**a.new.axes, **{v: tuple(names.get(x, x) for x in t) for v, t in b.new.axes.items()}},
+                    {**a.new.extents, **{x: e for x, e in b.new.extents.items() if x not in names}}, {},
+                    {**a.new.summed, **{n: names.get(x, x) for n, x in b.new.summed.items()}})  # type: ignore[misc]
+        old = (*a.old, *b.old)
+        roles = self.trial(new, old)
+        if roles is None or len(roles.inner) > max(a.products, b.products):
+            return None
+        taken = [n for n in new.nodes if not any(n in g.nodes for g in old)]
+        return _Candidate(old, new, taken, a.weights, len(roles.inner))
 
     def operand_axes(self, group: Group, root: Node, side: int, shared: int) -> tuple[int | None, ...]:
         """The axis of each dimension of a factor of a matrix product."""
@@ -177,14 +215,15 @@ class _Finder:
         own = [None if isinstance(d, int) and d == 1 else a for a, d in zip(batch, shape)]
         return (*own, result[-2], shared) if side == 0 else (*own, shared, result[-1])
 
-    def axes_of(self, weights: Value, inner: Sequence[int], operand: Sequence[int | None]) -> tuple[int | None, ...] | None:
+    def axes_of(self, weights: Value, inner: Sequence[int],
+                operand: Sequence[int | None]) -> tuple[int | None, ...] | None:
         """The axis of each dimension of the weights, through the views between them and the product."""
         if any(d == MOVED for d in inner):
             return None
         return tuple(None if d == ONE else operand[d] for d in inner)
 
     def reductions(self, taken: list[Node], weights: Value, axes: tuple[int | None, ...]) -> tuple[dict, dict] | None:
-        """The axes of reductions and of what is made of them, and those that they reduce; None where these are not the weights' axes."""
+        """The axes of reductions and of what is made of them, and what they reduce; None if not the weights' axes."""
         source = self.fusion.group_of[weights]
         names = {**dict(zip(source.axes[weights], axes)), None: None}
         own: dict[Value, tuple[int | None, ...]] = {}
@@ -203,13 +242,14 @@ class _Finder:
 
     # ---- the trial --------------------------------------------------------------------------------------------------
 
-    def streams(self, new: Group, old: Group) -> bool:
-        """Is the kernel of the merged group one that streams?"""
+    def trial(self, new: Group, old: Sequence[Group]) -> Roles | None:
+        """What the parts of the merged group's kernel are, if it streams."""
         outside = dict.fromkeys(_outside(new, self.fusion))
         places: dict[Value, Place | Dim] = {b: Place(f"x{i}", b.shape, b.dtype) for i, b in enumerate(outside)}
-        results = [r for n in old.nodes for r in n.results if r in self.outputs or r in self.readers]
-        targets = {r: [Place(f"y{i}", r.shape, r.dtype)] for i, r in enumerate(results)}
-        return streamed.match(lower_group(new, self.fusion, places, results, targets, "trial")) is not None
+        written = [r for g in old for n in g.nodes for r in n.results if r in self.outputs or r in self.readers]
+        targets = {r: [Place(f"y{i}", r.shape, r.dtype)] for i, r in enumerate(written)}
+        found = streamed.match(lower_group(new, self.fusion, places, written, targets, "trial"))
+        return None if found is None else found[2]
 
 
 def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
@@ -222,30 +262,38 @@ def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
                     yield base
 
 
-def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion:
-    """The fusion with some groups replaced, and those that nobody needs any more left out."""
-    instead = {c.old: c.new for c in found}
+def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion | None:
+    """The fusion with some groups replaced, and without those not needed; None if groups then need each other."""
+    instead = {g: c.new for c in found for g in c.old}
     group_of = {v: instead.get(g, g) for v, g in fusion.group_of.items()}
     for c in found:
-        for v in c.new.axes:                                   # the maximum and the sum of a softmax: who has them online gives them
+        for v in c.new.axes:                                # the maximum and the sum of a softmax, too
             group_of[v] = c.new
-    groups: list[Group] = []
-    state: dict[Group, bool] = {}
+    groups = _in_order(dict.fromkeys(instead.get(g, g) for g in fusion.groups), fusion, group_of)
+    if groups is None:
+        return None
+    needed, live = set(graph.outputs), []
+    for g in reversed(groups):
+        if g.kind == "host" or any(r in needed and group_of[r] is g for n in g.nodes for r in n.results):
+            live.append(g)
+            needed.update(_outside(g, fusion))
+    together = [set(c.new.nodes) for c in found]
+    notes = [x for x in fusion.notes if not any(x.producer in nodes and x.consumer in nodes for nodes in together)]
+    return Fusion(live[::-1], fusion.inlined, fusion.reach, group_of, notes)
 
-    def visit(g: Group) -> None:
-        if g in state:
-            return
-        state[g] = False
-        for base in dict.fromkeys(_outside(g, fusion)):
-            if base in group_of:
-                visit(group_of[base])
-        groups.append(g)
 
-    for v in graph.outputs:
-        for base, _ in fusion.reach[v]:
-            if base in group_of:
-                visit(group_of[base])
-    for g in fusion.groups:
-        if any(n.op.kind in ("effect", "control") for n in g.nodes):
-            visit(g)
-    return Fusion(groups, fusion.inlined, fusion.reach, group_of, fusion.notes)
+def _in_order(groups: Iterable[Group], fusion: Fusion, group_of: Mapping[Value, Group]) -> list[Group] | None:
+    """Groups so that each comes after those it reads; None if that cannot be."""
+    out: list[Group] = []
+    done: dict[Group, bool] = {}
+
+    def visit(g: Group) -> bool:
+        if g in done:
+            return done[g]
+        done[g] = False
+        before = dict.fromkeys(group_of[base] for base in _outside(g, fusion) if base in group_of)
+        done[g] = all([visit(other) for other in before])
+        out.append(g)
+        return done[g]
+
+    return out if all([visit(g) for g in groups]) else None
