@@ -8,6 +8,7 @@ from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.kernel import Kernel
 from ..ir.program import HostCall, Launch, Loop, Program, walk
+from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .compile import CompiledFunction
@@ -66,9 +67,8 @@ def _specialisation(spec: Specialisation) -> list[str]:
     lines = []
     for relation, a, b, answer in spec.guards:
         lines.append(f"  guard: {a} {relation} {b} is {answer}")
-    for x, type, _ in spec.captures:
-        if type is not None:
-            lines.append(f"  captures {type}")
+    for x, v in spec.traced.trace.captures:
+        lines.append(f"  captures {v.name}: {v.type}" if isinstance(x, Tensor) else f"  reads the number {v.name} at each call")
     for t, m in spec.traced.grads:
         if m is not None:
             lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function "
