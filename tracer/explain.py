@@ -68,7 +68,8 @@ def _specialisation(spec: Specialisation) -> list[str]:
     for relation, a, b, answer in spec.guards:
         lines.append(f"  guard: {a} {relation} {b} is {answer}")
     for x, v in spec.traced.trace.captures:
-        lines.append(f"  captures {v.name}: {v.type}" if isinstance(x, Tensor) else f"  reads the number {v.name} at each call")
+        is_tensor = isinstance(x, Tensor)
+        lines.append(f"  captures {v.name}: {v.type}" if is_tensor else f"  reads the number {v.name} at each call")
     for t, m in spec.traced.grads:
         if m is not None:
             lines.append(f"  writes a gradient of {t.type} after the call; zero_grad() at the end of the function "
