@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..ir import expr
 from ..ir.build import GraphBuilder
+from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
@@ -20,6 +21,7 @@ from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
 
+Shape = Sequence[Dim]
 _View = tuple[Value, tuple[int, ...]]
 
 
@@ -97,7 +99,7 @@ def _shorter(n: Node, products: Mapping[_View, list[Node]]) -> _Shorter | None:
         g, other = v.node.operands                         # type: ignore[union-attr]
         for product in products.get(_transposed(_view(other)), ()):
             fewer = usual(expr.product(g.shape)) < usual(expr.product(shape))
-            if product.results[0].shape != g.shape or product.operands[0].shape != shape or not fewer:
+            if not (fewer and _alike(product.results[0].shape, g.shape) and _alike(product.operands[0].shape, shape)):
                 continue
             rest = _quotient(term, v, _factors(product.operands[0]))
             if rest is not None and all(_is_of_a_row(x, shape) for x in (*rest.above, *rest.below)):
@@ -119,21 +121,25 @@ def _factors(v: Value) -> _Term:
     """v as a product."""
     n, shape = v.node, v.shape
     if n is None or n.op not in (F.mul, F.div, F.neg, F.where):
-        return _Term(Counter({v: 1}), Counter(), False)
+        return _alone(v)
     if n.op is F.neg:
         x = _factors(n.operands[0])
         return _Term(x.above, x.below, not x.negative)
     if n.op is F.where:
         condition, x, y = n.operands
-        if y.literal != 0 or y.literal is None or x.shape != shape:
-            return _Term(Counter({v: 1}), Counter(), False)
+        if y.literal != 0 or y.literal is None or not _alike(x.shape, shape):
+            return _alone(v)
         inner = _factors(x)
         return _Term(inner.above + Counter({("where", condition): 1}), inner.below, inner.negative)
-    left, right = (_factors(x) if x.shape == shape else _Term(Counter({x: 1}), Counter(), False) for x in n.operands)
+    left, right = (_factors(x) if _alike(x.shape, shape) else _alone(x) for x in n.operands)
     sign = left.negative != right.negative
     if n.op is F.mul:
         return _Term(left.above + right.above, left.below + right.below, sign)
     return _Term(left.above + right.below, left.below + right.above, sign)
+
+
+def _alone(v: Value) -> _Term:
+    return _Term(Counter({v: 1}), Counter(), False)
 
 
 def _view(v: Value) -> _View:
@@ -150,6 +156,11 @@ def _transposed(view: _View) -> _View:
     return v, (*axes[:-2], axes[-1], axes[-2])
 
 
-def _is_of_a_row(v: object, shape: tuple) -> bool:
+def _is_of_a_row(v: object, shape: Shape) -> bool:
     """Is it one number for each row of this shape?"""
-    return isinstance(v, Value) and len(v.shape) == len(shape) and (*v.shape[:-1], 1) == (*shape[:-1], *v.shape[-1:])
+    return isinstance(v, Value) and _alike(v.shape, (*shape[:-1], 1))
+
+
+def _alike(a: Shape, b: Shape) -> bool:
+    """May they be the same? Where sizes differ as expressions, those that an operation needs to be equal are."""
+    return len(a) == len(b) and all(x == y or not isinstance(x, int) and not isinstance(y, int) for x, y in zip(a, b))

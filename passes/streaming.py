@@ -75,12 +75,19 @@ def _are_many(weights: Value) -> bool:
     return many and len(weights.shape) >= 2 and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
 
 
+def _have_as_many(a: Value, b: Value) -> bool:
+    """Have they as many elements? Sizes that differ as expressions may be equal: where it matters a guard says so."""
+    m, n = expr.product(a.shape), expr.product(b.shape)
+    return m == n or not isinstance(m, int) and not isinstance(n, int) and usual(m) == usual(n)
+
+
 def _as_large(v: Value) -> set[Node]:
     """The nodes that v is made of, up to contractions, whose results have as many elements."""
-    size, found, todo = expr.product(v.shape), set(), [v]
+    found: set[Node] = set()
+    todo = [v]
     while todo:
         x = todo.pop()
-        if x.node is not None and x.node not in found and expr.product(x.shape) == size:
+        if x.node is not None and x.node not in found and _have_as_many(x, v):
             found.add(x.node)
             if x.node.op.kind in ("pointwise", "view"):
                 todo += x.node.operands
@@ -120,7 +127,6 @@ class _Finder:
 
     def taken(self, group: Group, weights: Value, online: bool) -> list[Node]:
         """The nodes that the weights are made of, if as large; with the reductions of a softmax if `online`."""
-        size = expr.product(weights.shape)
         found: dict[Node, None] = {}
         asked: dict[Value, bool] = {}
 
@@ -129,7 +135,7 @@ class _Finder:
                 return asked.get(v, False)
             asked[v] = False
             n = v.node
-            if expr.product(v.shape) == size:
+            if _have_as_many(v, weights):
                 found[n] = None
                 if n.op.kind != "contraction":
                     _ = [visit(b) for b in self.bases(n)]
@@ -171,8 +177,7 @@ class _Finder:
         if roles is None:
             return None
         self.fresh = shared
-        size = expr.product(weights.shape)
-        self.large |= {r for n in taken for r in n.results if expr.product(r.shape) == size}
+        self.large |= {r for n in taken for r in n.results if _have_as_many(r, weights)}
         return _Candidate((group,), new, taken, axes, len(roles.inner))
 
     # ---- pairs ------------------------------------------------------------------------------------------------------
@@ -228,10 +233,9 @@ class _Finder:
         names = {**dict(zip(source.axes[weights], axes)), None: None}
         own: dict[Value, tuple[int | None, ...]] = {}
         reduced: dict[Node, tuple[int, ...]] = {}
-        size = expr.product(weights.shape)
         for n in taken:
             (v, *_) = n.results
-            if expr.product(v.shape) == size:
+            if _have_as_many(v, weights):
                 continue
             if v not in source.axes or not set(source.axes[v]) <= set(names):
                 return None
