@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
@@ -127,7 +129,7 @@ class _Assembler:
         if n.op.name in _CONTROL:
             return _CONTROL[n.op.name](self, n, places, targets)
         before: list[Step] = []
-        inputs = [self._whole(v, places, before).slot for v in n.operands]
+        inputs = [self._whole(v, places, before).slot for v in n.operands if v.literal is None]
         outputs = []
         for r in n.results:
             if r not in targets:
@@ -262,10 +264,13 @@ def _kernel_name(group: Group) -> str:
 
 
 def _host_function(n: Node) -> Any:
-    region = Graph("host", tuple(n.operands), (), (), {})
+    """The node's evaluation as a function of those operands that are no numbers."""
+    region = Graph("host", tuple(v for v in n.operands if v.literal is None), (), (), {})
 
     def call(*arrays: Any) -> tuple[Any, ...]:
-        return evaluate_node(n, arrays, read_sizes(region, arrays))
+        given = iter(arrays)
+        operands = [next(given) if v.literal is None else np.asarray(v.literal, v.dtype.numpy) for v in n.operands]
+        return evaluate_node(n, operands, read_sizes(region, arrays))
 
     return call
 
