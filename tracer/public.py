@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from ..ir.ops import F
 from ..ir.types import DTYPES
@@ -23,7 +26,13 @@ ALIASES = {
     "less_equal": ("le",), "greater": ("gt",), "greater_equal": ("ge",), "abs": ("absolute",),
 }  # fmt: skip
 HIDDEN = {"stop_gradient", "conj", "cast", "bitcast", "mulhi", "where"}
-COMPOSITES = ("gelu", "silu", "softplus")
+# Composite functions that are public as they are declared.
+COMPOSITES = (
+    "gelu", "silu", "softplus", "angle", "polar", "count_nonzero", "ptp", "nansum", "nanmean", "nanmax", "nanmin",
+    "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace", "bincount", "isin",
+    "diff", "meshgrid", "vecdot", "matvec", "inner", "kron", "cross", "einsum", "vander", "topk", "quantile",
+    "median", "nan_to_num", "lerp", "xlogy", "sinc", "logit", "heaviside", "isclose",
+)  # fmt: skip
 
 
 def _elementwise(op: Any) -> Any:
@@ -38,17 +47,36 @@ def _elementwise(op: Any) -> Any:
     return function
 
 
+def _is_array(x: Any) -> bool:
+    return isinstance(x, np.ndarray) or (isinstance(x, list) and bool(x) and isinstance(x[0], (bool, int, float)))
+
+
+def _composite(composed: Any) -> Any:
+    """The function for users: arrays and lists become tensors, `axis` and `dim` mean what it calls its axes."""
+    own = composed.__code__.co_varnames[:composed.__code__.co_argcount]
+    spelled = "axes" if "axes" in own else "axis"
+
+    @functools.wraps(composed)
+    def function(*args: Any, **named: Any) -> Any:
+        for alias in ("axis", "dim"):
+            if alias in named and alias not in own:
+                named[spelled] = named.pop(alias)
+        return composed(*[lift(a) if _is_array(a) else a for a in args], **named)
+
+    return function
+
+
 def namespace() -> dict[str, Any]:
     """All public functions by name."""
     out: dict[str, Any] = {}
     for op in F:
-        if getattr(op, "kind", "") == "pointwise" and op.name not in HIDDEN:
+        if getattr(op, "kind", "") in ("pointwise", "library") and not op.parameters and op.name not in HIDDEN:
             f = _elementwise(op)
             for name in (op.name, *ALIASES.get(op.name, ())):
                 out[name] = f
     out["conj"] = _elementwise(F.conj)
     for name in COMPOSITES:
-        out[name] = F[name]
+        out[name] = _composite(F[name])
     for module in (creation, reductions, manipulation, products):
         for name, f in vars(module).items():
             if getattr(f, "__module__", "") == module.__name__ and not name.startswith("_"):
@@ -59,7 +87,7 @@ def namespace() -> dict[str, Any]:
 NO_METHODS = {"tensor", "asarray", "from_numpy", "full", "zeros", "ones", "empty", "zeros_like", "ones_like",
               "full_like", "empty_like",
               "arange", "linspace", "eye", "where", "stack", "concat", "cat", "concatenate", "broadcast_arrays",
-              "tensordot", "pad"}
+              "tensordot", "pad", "einsum", "meshgrid", "polar"}
 
 
 def install_methods() -> dict[str, Any]:
