@@ -39,6 +39,11 @@ class _Candidate:
     weights: tuple[int | None, ...]
     products: int
 
+    @property
+    def stream(self) -> tuple[int, ...]:
+        """How many dimensions its weights have, and which of them it sums along."""
+        return len(self.weights), *(n for n, a in enumerate(self.weights) if a in self.new.summed.values())
+
 
 def stream(graph: Graph, fusion: Fusion) -> Fusion:
     """The same decisions, with groups that stream where they can."""
@@ -64,7 +69,7 @@ def never_stored(graph: Graph) -> set[Node]:
         for weights in n.operands if n.op is F.matmul else ():
             if _are_many(weights):
                 made = _as_large(weights)
-                if any(m.op is F.exp for m in made):
+                if _has_softmax(made):
                     found |= {m for m in made if m.op.kind == "contraction"}
     return found
 
@@ -75,8 +80,14 @@ def _are_many(weights: Value) -> bool:
     return many and len(weights.shape) >= 2 and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
 
 
+def _has_softmax(nodes: Iterable[Node]) -> bool:
+    """Is there an exponential of what is left above one number for each row? (Layers in a row are better stored.)"""
+    exponents = (n.operands[0].node for n in nodes if n.op is F.exp)
+    return any(x is not None and x.op is F.sub and not _have_as_many(*x.operands) for x in exponents)
+
+
 def _have_as_many(a: Value, b: Value) -> bool:
-    """Have they as many elements? Sizes that differ as expressions may be equal: where it matters a guard says so."""
+    """Have they as many elements? Sizes that differ as expressions may be equal: a guard says so where it matters."""
     m, n = expr.product(a.shape), expr.product(b.shape)
     return m == n or not isinstance(m, int) and not isinstance(n, int) and usual(m) == usual(n)
 
@@ -158,7 +169,8 @@ class _Finder:
         """The merged group, if its kernel streams."""
         (weights, inner), = self.fusion.reach[root.operands[side]]
         taken = self.taken(group, weights, online)
-        if sum(n.op.kind == "contraction" for n in taken) == 0:
+        products = sum(n.op.kind == "contraction" for n in taken)
+        if products == 0 or online and products > 1 or not _has_softmax(taken):
             return None
         shared = self.fresh + 1
         sizes = root.operands[side].shape
@@ -170,6 +182,8 @@ class _Finder:
         if reductions is None or online != any(n.op.kind == "reduction" for n in taken):
             return None
         own_axes, reduced = reductions
+        if any(t != (shared,) for t in reduced.values()):
+            return None
         nodes = sorted([*taken, *group.nodes], key=self.position.__getitem__)
         new = Group(group.number, "streamed", nodes, {**own_axes, **group.axes},
                     {**group.extents, shared: sizes[along]}, {**reduced, **group.reduced}, {root: shared})
@@ -197,7 +211,7 @@ class _Finder:
     def pair(self, a: _Candidate, b: _Candidate) -> _Candidate | None:
         """Both as one, if they then make no product twice."""
         shared = any(n.op.kind == "contraction" and n in a.taken for n in b.taken)
-        if not shared or a.new.reduced or b.new.reduced or len(a.weights) != len(b.weights) or len(b.old) > 1:
+        if not shared or a.new.reduced or b.new.reduced or a.stream != b.stream or len(b.old) > 1:
             return None
         names = dict(zip(b.weights, a.weights))
         new = Group(b.new.number, "streamed",
