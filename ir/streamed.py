@@ -6,6 +6,10 @@
     result[g, row, column] = sum of weights * right over the stream    (contractions outside, one or several)
 
 `roles` finds these parts in a kernel, or says why it is not so; what it accepts is what may run as `Streamed`.
+
+Where conditions on positions leave no weight (a causal mask), what would be weighed is mostly not read: an infinity or
+a NaN there, times 0, makes a NaN in the definition and in the few rows around the mask's edge, but none in the rows
+before. Rows that see nothing are NaN, as in the definition.
 """
 
 from __future__ import annotations
@@ -192,6 +196,7 @@ class _Reader:
         norm = norms[0] if norms else None
         self.need(norm is None or norm.args == (weights[0],), "what is summed are not the weights")
         self.need(self.tile <= set(scores.axes), "the scores do not vary over rows and stream")
+        self.need(scores.dtype.bits >= 32, "the softmax is rounded to 16 bits")
         seen = {weights[0].args[0]}
         for v in self.kernel.values:
             if self.stream in v.axes and v not in seen:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ...ir.expr import Dim, coefficient
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
-from ...ir.streamed import Product, Streamed, roles
+from ...ir.streamed import Product, Softmax, Streamed, roles
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, copy_rows, pack_columns, pack_rows
 from .parts import Part, extent_of, positions, unsigned, with_extents
@@ -158,8 +158,8 @@ class Emitter:
             depth = self.extent(p.axis)
 
             def panel(first: X, n: int = n, depth: int = depth) -> None:
-                own = {"to": w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype), "first": first, "k0": 0,
-                       "depth": depth}
+                to = w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype)
+                own: dict[str, Index] = {"to": to, "first": first, "k0": 0, "depth": depth}
                 self.packs[n].call(w, self.args, own, here.point)
 
             w.loop(0, self.length, self.panel, panel)
@@ -286,18 +286,10 @@ class Emitter:
 
     def finish(self, here: Scope, first: Index, i: X) -> None:
         """What follows the sums, and the stores of a row."""
-        w, d, softmax = self.w, self.dtype, self.roles.softmax
+        w = self.w
         row = here.enter({self.s.row: w.add(first, i)})
-        norm = None
-        if softmax is not None:
-            row.known[softmax.peak] = w.load(d, w.at(self.area["peak"], i, d))
-            parts = w.load(d, w.at(self.area["norm"], w.mul(i, LANES), d), LANES)
-            norm = w.reduce_lanes(lambda a, b: a + b, parts)
-            if softmax.norm is not None:
-                row.known[softmax.norm] = norm
-                # nothing is divided where there is no stream
-                norm = w.select(w.equal(self.length, 0), w.number(1.0, d), norm)
-                row.known["norm"] = w.splat(norm, LANES)
+        if self.roles.softmax is not None:
+            self.finish_softmax(row, self.roles.softmax, i)
         base = {*self.roles.g, self.s.row}
         row.prepare(self.kernel.stores)
         for store in self.kernel.stores:
@@ -318,8 +310,23 @@ class Emitter:
             for c in range(0, extent, LANES):
                 strip(c, min(LANES, extent - c))
 
+    def finish_softmax(self, row: Scope, softmax: Softmax, i: X) -> None:
+        """The maximum and the sum of a row; "nothing" is NaN where all scores are minus infinity, else 0."""
+        w, d = self.w, self.dtype
+        peak = row.known[softmax.peak] = w.load(d, w.at(self.area["peak"], i, d))
+        parts = w.load(d, w.at(self.area["norm"], w.mul(i, LANES), d), LANES)
+        is_nothing = w.both(w.compare("oeq", peak, -math.inf), w.less(0, self.length))
+        nothing = w.select(is_nothing, w.number(math.nan, d), w.number(0.0, d))
+        norm = w.reduce_lanes(lambda a, b: a + b, parts) + nothing
+        if softmax.norm is not None:
+            row.known[softmax.norm] = norm
+        row.known["nothing"] = w.splat(nothing, LANES)
+        row.known["norm"] = w.splat(w.select(w.equal(self.length, 0), w.number(1.0, d), norm), LANES)
+
     def total(self, n: int, p: Product, i: Index, c: Index, row: Scope) -> X:
         """Lanes of a finished result."""
         w, d = self.w, self.dtype
         x = w.load(d, w.at(self.area[f"sum{n}"], w.add(w.mul(i, self.sum_step(p)), c), d), LANES)
-        return x / row.known["norm"] if self.roles.divided[n] else x
+        if self.roles.softmax is None:
+            return x
+        return x / row.known["norm"] if self.roles.divided[n] else x + row.known["nothing"]

@@ -12,7 +12,7 @@ from braze.ir.interpreter import interpreting
 from braze.ir.ops.namespace import F
 from braze.ir.program import Launch
 from braze.ir.streamed import Streamed
-from braze.ir.types import TensorType, bool_, float32, float64
+from braze.ir.types import TensorType, bool_, float16, float32, float64
 from braze.nn import functional
 from braze.passes.autodiff import differentiate
 from braze.passes.partition import partition
@@ -172,6 +172,10 @@ def test_stays_whole_where_the_weights_are_asked_for():
         return F.matmul(weights, v), weights
 
     compare(graph_of(both, SQUARE), arrays_for(SQUARE), kernels=0)
+
+
+def test_half_precision_is_rounded_between():
+    compare(graph_of(F.attention, SQUARE, [float16] * 3), arrays_for(SQUARE, [float16] * 3), 2e-3, kernels=0)
 
 
 def test_rows_that_see_nothing_are_nan():
