@@ -105,8 +105,8 @@ def parse_kernel(text: str) -> Kernel:
     """The kernel that a text says; ParseError with the line and a caret where it is damaged, VerifyError where it
     breaks a rule.
 
-    >>> print(parse_kernel("kernel twice(x: f32[4]) -> (y: f32[4]) axes i: 4 { %0[i] = load x[i] : f32 %1[i] = add %0, %0 : f32"
-    ...                    " store y[i], %1 }"))
+    >>> print(parse_kernel("kernel twice(x: f32[4]) -> (y: f32[4]) axes i: 4 { %0[i] = load x[i] : f32"
+    ...                    " %1[i] = add %0, %0 : f32 store y[i], %1 }"))
     kernel twice(x: f32[4]) -> (y: f32[4]) axes i: 4 {
       %0[i] = load x[i] : f32
       %1[i] = add %0, %0 : f32

@@ -59,7 +59,8 @@ class Quotient:
         if not self._text:                    # kept: the factors of products are sorted by it
             sign = "//" if self.kind == "floordiv" else "%"
             is_call = self.kind in ("min", "max")
-            self._text = f"{self.kind}({self.left}, {self.right})" if is_call else f"{_wrap(self.left)} {sign} {_wrap(self.right)}"
+            self._text = (f"{self.kind}({self.left}, {self.right})" if is_call
+                          else f"{_wrap(self.left)} {sign} {_wrap(self.right)}")
         return self._text
 
 

@@ -26,8 +26,8 @@ def each(value: Any, rank: int) -> tuple[int, ...]:
     return out
 
 
-def _margins(padding: Any, kernel: Sequence[Any], stride: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int,
-             int], ...]:
+def _margins(padding: Any, kernel: Sequence[Any], stride: Sequence[int],
+             dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """(low, high) for each spatial dimension; "same" puts an odd one at the end, as PyTorch does."""
     if padding == "valid":
         return ((0, 0),) * len(kernel)

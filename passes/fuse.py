@@ -225,7 +225,8 @@ class _Grouper:
         axes, extents, reduced, reads = joined
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
         merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads)
-        bits = (self.before[producer.number] | self.before[consumer.number]) & ~(1 << producer.number) & ~(1 << consumer.number)
+        both = (1 << producer.number) | (1 << consumer.number)
+        bits = (self.before[producer.number] | self.before[consumer.number]) & ~both
         mine = (1 << producer.number) | (1 << consumer.number)
         self.before[merged.number] = bits
         for number in self.groups:

@@ -55,7 +55,8 @@ def _only_launch(loop: Loop) -> Launch | None:
         return None
     written = [step.arguments[b.name] for b in step.kernel.outputs]
     read = [step.arguments[b.name] for b in step.kernel.inputs]
-    return step if written == [carry.following] and read.count(carry.current) == 1 and carry.following not in read else None
+    alone = written == [carry.following] and read.count(carry.current) == 1 and carry.following not in read
+    return step if alone else None
 
 
 def skewed_schedule(loop: Loop, launch: Launch, target: Target) -> Skewed | None:

@@ -165,8 +165,8 @@ def stepped_call(executable: Executable, kernels: Mapping[Launch, stepped.Kernel
     return call
 
 
-def _arrays(executable: Executable, places: dict[str, int], arena: int, sizes: Mapping[str, int]) -> dict[str,
-                                                                                                          np.ndarray]:
+def _arrays(executable: Executable, places: dict[str, int], arena: int,
+            sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     slots = executable.program.slots
     for name, slot in slots.items():
         if slot.role == "temporary":

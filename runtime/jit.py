@@ -134,7 +134,8 @@ def _llvm() -> Any:
     try:
         import llvmlite.binding as llvm
     except ImportError as why:
-        raise CompileError(f"compiling for this processor needs llvmlite ({why}); backend=\"numpy\" runs without it") from why
+        raise CompileError(f"compiling for this processor needs llvmlite ({why}); "
+                           "backend=\"numpy\" runs without it") from why
 
     if not _llvm_is_ready:
         llvm.initialize_native_target()

@@ -72,7 +72,8 @@ def _array_type() -> int:
     """
     for array in (np.empty(3), np.empty((2, 2), np.int8)[1:]):
         read = ctypes.c_int64.from_address
-        if read(id(array) + abi.OBJECT_TYPE).value != id(np.ndarray) or read(id(array) + abi.ARRAY_DATA).value != array.ctypes.data:
+        kind, data = read(id(array) + abi.OBJECT_TYPE).value, read(id(array) + abi.ARRAY_DATA).value
+        if kind != id(np.ndarray) or data != array.ctypes.data:
             return -1
     return id(np.ndarray)
 
@@ -82,8 +83,8 @@ def _definition() -> _MethodDefinition:
     return _MethodDefinition(b"program", load().call, _METH_FASTCALL, b"A compiled program, bound to its memory.")
 
 
-def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int, releases_lock: bool) -> Callable[...,
-                                                                                                               None]:
+def bind(code: Sequence[int] | np.ndarray, frame: np.ndarray, arguments: int,
+         releases_lock: bool) -> Callable[..., None]:
     """A builtin that puts its arguments as words after the header of a copy of `frame` and runs `code`.
 
     Code and frame are copied into the bytes object that is the builtin's `self`, so that it owns all that it needs.

@@ -99,7 +99,10 @@ def all_windows(x, size, step):
 
 
 def running(f):
-    return lambda x, axis, reverse: np.flip(f.accumulate(np.flip(x, axis), axis), axis) if reverse else f.accumulate(x, axis)
+    def run(x, axis, reverse):
+        return np.flip(f.accumulate(np.flip(x, axis), axis), axis) if reverse else f.accumulate(x, axis)
+
+    return run
 
 
 def integers_only(exact, otherwise):

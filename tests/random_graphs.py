@@ -93,7 +93,8 @@ class _State:
     def keep(self, value: Value, of: list[Drawn], exact: bool) -> None:
         """The value joins if its numbers are tame; what was built for it otherwise is never used."""
         got = self.builder.build([value]).eval(*self.arrays)[0]
-        if got.size > 4000 or not np.all(np.isfinite(got.astype(np.float64))) or (got.size and np.max(np.abs(got.astype(np.float64))) > LARGE):
+        wide = np.abs(got.astype(np.float64))
+        if got.size > 4000 or not np.all(np.isfinite(wide)) or (got.size and np.max(wide) > LARGE):
             return
         self.drawn.append(Drawn(value, got, exact and all(d.exact for d in of)))
 

@@ -158,11 +158,14 @@ _EPS = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}
 def assert_close(kernel: Kernel, got, wanted, sizes=None) -> None:
     """All outputs agree: integers and bools exactly; NaN and infinities in the same places; floats within
     eps * (32 + 2 * terms) of the value, or of the largest one where sums may cancel (the bound on the error of a sum of
-    n terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit kernels: 8 eps, each operation rounding."""
+    n terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit kernels: 8 eps, each operation
+    rounding.
+    """
     assert set(got) == {b.name for b in kernel.outputs}
     for b in kernel.outputs:
         g, w = np.asarray(got[b.name]), np.asarray(wanted[b.name])
-        assert g.shape == w.shape and g.dtype == w.dtype == b.dtype.numpy, f"{b}: got {g.dtype}{g.shape}, wanted {w.dtype}{w.shape}"
+        alike = g.shape == w.shape and g.dtype == w.dtype == b.dtype.numpy
+        assert alike, f"{b}: got {g.dtype}{g.shape}, wanted {w.dtype}{w.shape}"
         if not b.dtype.is_float:
             np.testing.assert_array_equal(g, w, err_msg=f"{kernel}\n{b}")
             continue

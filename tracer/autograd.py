@@ -145,7 +145,8 @@ def _sum(a: Tensor, b: Tensor, create_graph: bool) -> Tensor:
         return a + b
 
 
-def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bool, create_graph: bool) -> dict[int, tuple[Tensor, Tensor]]:
+def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bool,
+         create_graph: bool) -> dict[int, tuple[Tensor, Tensor]]:
     """Walk the tape from the root: {id(leaf): (leaf, gradient)}. `wanted` tensors that are no leaves are collected too.
 
     Cotangents on the way are arrays; tensors where the walk is recorded itself.

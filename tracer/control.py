@@ -228,7 +228,8 @@ def _loop(trace: Trace, name: str, step: Callable[..., Any], init: Any, xs: Any,
                  *(trace.value_of(t).type.with_shape(trace.value_of(t).type.shape[1:]) for t in sequences)]
         region = Region("body", step, types, [False, *_needs(carried), *_needs(sequences)], whole, trace)
         out = region.types()[: len(carried)]
-        if [t.shape for t in out] != [trace.value_of(t).type.shape for t in carried] or [t.dtype for t in out] == [t.dtype for t in carried]:
+        same_shapes = [t.shape for t in out] == [trace.value_of(t).type.shape for t in carried]
+        if not same_shapes or [t.dtype for t in out] == [t.dtype for t in carried]:
             break
         carried = [F.astype(t, o.dtype) for t, o in zip(carried, out)]
     state, ys = pytree.unflatten(region.structure, range(len(region.values)))
@@ -240,7 +241,10 @@ def _loop(trace: Trace, name: str, step: Callable[..., Any], init: Any, xs: Any,
     notes = {} if isinstance(length, Tensor) else {"length": length}
     attrs = {"body": region.graph(captures, notes), "carried": len(carried), "scanned": len(sequences),
              "reverse": reverse}
-    count = turns if isinstance(turns, Tensor) else trace.size(length) if not isinstance(length, int) else trace.constant(length, int64)
+    if isinstance(turns, Tensor):
+        count = turns
+    else:
+        count = trace.constant(length, int64) if isinstance(length, int) else trace.size(length)
     out_tensors = _append(trace, F.loop, [count, *carried, *sequences, *captures], attrs)
     first = pytree.unflatten(structure, out_tensors[: len(carried)])
     return first, pytree.unflatten(pytree.flatten(ys)[1], out_tensors[len(carried):])

@@ -159,7 +159,8 @@ def _as_index(k: Any) -> Tensor:
 def resolve(index: Tensor, size: Any) -> Tensor:
     """Negative positions counted from the end."""
     if index._array is not None and _current.get() is None:
-        return index if not index.size or index._array.min() >= 0 else Tensor(np.where(index._array < 0, index._array + size, index._array))
+        array = index._array
+        return index if not index.size or array.min() >= 0 else Tensor(np.where(array < 0, array + size, array))
     return F.where(F.less(index, 0), F.add(index, as_dim(size)), index)
 
 

@@ -108,7 +108,8 @@ def squeeze(x: Any, axis: Any = None, dim: Any = None) -> Tensor:
     """Without dimensions of size 1 (all of them, or those named)."""
     x = lift(x)
     axis = axis if dim is None else dim
-    gone = [i for i, d in enumerate(x.shape) if isinstance(d, int) and d == 1] if axis is None else normalize_axes(axis, x.ndim)
+    ones = [i for i, d in enumerate(x.shape) if isinstance(d, int) and d == 1]
+    gone = ones if axis is None else normalize_axes(axis, x.ndim)
     for a in gone:
         if x.shape[a] != 1:
             raise ShapeError(f"squeeze: dimension {a} of {show_shape(x.shape)} has size {x.shape[a]}, not 1")

@@ -357,8 +357,10 @@ class _Printer:
         if kind is list:
             return f"[{', '.join(inner)}]"
         listed = f"({''.join(f'{x}, ' for x in inner)})"
-        return listed if kind is tuple else f"{self.constant('closed', pytree.closed)}({self.constant('kind', kind)}, " \
-                                            f"{self.constant('static', static)}, {listed})"
+        if kind is tuple:
+            return listed
+        close, what = self.constant("closed", pytree.closed), self.constant("kind", kind)
+        return f"{close}({what}, {self.constant('static', static)}, {listed})"
 
     def _part(self, kind: str, x: Any) -> str:
         if kind == "output":

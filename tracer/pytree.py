@@ -90,7 +90,8 @@ def _show(structure: Any, leaves: Any) -> str:
         return "{" + ", ".join(f"{k!r}: {p}" for k, p in zip(static, parts)) + "}"
     if kind is list:
         return f"[{', '.join(parts)}]"
-    return f"{'' if kind is tuple else kind.__name__}({', '.join(parts)}{',' if kind is tuple and len(parts) == 1 else ''})"
+    name, end = ("", "," * (len(parts) == 1)) if kind is tuple else (kind.__name__, "")
+    return f"{name}({', '.join(parts)}{end})"
 
 
 def map_leaves(f: Callable[[Any], Any], x: Any) -> Any:

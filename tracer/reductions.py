@@ -57,13 +57,13 @@ mean = _plain_reduction("mean", "The mean over axes (all by default); integers i
 logsumexp = _plain_reduction("logsumexp", "log(sum(exp(x))) over axes, without overflow.")
 
 
-def max(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def max(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The largest element over axes; NaN wins."""
     return _reduced(_nonempty(lift(x), "max", axis if dim is None else dim), lambda x, a: F.max(x, axes=a), axis,
                     keepdims, dim, keepdim)
 
 
-def min(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def min(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest element over axes; NaN wins."""
     return _reduced(_nonempty(lift(x), "min", axis if dim is None else dim), lambda x, a: F.min(x, axes=a), axis,
                     keepdims, dim, keepdim)
@@ -92,12 +92,12 @@ def std(x: Any, axis: Any = None, correction: float = 0, keepdims: bool = False,
     return F.sqrt(var(x, axis, correction, keepdims, dim, keepdim))
 
 
-def any(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def any(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Is one element true?"""
     return _reduced(F.astype(lift(x), dtype("bool")), lambda x, a: F.any(x, axes=a), axis, keepdims, dim, keepdim)
 
 
-def all(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def all(x: Any, axis: Any = None, keepdims: bool = False, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Are all elements true?"""
     return _reduced(F.astype(lift(x), dtype("bool")), lambda x, a: F.all(x, axes=a), axis, keepdims, dim, keepdim)
 

@@ -264,10 +264,12 @@ class Specialisation:
                 return w.failure()
         for t, had in self.had_grad:
             if (t._grad is not None) is not had:
-                return f"the .grad of a captured tensor {t.type} was {'there' if had else 'None'}, is {'None' if had else 'there'}"
+                was, now = ("there", "None") if had else ("None", "there")
+                return f"the .grad of a captured tensor {t.type} was {was}, is {now}"
         for x, type, needs in self.captures:
             if type is not None and (str(x.type) != str(type) or x.requires_grad is not needs):
-                return f"a captured tensor was {type}{' requires_grad' * needs}, is {x.type}{' requires_grad' * x.requires_grad}"
+                was, now = (" requires_grad" * bool(flag) for flag in (needs, x.requires_grad))
+                return f"a captured tensor was {type}{was}, is {x.type}{now}"
         return "a relation of sizes that the function asked for does not hold"
 
     def difference(self, function: Callable[..., Any], call: Call) -> str:

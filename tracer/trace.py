@@ -335,7 +335,8 @@ class Trace:
                 continue
             seen.add(v)
             if (n.op.name == "stop_gradient" or not v.dtype.is_inexact) and self._depends_on_leaf(v):
-                name = "detach() or no_grad()" if n.op.name == "stop_gradient" else f"{n.op.name}, whose result is {v.dtype.long_name},"
+                stopped = n.op.name == "stop_gradient"
+                name = "detach() or no_grad()" if stopped else f"{n.op.name}, whose result is {v.dtype.long_name},"
                 return f"{name} at {n.loc} cuts the way to what requires gradients"
             todo += n.operands
         return "nothing that it was computed from has requires_grad=True; set it on the parameters (requires_grad_())"
@@ -375,8 +376,8 @@ class Trace:
         self.builder.nodes.append(node)
         return tuple([self.wrap(v) for v in node.results])
 
-    def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> tuple[Tensor,
-                                                                                                                ...]:
+    def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor],
+                  seeds: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """`braze.autograd.grad` inside a trace: gradients as new values, differentiable again."""
         values = [self.value_of(t) for t in wrt]
         total: list[Tensor] | None = None

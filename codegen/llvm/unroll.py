@@ -32,8 +32,8 @@ class _Unrolled:
     def kernel(self) -> Kernel:
         for v in self.old.values:
             for at in self._positions(a for a in v.axes if a in self.axes):
-                self.made[v, tuple(at.values())] = self._reduction(v,
-                                                                   at) if v.op == "reduce" else self._append(self._plain(v, at))
+                made = self._reduction(v, at) if v.op == "reduce" else self._append(self._plain(v, at))
+                self.made[v, tuple(at.values())] = made
         stores = tuple(self._store(s, at) for s in self.old.stores
                        for at in self._positions(a for a in s.axes if a in self.axes))
         kept = {a: n for a, n in self.old.axes.items() if a not in self.axes}
@@ -41,7 +41,7 @@ class _Unrolled:
 
     def _positions(self, axes: Iterable[str]) -> list[dict[str, int]]:
         axes = tuple(axes)
-        return [dict(zip(axes, at)) for at in product(*(range(int(self.old.axes[a])) for a in axes))]   # type: ignore[arg-type]
+        return [dict(zip(axes, at)) for at in product(*(range(expr.static(self.old.axes[a])) for a in axes))]
 
     def _append(self, v: Value) -> Value:
         self.values.append(v)

@@ -121,7 +121,9 @@ class _Function:
         product = v.args[0]
         read = (*(v.inputs for v in self.kernel.values), *(s.inputs for s in self.kernel.stores))
         users = sum(inputs.count(product) for inputs in read)
-        return users == 1 and set(v.over) <= set(product.axes) and all(x.axes for x in product.args) and len(self.kernel.axes) < 26
+        if users != 1 or not set(v.over) <= set(product.axes):
+            return False
+        return all(x.axes for x in product.args) and len(self.kernel.axes) < 26
 
     def _last_uses(self) -> dict[Value, Value | None]:
         last: dict[Value, Value | None] = {}

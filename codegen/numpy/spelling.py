@@ -58,7 +58,8 @@ def call(v: Value, operands: list[str]) -> str:
         if v.dtype.kind == "b":
             return f"{operands[0]} != 0"
         saturates = source.is_float and v.dtype.is_integer
-        return f"bz.cast({operands[0]}, {dtype_name(v.dtype)})" if saturates else f"{operands[0]}.astype({dtype_name(v.dtype)})"
+        x, to = operands[0], dtype_name(v.dtype)
+        return f"bz.cast({x}, {to})" if saturates else f"{x}.astype({to})"
     if v.op == "bitcast":
         return f"{operands[0]}.view({dtype_name(v.dtype)})"
     if v.op == "select":

@@ -65,7 +65,8 @@ def kron(x, y):
     """The Kronecker product."""
     rank = max(len(x.shape), len(y.shape))
     a, b = ((*(1 for _ in range(rank - len(t.shape))), *t.shape) for t in (x, y))
-    wide = F.reshape(x, shape=tuple(s for d in a for s in (d, 1))) * F.reshape(y, shape=tuple(s for d in b for s in (1, d)))
+    rows, columns = (s for d in a for s in (d, 1)), (s for d in b for s in (1, d))
+    wide = F.reshape(x, shape=tuple(rows)) * F.reshape(y, shape=tuple(columns))
     return F.reshape(wide, shape=tuple(m * n for m, n in zip(a, b)))
 
 

@@ -200,7 +200,8 @@ def _slice_vjp(g, y, x, start, shape, step):
 
 
 slice_ = view("slice", _evaluate_slice, infer=_infer_slice, parameters=("start", "shape", "step"), vjp=_slice_vjp,
-              pull=lambda read, index, types, start, shape, step: read(0, tuple(i * s + a for i, a, s in zip(index, start, step))),
+              pull=lambda read, index, types, start, shape, step: read(
+                  0, tuple(i * s + a for i, a, s in zip(index, start, step))),
               dims=dims.sliced, samples=_SLICES,
               doc="`shape` elements from `start`, every `step`-th; a negative step walks backwards.")
 

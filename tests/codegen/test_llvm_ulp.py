@@ -43,7 +43,8 @@ def check(name: str, bound: float, arrays: tuple[np.ndarray, ...], want: np.ndar
     got = native(name, (d,) * len(arrays))(*arrays)
     error = errors(got, want)
     worst = int(error.argmax())
-    assert error[worst] <= bound, f"{error[worst]:.2f} ULP at {[a[worst] for a in arrays]}: {got[worst]!r}, not {want[worst]!r}"
+    where = [a[worst] for a in arrays]
+    assert error[worst] <= bound, f"{error[worst]:.2f} ULP at {where}: {got[worst]!r}, not {want[worst]!r}"
 
 
 def wide(name: str, *arrays: np.ndarray) -> np.ndarray:

@@ -78,7 +78,8 @@ def check(op, d, arrays, attrs, signed=True):
         if signed:
             wrong |= (want == 0) & (np.signbit(got) != np.signbit(want))
     first = np.argmax(wrong)
-    assert not wrong.any(), f"{op.name}{tuple(a[first].item() for a in arrays)} in {d}: {got[first]!r}, not {want[first]!r}"
+    at = tuple(a[first].item() for a in arrays)
+    assert not wrong.any(), f"{op.name}{at} in {d}: {got[first]!r}, not {want[first]!r}"
 
 
 # Where expansions differ from NumPy on purpose: quotients that no longer have digits behind the point (see
@@ -96,7 +97,8 @@ def test_expansions_agree_with_numpy_on_special_values(op):
             if op.name in LARGEST_QUOTIENT and d.is_float:
                 with np.errstate(all="ignore"):
                     quotient = np.abs(arrays[0].astype(np.float64) / arrays[1].astype(np.float64))
-                keep = ~((quotient > LARGEST_QUOTIENT[op.name]) & np.isfinite(arrays[0].astype(np.float64)) & (arrays[1] != 0))
+                finite = np.isfinite(arrays[0].astype(np.float64))
+                keep = ~((quotient > LARGEST_QUOTIENT[op.name]) & finite & (arrays[1] != 0))
                 arrays = tuple(a[keep] for a in arrays)
             if op.name == "logaddexp":           # near 0 its two terms cancel
                 total = op.evaluate(np, *(a.astype(np.float64) for a in arrays))

@@ -9,7 +9,20 @@ from braze.ir.ops import F
 from braze.ir.types import float64, int64
 from braze.ir.verify import verify
 from braze.passes.autodiff import differentiate, expand_gradients
-from gradient_graphs import GRAPHS_WITH_REGIONS, INT, STRAIGHT, N, arrays_for, branch, build, draw, gradient, recurrence, region, turns
+from gradient_graphs import (
+    GRAPHS_WITH_REGIONS,
+    INT,
+    STRAIGHT,
+    N,
+    arrays_for,
+    branch,
+    build,
+    draw,
+    gradient,
+    recurrence,
+    region,
+    turns,
+)
 
 
 def numeric_gradient(graph, arrays, cotangents, which):

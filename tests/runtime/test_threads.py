@@ -199,7 +199,8 @@ time.sleep(0.2)
 
 def test_threads_are_not_started_before_they_are_needed():
     assert in_a_process("""
-p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"], shapes={"n": (N,)})
+p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"],
+            shapes={"n": (N,)})
 executable.load(p, emit)([arguments()[0]]); print(threads.pool().started, threads.get_num_threads())
 """, BRAZE_NUM_THREADS="5").split() == ["0", "5"]
 
@@ -208,7 +209,8 @@ def test_a_keyboard_interrupt_ends_an_endless_loop():
     printed = in_a_process("""
 one = pointwise(1, lambda k, x: k.add(x, x), "x")
 p = program("x: input n, go: input b1:z, spare: temporary n at 0, out: output n",
-            [Loop("t", None, (Carry("x", "now", "then", "out", "spare"),), (launch(one, x="now", out="then"),), (), "go")],
+            [Loop("t", None, (Carry("x", "now", "then", "out", "spare"),), (launch(one, x="now", out="then"),), (),
+                  "go")],
             ["x", "go"], ["out"], arena=64, shapes={"n": (1,), "z": ()})
 loaded = executable.load(p, emit)
 threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()

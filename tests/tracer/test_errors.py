@@ -225,7 +225,8 @@ def test_what_an_uncaught_error_prints(tmp_path, mode, inside):
     script.write_text(SCRIPT)
     env = {**os.environ, "BRAZE_TRACEBACK": mode}
     printed = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True).stderr
-    assert "matmul: [3, 4] @ [7, 7]" in printed and "script.py:4" in printed and "return x @ braze.ones(7, 7)" in printed
+    for part in ("matmul: [3, 4] @ [7, 7]", "script.py:4", "return x @ braze.ones(7, 7)"):
+        assert part in printed
     assert (os.sep + "tracer" + os.sep in printed) is inside
     if mode != "full":
         assert len(printed.splitlines()) <= (12 if mode == "short" else 20)

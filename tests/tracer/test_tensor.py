@@ -194,7 +194,8 @@ def test_python_numbers_are_weak(dtype, number, wanted):
 
 
 def test_defaults():
-    assert braze.tensor(1.5).dtype is braze.float32 and braze.tensor(1).dtype is braze.int64 and braze.tensor(True).dtype is braze.bool_
+    assert braze.tensor(1.5).dtype is braze.float32 and braze.tensor(1).dtype is braze.int64
+    assert braze.tensor(True).dtype is braze.bool_
     assert (braze.tensor(1) / braze.tensor(2)).dtype is braze.float32
     assert braze.tensor(np.float64(1.5)).dtype is braze.float64
 
@@ -315,11 +316,12 @@ def test_in_place_keeps_dtype_and_identity():
 
 def test_python_protocols():
     t = braze.tensor([[1.5, 2.5]])
-    assert len(t) == 1 and t.tolist() == [[1.5, 2.5]] and t[0,
-                                                            1].item() == 2.5 and float(t[0, 0]) == 1.5 and int(braze.tensor(3)) == 3
+    assert len(t) == 1 and t.tolist() == [[1.5, 2.5]] and t[0, 1].item() == 2.5
+    assert float(t[0, 0]) == 1.5 and int(braze.tensor(3)) == 3
     assert bool(braze.tensor(True)) and [10, 20, 30][braze.tensor(1)] == 20 and f"{t[0, 0]:.2f}" == "1.50"
     assert (t.ndim, t.shape, t.size, t.itemsize, t.nbytes, t.device) == (2, (1, 2), 2, 4, 8, "cpu")
-    assert repr(braze.tensor([1.0, 2.0])) == "tensor([1., 2.])" and "requires_grad=True" in repr(braze.ones(1, requires_grad=True))
+    assert repr(braze.tensor([1.0, 2.0])) == "tensor([1., 2.])"
+    assert "requires_grad=True" in repr(braze.ones(1, requires_grad=True))
     assert hash(t) == hash(t) and t in [t]
 
 
