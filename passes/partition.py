@@ -1,9 +1,11 @@
-"""Cutting a joint graph into a forward and a backward half: what the forward keeps, and what the backward computes again.
+"""Cutting a joint graph into a forward and a backward half: what the forward keeps, and what the backward computes
+again.
 
-A minimum cut. Each value that the backward half may need is an edge as wide as its bytes; where the edge is cut, the value is kept.
-Before the cut is what runs in the forward half and is not run again (contractions, reductions, draws, effects), behind it what needs
-a cotangent. Element by element operations and views in between are computed again where that is narrower, and so are the products that
-attention's weights are made of, which are not in memory. Inputs are held anyway.
+A minimum cut. Each value that the backward half may need is an edge as wide as its bytes; where the edge is cut, the
+value is kept. Before the cut is what runs in the forward half and is not run again (contractions, reductions, draws,
+effects), behind it what needs a cotangent. Element by element operations and views in between are computed again where
+that is narrower, and so are the products that attention's weights are made of, which are not in memory. Inputs are held
+anyway.
 
 A `barrier` on the results and operands of a checkpointed function says: nothing computed between them is kept.
 """
@@ -24,13 +26,14 @@ from .simplify import GRADIENT_MARKERS, strip_markers
 from .streaming import never_stored
 
 CHEAP = frozenset({"pointwise", "view", "gather"})       # kinds that are computed again rather than kept
-USUAL_SIZE = 256                                         # of a dimension whose size is not known and for which there is no hint
+# of a dimension whose size is not known and for which there is no hint
+USUAL_SIZE = 256
 
 
 @dataclass(frozen=True)
 class Halves:
-    """`forward`: inputs → outputs, then `residuals` values that are kept. `backward`: these, the inputs of the forward half at the
-    positions `held`, cotangents → gradients."""
+    """`forward`: inputs → outputs, then `residuals` values that are kept. `backward`: these, the inputs of the forward
+    half at the positions `held`, cotangents → gradients."""
 
     forward: Graph
     backward: Graph
@@ -50,7 +53,8 @@ def partition(joint: Graph, outputs: int, hints: Mapping[str, int] | None = None
     kept = _minimum_cut(joint, outputs, late, hints or {})
     before = [n for n in joint.nodes if not any(r in late for r in n.results)]
     notes = {k: v for k, v in joint.notes.items() if all(k != c.name for c in given)}
-    forward = dce(Graph(joint.name.removesuffix("_joint"), primals, tuple(before), (*joint.outputs[:outputs], *kept), notes))
+    forward = dce(Graph(joint.name.removesuffix("_joint"), primals, tuple(before), (*joint.outputs[:outputs], *kept),
+                        notes))
     backward, held = _backward(joint, outputs, kept, primals, given)
     return Halves(strip_markers(forward), strip_markers(backward), len(kept), held)
 
@@ -90,11 +94,13 @@ def _backward(joint: Graph, outputs: int, kept: Sequence[Value], primals: Sequen
     return dce(builder.build([values[v] for v in gradients])), held
 
 
-# ---- the cut -----------------------------------------------------------------------------------------------------------------
+# ---- the cut ---------------------------------------------------------------------------------------------------------
 
 
 def _minimum_cut(joint: Graph, outputs: int, late: set[Value], hints: Mapping[str, int]) -> list[Value]:
-    """The values to keep: of equally narrow cuts the last one, which computes the least again (networkx finds the one next to the sink)."""
+    """The values to keep: of equally narrow cuts the last one, which computes the least again (networkx finds the one
+    next to the sink).
+    """
     import networkx as nx
     from networkx.algorithms.flow import boykov_kolmogorov
 
@@ -123,7 +129,9 @@ def _minimum_cut(joint: Graph, outputs: int, late: set[Value], hints: Mapping[st
 
 
 def _width(v: Value, is_output: bool, is_ahead: bool, hints: Mapping[str, int]) -> int:
-    """What keeping a value costs: its bytes, nothing where the caller gets it, a little more where only the gradient wants it."""
+    """What keeping a value costs: its bytes, nothing where the caller gets it, a little more where only the gradient
+    wants it.
+    """
     return 0 if is_output else 2 * bytes_of(v.type, hints) + (not is_ahead)
 
 

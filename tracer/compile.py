@@ -108,8 +108,9 @@ class CompiledFunction:
             self.compilations.append(CompilationRecord(spec, reason))
             self._by_key[call.key] = [spec, *known]
             if len(self.compilations) == MANY_COMPILATIONS:
-                warnings.warn(f"{self.name} has been compiled {MANY_COMPILATIONS} times, the last time because {reason}. "
-                              f"Pass what varies as an argument (a float or a tensor), or see docs/guards.md", stacklevel=5)
+                warnings.warn(f"{self.name} has been compiled {MANY_COMPILATIONS} times, the last time because "
+                              f"{reason}. Pass what varies as an argument (a float or a tensor), or see docs/guards.md",
+                              stacklevel=5)
             return spec
 
     def _pattern(self, call: Call, known: Sequence[Specialisation]) -> list[int | None]:

@@ -68,7 +68,8 @@ class CompiledPullback:
             outputs = run_recorded(spec.traced.graph, inputs, self.sizes)
             wanted = [t for n, t in zip(spec.wrt, operands)]
             pairs = [(o, c) for o, c in zip(outputs, given) if c is not None and o.requires_grad]
-            found = autograd.grad([o for o, _ in pairs], wanted, [c for _, c in pairs], create_graph=True, allow_unused=True)
+            found = autograd.grad([o for o, _ in pairs], wanted, [c for _, c in pairs], create_graph=True,
+                                  allow_unused=True)
         return (*found, *(None for _ in operands[len(spec.wrt):]))
 
 

@@ -1,4 +1,6 @@
-"""The road from a traced graph to an executable, with every station kept: `history` is the compiler's history as a value."""
+"""The road from a traced graph to an executable, with every station kept: `history` is the compiler's history as a
+value.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ BACKENDS = ("auto", "llvm", "numpy")
 class Stages:
     """What one graph became: (pass, milliseconds, object) in order, and the executable that runs.
 
-    Of a program that was found on disk there is only the executable: the passes run when somebody wants to see what they give.
+    Of a program that was found on disk there is only the executable: the passes run when somebody wants to see what
+    they give.
     """
 
     history: list[tuple[str, float, Any]] = field(default_factory=list)
@@ -111,7 +114,9 @@ _dumps = count()
 
 
 def dump(name: str, stages: Stages) -> None:
-    """Write every stage into a folder of its own under the configured one: graph.ir, joint.ir, optimized.ir, fused.ir, source."""
+    """Write every stage into a folder of its own under the configured one: graph.ir, joint.ir, optimized.ir, fused.ir,
+    source.
+    """
     folder = Path(configuration.dump_directory) / f"{next(_dumps):03d}-{re.sub('[^A-Za-z0-9_]+', '_', name)}"
     folder.mkdir(parents=True, exist_ok=True)
     for stage in ("graph", "joint", "optimized", "fused"):
