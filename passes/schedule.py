@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from ..ir import expr
 from ..ir.errors import VerifyError
-from ..ir.expr import Dim
+from ..ir.expr import Dim, Expr
 from ..ir.kernel import Kernel, Store, Value
 from ..ir.scalar import CORE
 from ..ir.schedule import Rows, Schedule, Serial, independent_axes
@@ -128,7 +128,20 @@ class _Shape:
                 continue
             flat = flat + stride * i
         c = expr.coefficient(flat, axis)
+        if c is None and not isinstance(flat, int):
+            return self._step_in_lanes(flat, axis)
         return c if isinstance(c, int) else None
+
+    def _step_in_lanes(self, place: Expr, axis: str) -> int | None:
+        """The step within whole vectors, where quotients change between them only (heads of 32 in one axis); tried at
+        a few positions, since nothing but speed depends on it.
+        """
+        last = (self.extents[axis] - 1) // 16 * 16
+        others = [{n: min(x, self.extents[n] - 1) if n in self.extents else USUAL for n in expr.symbols(place)}
+                  for x in (0, 1, 5)]
+        steps = {expr.evaluate(place, {**at, axis: base + p + 1}) - expr.evaluate(place, {**at, axis: base + p})
+                 for at in others for base in (0, last // 32 * 16, max(0, last - 16)) for p in (0, 7, 14)}
+        return steps.pop() if len(steps) == 1 and last >= 16 else None
 
     # ---- candidates -----------------------------------------------------------------------------------------------
 

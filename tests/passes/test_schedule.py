@@ -9,7 +9,7 @@ import dataclasses
 import kernel_zoo
 import numpy as np
 import pytest
-from braze.ir import kernel_eval
+from braze.ir import expr, kernel_eval
 from braze.ir.errors import VerifyError
 from braze.ir.expr import symbol
 from braze.ir.kernel import Kernel
@@ -40,6 +40,15 @@ def test_the_axes_run_where_they_should(name):
     found = rows(kernel)
     assert found is not None
     assert {field: getattr(found, field) for field in wanted} == wanted
+
+
+def test_heads_of_whole_vectors_are_contiguous():
+    """[rows, heads, 32] stored as [heads, rows, 32] runs in lanes along what both have in one piece."""
+    k = Zoo("merge_heads", {"i": 64, "j": 256})
+    j = k.axis("j")
+    x = k.load("x", (8, 64, 32), "f32", (expr.floordiv(j, 32), k.axis("i"), expr.mod(j, 32)))
+    k.write("y", "ij", k.exp(x))
+    assert rows(k.build()).vector == "j"
 
 
 @pytest.mark.parametrize("name", ZOO)
