@@ -1,4 +1,4 @@
-"""From a kernel to launches: axes are collapsed, a long reduction is cut in two, a schedule is found.
+"""From a kernel to launches: axes are collapsed, a long reduction or a patch is cut in two, a schedule is found.
 
 Kernels that are equal but for their memory, such as those of a model's layers, are planned once: their launches share
 values, stores and schedule, and so are emitted and compiled once too.
@@ -16,6 +16,7 @@ from ..ir.schedule import Schedule
 from ..ir.target import Target
 from . import contraction, streamed
 from .collapse import collapse
+from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
 
@@ -65,6 +66,9 @@ class Launcher:
 
 def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
     """The kernel on as few axes as it needs, or two that do the same."""
+    patch = split_patch(kernel)
+    if patch is not None:
+        return patch
     kernel = collapse(kernel)
     return (split_reduction(kernel) if contraction.match(kernel) is None else None) or (kernel,)
 

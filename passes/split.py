@@ -97,7 +97,7 @@ class _Split:
         at = k.axis(self.piece) * self.length + k.axis(self.axis)
         extent = self.kernel.axes[self.axis]
         ragged = not expr.is_less(at, extent)
-        copy = _Copy(self.kernel, k, {self.axis: at}, ragged)
+        copy = Copy(self.kernel, k, {self.axis: at}, ragged)
         for v in self.folds:
             x = copy.value(v.args[0])
             if ragged:
@@ -113,7 +113,7 @@ class _Split:
         kept = {a: n for a, n in self.kernel.axes.items() if any(a in v.axes for v in self.after)
                 or any(a in s.axes for s in self.late)}
         k = KernelBuilder(f"{self.kernel.name}_whole", {**kept, self.piece: self.count})
-        copy = _Copy(self.kernel, k, {}, False)
+        copy = Copy(self.kernel, k, {}, False)
         for v in self.folds:
             name, shape, names = self._partial(v)
             x = k.load(name, shape, v.dtype, [k.axis(a) for a in names])
@@ -123,7 +123,7 @@ class _Split:
         return k.build(self.kernel.origin)
 
 
-class _Copy:
+class Copy:
     """Values of one kernel made again in another, some axes at other positions."""
 
     def __init__(self, kernel: Kernel, k: KernelBuilder, positions: dict[str, Dim], ragged: bool):

@@ -22,8 +22,19 @@ def emit_rows(kernel: Kernel, schedule: Rows) -> Source:
     scope.kernel = unroll(kernel, schedule.unrolled)
     nest = Nest(scope.kernel, schedule.order, schedule.vector, schedule.lanes, scratch)
     scope.prepare(scope.kernel.stores)
-    _Units(scope, schedule, nest).run(start, stop)
+    w.when(_is_needed(scope, kernel), lambda: _Units(scope, schedule, nest).run(start, stop))
     return Source(str(module), name, "llvm", schedule.units, schedule.grain, nest.scratch_bytes)
+
+
+def _is_needed(scope: Scope, kernel: Kernel) -> X | bool:
+    """A copy need not run where its output was given the memory of its input."""
+    load, store = kernel.values[0], kernel.stores[0]
+    if len(kernel.values) > 1 or len(kernel.stores) > 1 or store.value is not load or load.op != "load":
+        return True
+    old, new = kernel.buffers[load.buffer], kernel.buffers[store.buffer]
+    if load.index != store.index or old.shape != new.shape:
+        return True
+    return scope.w.compare("ne", scope.pointers[old.name], scope.pointers[new.name])
 
 
 class _Units:
