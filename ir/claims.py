@@ -72,8 +72,8 @@ def offsets(kernel: Kernel, buffer: str, store: Store) -> dict[Value, tuple[int,
     found = {}
     for v in kernel.values:
         if v.op == "load" and v.buffer == buffer:
-            apart = [None if isinstance(i, Value) or isinstance(j, Value) else i - j for i,
-                     j in zip(v.index, store.index)]
+            apart = [None if isinstance(i, Value) or isinstance(j, Value) else i - j
+                     for i, j in zip(v.index, store.index)]
             if len(v.index) != len(store.index) or not all(isinstance(x, int) for x in apart):
                 return None
             found[v] = tuple(apart)

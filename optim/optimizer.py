@@ -209,8 +209,8 @@ class Optimizer(Watched):
         self._changed()
 
     def __repr__(self) -> str:
-        lines = [f"  group {n}: {len(g['params'])} parameters, " + ", ".join(f"{k}={v}" for k,
-                                                                             v in g.items() if k != "params")
+        lines = [f"  group {n}: {len(g['params'])} parameters, " + ", ".join(f"{k}={v}"
+                                                                             for k, v in g.items() if k != "params")
                  for n, g in enumerate(self.param_groups)]
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 

@@ -23,6 +23,12 @@ def assume_equal(a: Dim, b: Dim) -> bool:
     return True
 
 
+class PassBuilder(GraphBuilder):
+    """What passes emit nodes with that they write themselves: sizes that such a node needs to be equal are."""
+
+    decide_equal = staticmethod(assume_equal)
+
+
 def copy_inputs(graph: Graph, builder: GraphBuilder) -> list[Value]:
     """The graph's inputs, and their notes, as inputs of the builder."""
     builder.notes.update(graph.notes)

@@ -76,12 +76,12 @@ class _Read(NamedTuple):
     reduced: frozenset[int | None]
 
 
-def _renamed(read: _Read, names: Mapping[int, int | None]) -> _Read:
+def _renamed(read: _Read, names: Mapping[int | None, int]) -> _Read:
     """The read, some axes called otherwise."""
     if read.axes is None or not names:
         return read
-    return _Read(read.base, tuple([names.get(a, a) for a in read.axes]),  # type: ignore[arg-type]
-                 frozenset([names.get(a, a) for a in read.reduced]))      # type: ignore[arg-type]
+    return _Read(read.base, tuple([names.get(a, a) for a in read.axes]),
+                 frozenset([names.get(a, a) for a in read.reduced]))
 
 
 def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...],
@@ -216,9 +216,11 @@ class _Grouper:
         first, second = (next((r.axes for r in g.reads if r.base is base and r.axes), None) for g in (one, other))
         if first is None or second is None or any((a is None) != (b is None) for a, b in zip(first, second)):
             return
-        joined = self._unify(one, other, [(a, b) for a, b in zip(first, second) if a is not None])
-        if not isinstance(joined, str) and len(joined[1]) == len(one.extents) == len(other.extents) and self._is_nest(
-                *joined[:3], [*one.nodes, *other.nodes]) is None:
+        joined = self._unify(one, other, [(a, b) for a, b in zip(first, second) if a is not None and b is not None])
+        if isinstance(joined, str) or not len(joined[1]) == len(one.extents) == len(other.extents):
+            return
+        axes, extents, reduced, _ = joined
+        if self._is_nest(axes, extents, reduced, [*one.nodes, *other.nodes]) is None:
             self._joined(one, other, joined)
 
     def _joined(self, producer: Group, consumer: Group, joined: Any) -> Group:
@@ -259,10 +261,13 @@ class _Grouper:
         """
         renamed: dict[int, int] = {b: a for a, b in equal}
 
-        def name(a: int | None) -> int | None:
+        def root(a: int) -> int:
             while a in renamed:
                 a = renamed[a]
             return a
+
+        def name(a: int | None) -> int | None:
+            return None if a is None else root(a)
 
         for read in consumer.reads:
             if self.group_of.get(read.base) is not producer:
@@ -277,18 +282,18 @@ class _Grouper:
                 elif a != b:
                     renamed[b] = a
         self._share_reads(producer, consumer, name, renamed)
-        final = {a: name(a) for a in renamed}
+        final: dict[int | None, int] = {a: root(a) for a in renamed}
         extents: dict[int, Dim] = {}
         for group in (producer, consumer):
             for a, e in group.extents.items():
-                extents.setdefault(final.get(a, a), e)  # type: ignore[arg-type]
+                extents.setdefault(final.get(a, a), e)
         axes = {v: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for v, t in group.axes.items()}
         for t in axes.values():
             named = [a for a in t if a is not None]
             if len(set(named)) != len(named):
                 return "moved"
-        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for m,
-                   t in group.reduced.items()}
+        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer)
+                   for m, t in group.reduced.items()}
         reads = [_renamed(read, final) for group in (producer, consumer) for read in group.reads]
         return axes, extents, reduced, reads
 

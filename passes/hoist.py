@@ -15,7 +15,7 @@ from ..ir.build import GraphBuilder
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
-from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
+from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
 
@@ -27,8 +27,7 @@ def hoist_products(graph: Graph) -> Graph:
     """The graph with such products before their loops; itself where there are none."""
     if not any(n.regions for n in graph.nodes):
         return graph
-    builder = GraphBuilder(graph.name)
-    builder.decide_equal = assume_equal                    # type: ignore[method-assign]
+    builder = PassBuilder(graph.name)
 
     def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
         if node.op is F.loop:
@@ -96,8 +95,7 @@ def _is_worth_it(n: Node, sequence: Value) -> bool:
 
 def _with_elements(body: Graph, found: Sequence[Node], place: int) -> Graph:
     """The body with further elements, after its own sequences', in place of these products."""
-    builder = GraphBuilder(body.name)
-    builder.decide_equal = assume_equal                    # type: ignore[method-assign]
+    builder = PassBuilder(body.name)
     builder.notes.update(body.notes)
     inputs = [builder.input(v.type, v.name) for v in body.inputs[:place]]
     elements = {n: builder.input(n.results[0].type, f"product{i}") for i, n in enumerate(found)}

@@ -49,7 +49,7 @@ class Lowering:
         sizes = sorted(self.group.axes.values(), key=lambda t: -len([a for a in t if a is not None]))
         for t in sizes:
             order += [a for a in t if a is not None and a not in order]
-        for t in (*self.group.reduced.values(), dict.fromkeys(self.group.summed.values())):
+        for t in (*self.group.reduced.values(), tuple(dict.fromkeys(self.group.summed.values()))):
             order += [a for a in t if a not in order]
         for n, reduced in self.group.reduced.items():       # the place of a reduced axis is that in its operand
             kept = list(self.group.axes[n.results[0]])

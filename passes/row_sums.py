@@ -12,12 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..ir import expr
-from ..ir.build import GraphBuilder
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
-from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
+from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
 
@@ -47,8 +46,7 @@ def shorten_row_sums(graph: Graph) -> Graph:
     inside = any(n.regions for n in graph.nodes)
     if not found and not inside:
         return graph
-    builder = GraphBuilder(graph.name)
-    builder.decide_equal = assume_equal                    # type: ignore[method-assign]
+    builder = PassBuilder(graph.name)
     now: dict[Value, Value] = {}
 
     def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
@@ -123,8 +121,8 @@ def _factors(v: Value) -> _Term:
     if n is None or n.op not in (F.mul, F.div, F.neg, F.where):
         return _alone(v)
     if n.op is F.neg:
-        x = _factors(n.operands[0])
-        return _Term(x.above, x.below, not x.negative)
+        term = _factors(n.operands[0])
+        return _Term(term.above, term.below, not term.negative)
     if n.op is F.where:
         condition, x, y = n.operands
         if y.literal != 0 or y.literal is None or not _alike(x.shape, shape):

@@ -160,8 +160,9 @@ def pad_of_the_same_number(c, value):
 
 @rule(P.pad(x, low=low, high=high), exact, examples=[{"x": (5, 4), "low": (-1, 0), "high": (-2, -1), "value": 1.0}])
 def pad_that_only_cuts(x, low, high):
-    if not _known(x.shape, low, high) or max((*low, *high), default=0) > 0 or any(d + a + b <= 0 for d, a,
-                                                                                  b in zip(x.shape, low, high)):
+    if not _known(x.shape, low, high) or max((*low, *high), default=0) > 0:
+        return None
+    if any(d + a + b <= 0 for d, a, b in zip(x.shape, low, high)):
         return None
     shape = tuple(d + a + b for d, a, b in zip(x.shape, low, high))
     return F.slice(x, start=tuple(-a for a in low), shape=shape, step=(1,) * len(shape))

@@ -40,7 +40,7 @@ def _skewed(step: Step, target: Target) -> Step:
     if not isinstance(step, Loop):
         return step
     launch = _only_launch(step)
-    schedule = launch and skewed_schedule(step, launch, target)
+    schedule = None if launch is None else skewed_schedule(step, launch, target)
     if launch is None or schedule is None:
         return replace(step, steps=skew(step.steps, target))
     return replace(step, steps=(replace(launch, schedule=schedule),))

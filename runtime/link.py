@@ -86,8 +86,8 @@ def link(data: bytes) -> Image | None:
         if s.kind == _RELOCATIONS and s.info in places and not _relocate(code, s.data, places[s.info], symbols, places,
                                                                          imports):
             return None
-    exports = {name: places[where] + value for name, where, value,
-               is_function in symbols if is_function and where in places}
+    exports = {name: places[where] + value
+               for name, where, value, is_function in symbols if is_function and where in places}
     return Image(bytes(code), exports, imports)
 
 

@@ -20,8 +20,8 @@ def build(function, *types, name="test"):
     """The graph of a Python function of values; a type is a TensorType or the shape of a float64 tensor."""
     b = GraphBuilder(name)
     with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}") for n,
-                  t in enumerate(types)]
+        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}")
+                  for n, t in enumerate(types)]
         out = function(*inputs)
     return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
 

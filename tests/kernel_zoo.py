@@ -100,8 +100,8 @@ def diagonal(n):
 def stencil(n):
     k = Zoo("stencil", {"i": n, "j": n})
     i, j = k.axis("i"), k.axis("j")
-    x = [k.load("x", (n, n), "f32", (i + di, j + dj), fill=0.0) for di,
-         dj in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))]
+    x = [k.load("x", (n, n), "f32", (i + di, j + dj), fill=0.0)
+         for di, dj in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))]
     around = k.add(k.add(x[0], x[1]), k.add(x[2], x[3]))
     k.write("out", "ij", k.add(x[4], k.mul(k.sub(around, k.mul(x[4], 4.0)), 0.1)))
     return k.build()

@@ -72,8 +72,8 @@ def samples(op: Op, d: DType) -> Iterator[Sample]:
     """All samples of an op whose main operands have this dtype."""
     rng = np.random.default_rng(0)
     for specs, attrs in _specs(op, d):
-        arrays = tuple(np.asarray(s, np.int64) if isinstance(s, list) else values(op, d, s, rng, n) for n,
-                       s in enumerate(specs))
+        arrays = tuple(np.asarray(s, np.int64) if isinstance(s, list) else values(op, d, s, rng, n)
+                       for n, s in enumerate(specs))
         if op.name == "where":
             arrays = (rng.integers(0, 2, arrays[0].shape).astype(bool), *arrays[1:])
         elif op.name == "random_bits":

@@ -91,8 +91,8 @@ class _Sides:
             (whole,), cuts = parts, self.case["cuts"]
             return tuple(self.lift(F.slice, (whole,), {"start": tuple(a if i == axis else 0 for i in range(whole.ndim)),
                                                        "step": (1,) * whole.ndim,
-                                                       "shape": tuple(b - a if i == axis else d for i,
-                                                                      d in enumerate(whole.shape))})
+                                                       "shape": tuple(b - a if i == axis else d
+                                                                      for i, d in enumerate(whole.shape))})
                          for a, b in zip(cuts, cuts[1:]))
         return (self.lift(F.concat, tuple(parts), {"axis": axis}),
                 parts[0]) if self.case.get("nested") else tuple(parts)

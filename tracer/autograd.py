@@ -52,8 +52,8 @@ class TapeNode:
     def recorded_pullback(self, cotangents: list[Any]) -> Sequence[Any]:
         """The same on tensors, by operations that are recorded themselves."""
         self._refuse_freed()
-        operands = [_restored(a if type(a) is _ndarray else self._number(a), e) for a,
-                    e in zip(self.operands, self.edges)]
+        operands = [_restored(a if type(a) is _ndarray else self._number(a), e)
+                    for a, e in zip(self.operands, self.edges)]
         return self._pulled(cotangents, [_restored(a, (self, i)) for i, a in enumerate(self.results)], operands)
 
     def _pulled(self, cotangents: list[Any], results: list[Tensor], operands: list[Tensor]) -> Sequence[Any]:

@@ -120,8 +120,8 @@ def broadcast_to(x: Any, *shape: Any) -> Tensor:
     """Repeated along dimensions of size 1; -1 keeps a size (`expand`)."""
     x, wanted = lift(x), list(dims(unpacked(shape)))
     extra = len(wanted) - x.ndim
-    wanted = [as_dim(x.shape[i - extra]) if isinstance(d, int) and d == -1 and i >= extra else d for i,
-              d in enumerate(wanted)]
+    wanted = [as_dim(x.shape[i - extra]) if isinstance(d, int) and d == -1 and i >= extra else d
+              for i, d in enumerate(wanted)]
     return F.broadcast_to(x, shape=tuple(wanted))
 
 

@@ -71,8 +71,8 @@ def _make(op: Op, attrs: dict[str, Any], operands: Sequence[Any], results: Seque
     builder = GraphBuilder(f"pullback_{op.name}")
 
     def inputs(letter: str, arrays: Sequence[Any]) -> list[Value | None]:
-        return [None if a is None else builder.input(TensorType(a.shape, dtype(a.dtype)), f"{letter}{n}") for n,
-                a in enumerate(arrays)]
+        return [None if a is None else builder.input(TensorType(a.shape, dtype(a.dtype)), f"{letter}{n}")
+                for n, a in enumerate(arrays)]
 
     number = operand_dtype(operands)
     g, y = inputs("g", [None if c is None else r for c, r in zip(cotangents, results)]), inputs("y", results)

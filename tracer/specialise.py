@@ -136,8 +136,8 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             if x._node is not None and v not in trace.consumed and n not in differentiable:
                 differentiable.append(n)
     writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
-    argument_writes = [(inputs[v], output(_stored_value(trace, h._value))) for h,
-                       v in trace.handles if h._value is not v]
+    argument_writes = [(inputs[v], output(_stored_value(trace, h._value)))
+                       for h, v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
         t = trace.held[key]

@@ -9,6 +9,7 @@ depend on how units are cut among threads. Contractions of few rows, which are b
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,8 +153,8 @@ class Tiled:
         with_extents(self.scope)
         emit_tile(self.module, "tile", self._tile(), None if o.is_product else o.added)
         right, left = Operand(self.kernel, o.right, o.dtype), Operand(self.kernel, o.left, o.dtype)
-        self.pack = (pack_rows if s.right == "rows" else pack_columns)(self.module, right, s)
-        copies = {"rows": copy_rows, "columns": copy_columns}
+        self.pack = pack_rows(self.module, right, s) if s.right == "rows" else pack_columns(self.module, right, s)
+        copies: dict[str, Callable[..., Part]] = {"rows": copy_rows, "columns": copy_columns}
         self.copy = copies[s.left](self.module, left, s, self.copy_step) if s.left in copies else None
         self.copy_lines = copy_window(self.module, left, s, self.window) if self.window else None
         self.epilogue = self._epilogue()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from ...ir import expr
 from ...ir.claims import Claim, conditions, entries, offsets
 from ...ir.expr import Dim
-from ...ir.kernel import Kernel, Value
+from ...ir.kernel import Kernel, Store, Value
 from ...ir.schedule import Skewed, Source
 from ...ir.types import int64
 from .body import Scope, flat_index
@@ -275,8 +275,8 @@ class _Window:
         """Stand at a vector."""
         self.j = j
         self.known: dict[tuple[Dim, int], X] = {}
-        self.windows = {row: (state[2 * n], state[2 * n + 1], self._load(row, self.w.add(j, self.lanes))) for n,
-                        row in enumerate(self.wide)}
+        self.windows = {row: (state[2 * n], state[2 * n + 1], self._load(row, self.w.add(j, self.lanes)))
+                        for n, row in enumerate(self.wide)}
 
     def at(self, v: Value, r: int) -> X:
         """What a load gives for row r."""
@@ -302,8 +302,8 @@ class _Window:
 def interior(scope: Scope) -> tuple[dict[str, Range], frozenset[Claim]]:
     """For each axis from where to where what its index entries and conditions claim holds, and these claims."""
     w, kernel = scope.w, scope.kernel
-    claims: dict[Claim, tuple[Dim, ...]] = {e: needs for x in (*kernel.values, *kernel.stores) for e,
-                                            needs in entries(kernel, x)}
+    users: tuple[Value | Store, ...] = (*kernel.values, *kernel.stores)
+    claims: dict[Claim, tuple[Dim, ...]] = {e: needs for x in users for e, needs in entries(kernel, x)}
     for v in kernel.values:
         if v.op == "select":
             asked = conditions(v.args[0]) or []
@@ -315,8 +315,8 @@ def interior(scope: Scope) -> tuple[dict[str, Range], frozenset[Claim]]:
     for need in dict.fromkeys(n for needs in claims.values() for n in needs):
         axis = _axis(kernel, need)
         assert axis is not None
-        along = expr.coefficient(need, axis)
-        rest = scope.index(need - along * kernel.axis(axis))     # type: ignore[operator]
+        along = expr.static(expr.coefficient(need, axis))
+        rest = scope.index(need - along * kernel.axis(axis))
         low, high = ranges[axis]
         ranges[axis] = (w.max(low, w.sub(0, rest)), high) if along == 1 else (low, w.min(high, w.add(rest, 1)))
     return ranges, frozenset(claims)

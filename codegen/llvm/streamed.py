@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ...ir.expr import Dim, coefficient
+from ...ir.expr import Dim, coefficient, static
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
 from ...ir.streamed import Product, Softmax, Streamed, roles
@@ -206,8 +206,8 @@ class Emitter:
         low: Index = 0
         high: Index = self.length
         for limit in self.roles.limits:
-            along = coefficient(limit.claim, s.stream)
-            rest = limit.claim - along * self.kernel.axis(s.stream)      # type: ignore[operator]
+            along = static(coefficient(limit.claim, s.stream))
+            rest = limit.claim - along * self.kernel.axis(s.stream)
             ends = [here.enter({s.row: i}).index(rest) for i in (first, last)]
             if along == 1:
                 low = w.max(low, lower(*(w.sub(0, e) for e in ends)))

@@ -31,8 +31,8 @@ Ranges = Mapping[str, Range]
 
 def is_inside(index: Sequence[Index], shape: Sequence[Dim]) -> bool:
     """Is it known that no place is outside?"""
-    return all(not isinstance(i, Value) and expr.is_less_equal(0, i) and expr.is_less(i, n) for i,
-               n in zip(index, shape))
+    return all(not isinstance(i, Value) and expr.is_less_equal(0, i) and expr.is_less(i, n)
+               for i, n in zip(index, shape))
 
 
 def source(x: Dim) -> str:

@@ -132,8 +132,8 @@ random_bits = general("random_bits", "random", _random_bits, arity=1, lower=_low
                       parameters=("shape", "stream"),
                       infer=lambda types, shape, stream: TensorType(shape, uint32),
                       vjp=lambda g, y, state, shape, stream: (None,), source="Salmon et al. 2011, Philox 4x32-10",
-                      samples=tuple((((2,),), {"shape": shape, "stream": n}) for shape,
-                                    n in (((), 0), ((3, 5), 1), ((0,), 2))),
+                      samples=tuple((((2,),), {"shape": shape, "stream": n})
+                                    for shape, n in (((), 0), ((3, 5), 1), ((0,), 2))),
                       doc="Uniform 32-bit integers. state: uint64 [2], seed and position; element i of draw `stream` "
                           "is the first word of Philox(counter = (i, position + stream), key = seed).")
 

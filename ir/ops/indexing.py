@@ -175,8 +175,8 @@ def _scatter_along(xp, updates, index, axis, size: Dim):
     shape = tuple(size if i == axis else d for i, d in enumerate(updates.shape))
     _check_bounds(shape, (index,), (axis,))
     out = xp.zeros(shape, updates.dtype)
-    spots = [xp.arange(d).reshape([-1 if p == i else 1 for p in range(updates.ndim)]) for i,
-             d in enumerate(updates.shape)]
+    spots = [xp.arange(d).reshape([-1 if p == i else 1 for p in range(updates.ndim)])
+             for i, d in enumerate(updates.shape)]
     spots[axis] = index
     xp.add.at(out, tuple(spots), updates)
     return out

@@ -153,8 +153,8 @@ def _running(name, combine, doc):
     return scan(name, combine, _accumulate(f"{combine}imum"), dtypes=REAL, doc=doc,
                 vjp=lambda g, y, x, axis, reverse=False: (
                     F.scatter_along(g, _holder(y, x, axis, reverse), axis=axis, size=x.shape[axis]),),
-                jvp=lambda tangents, y, x, axis,
-               reverse=False: F.gather_along(tangents[0], _holder(y, x, axis, reverse), axis=axis))
+                jvp=lambda tangents, y, x, axis, reverse=False: F.gather_along(
+                    tangents[0], _holder(y, x, axis, reverse), axis=axis))
 
 
 cummax = _running("cummax", "max", "The running maximum; NaN wins.")

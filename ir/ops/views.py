@@ -146,8 +146,8 @@ permute = view("permute", lambda xp, x, axes: xp.transpose(x, axes), infer=_infe
 def _infer_broadcast(types, shape):
     (x,) = types
     extra = len(shape) - len(x.shape)
-    _check(extra >= 0 and all((isinstance(d, int) and d == 1) or same_size(d, s) for d,
-                              s in zip(x.shape, shape[max(extra, 0):])),
+    _check(extra >= 0 and all((isinstance(d, int) and d == 1) or same_size(d, s)
+                              for d, s in zip(x.shape, shape[max(extra, 0):])),
            f"broadcast_to: {show_shape(x.shape)} does not broadcast to {show_shape(shape)}")
     return x.with_shape(shape)
 
@@ -264,8 +264,8 @@ dilate = view("dilate", _evaluate_dilate, infer=lambda types, step: _infer_dilat
 def _infer_concat(types, axis):
     first = types[0]
     for t in types[1:]:
-        _check(len(t.shape) == len(first.shape) and all(i == axis or same_size(a, b) for i,
-                                                        (a, b) in enumerate(zip(first.shape, t.shape))),
+        _check(len(t.shape) == len(first.shape) and all(i == axis or same_size(a, b)
+                                                        for i, (a, b) in enumerate(zip(first.shape, t.shape))),
                f"concat along axis {axis}: shapes {' and '.join(show_shape(t.shape) for t in types)} differ elsewhere")
     total: Dim = 0
     for t in types:

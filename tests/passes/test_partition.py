@@ -18,8 +18,8 @@ SIZES = {"N": 5}
 def build(function, *types):
     b = GraphBuilder("test")
     with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}") for n,
-                  t in enumerate(types)]
+        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float64), f"x{n}")
+                  for n, t in enumerate(types)]
         out = function(*inputs)
     return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
 

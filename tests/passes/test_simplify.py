@@ -23,8 +23,8 @@ def build(function, *types):
     """The graph of a Python function of values, as written: equal nodes are not shared."""
     b = GraphBuilder("test")
     with interpreting(b):
-        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float32), f"x{n}") for n,
-                  t in enumerate(types)]
+        inputs = [b.input(t if isinstance(t, TensorType) else TensorType(t, float32), f"x{n}")
+                  for n, t in enumerate(types)]
         out = function(*inputs)
     return b.build(list(out) if isinstance(out, (tuple, list)) else [out])
 

@@ -56,8 +56,8 @@ def test_local_steps_run_on_skewed_tiles(name):
 def test_symbolic_sizes_are_skewed_with_levels_by_size():
     launch = after(stencils.plate((N, M)), symbol("T", 0))
     assert isinstance(launch.schedule, Skewed)
-    levels = [int(expr.evaluate(launch.schedule.levels, {"N": n, "M": m})) for n,
-              m in ((1, 1), (2048, 2048), (2048, 1 << 20))]
+    levels = [int(expr.evaluate(launch.schedule.levels, {"N": n, "M": m}))
+              for n, m in ((1, 1), (2048, 2048), (2048, 1 << 20))]
     assert levels[0] == 1 and levels[1] > 8 and levels[2] == 1
 
 
