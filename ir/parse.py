@@ -1,7 +1,7 @@
 """Reading the text of a graph. The grammar is shown in text.py.
 
-A damaged file gives a ParseError with the line and a caret. Types are taken as written; `verify` compares them with what
-the ops infer.
+A damaged file gives a ParseError with the line and a caret. Types are taken as written; `verify` compares them with
+what the ops infer.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class _GraphReader(Reader):
         t = self.take("word", "an op")
         found = F[t.text] if t.text in F else None
         if not isinstance(found, Op):
-            import difflib                            # it costs more than all else that this module imports
+            import difflib  # it costs more than all else that this module imports
 
             near = difflib.get_close_matches(t.text, [o.name for o in F if isinstance(o, Op)], 1)
             self.error(f"there is no op {t.text!r}" + (f"; is it {near[0]!r}?" if near else ""), t.start)
