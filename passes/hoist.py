@@ -3,7 +3,8 @@
 A recurrent layer multiplies each element of its input by the same matrix: turn by turn that reads the matrix again for
 a few rows, all at once it is a contraction as any other. The loop then scans the results. The left operand must be an
 element of a sequence, the right one made of what does not change from turn to turn. What is made of such a product and
-of what does not change, such as its sum with a bias, comes along.
+of what does not change, such as its sum with a bias, comes along. A matrix that products inside read in another order
+than it lies in memory is laid out for them once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .dce import dce
 from .walks import usual
 
 MANY_ROWS = 512                          # rows of one turn that read the matrix often enough
+FEW_ROWS = 8                             # rows of one turn that read it but once, in any order
 MOST_BYTES = 1 << 28                     # of all turns' results
 
 
@@ -45,8 +47,9 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value]) -> Sequence[
     still = _made_of(body, steady)
     found = [n for n in body.nodes if n.op is F.matmul and n.operands[0] in scanned and n.operands[1] in still
              and _is_worth_it(n, operands[first])]
+    turned = _turned(body, still, found)
     attrs = {**node.attrs, "body": hoist_products(body)}
-    if not found:
+    if not found and not turned:
         return copy_node(builder, node, operands, attrs)
     outside = dict(zip(body.inputs, operands))
     ahead = _element_by_element(body, found, still)
@@ -55,10 +58,11 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value]) -> Sequence[
             outside[n.result] = _of_all_turns(builder, n, [outside[v] for v in n.operands], n in ahead)
     used = {v for n in body.nodes if n not in ahead for v in n.operands} | set(body.outputs)
     taken = [n for n in ahead if n.result in used]
-    attrs["body"] = hoist_products(_with_elements(body, taken, first + count))
+    attrs["body"] = hoist_products(_with_inputs(body, taken, first + count, turned))
     attrs["scanned"] = count + len(taken)
     made = [outside[n.result] for n in taken]
-    return copy_node(builder, node, [*operands[:first + count], *made, *operands[first + count:]], attrs)
+    laid_out = [outside[n.result] for n in turned]
+    return copy_node(builder, node, [*operands[:first + count], *made, *operands[first + count:], *laid_out], attrs)
 
 
 def _element_by_element(body: Graph, products: Sequence[Node], still: set[Value]) -> list[Node]:
@@ -93,14 +97,23 @@ def _is_worth_it(n: Node, sequence: Value) -> bool:
     return rows < MANY_ROWS and bytes_ <= MOST_BYTES
 
 
-def _with_elements(body: Graph, found: Sequence[Node], place: int) -> Graph:
-    """The body with further elements, after its own sequences', in place of these products."""
+def _turned(body: Graph, still: set[Value], found: Sequence[Node]) -> list[Node]:
+    """The transpositions of steady matrices that products which stay inside read."""
+    matrices = [n.operands[1] for n in body.nodes if n.op is F.matmul and n not in found
+                and FEW_ROWS < usual(expr.product(n.results[0].shape[:-1])) < MANY_ROWS]
+    nodes = dict.fromkeys(v.node for v in matrices if v in still)
+    return [n for n in nodes if n is not None and n.op is F.permute]
+
+
+def _with_inputs(body: Graph, elements: Sequence[Node], place: int, matrices: Sequence[Node]) -> Graph:
+    """The body with further inputs instead of these nodes: elements after its own sequences', matrices at the end."""
     builder = PassBuilder(body.name)
     builder.notes.update(body.notes)
     inputs = [builder.input(v.type, v.name) for v in body.inputs[:place]]
-    elements = {n: builder.input(n.results[0].type, f"product{i}") for i, n in enumerate(found)}
+    given = {n: builder.input(n.results[0].type, f"product{i}") for i, n in enumerate(elements)}
     inputs += [builder.input(v.type, v.name) for v in body.inputs[place:]]
+    given.update((n, builder.input(n.results[0].type, f"matrix{i}")) for i, n in enumerate(matrices))
     with interpreting(builder):
-        outputs = inline(body, inputs, lambda n, operands: (elements[n],) if n in elements
+        outputs = inline(body, inputs, lambda n, operands: (given[n],) if n in given
                          else copy_node(builder, n, operands))
     return dce(builder.build(outputs))

@@ -78,6 +78,17 @@ def test_what_is_made_of_products_alone_comes_along():
     assert loop.attrs["scanned"] == 1, "the elements themselves are not read any more"
 
 
+@pytest.mark.parametrize("rows,expected", [(4, 0), (32, 1), (1024, 0)])
+def test_a_matrix_that_is_read_across_is_laid_out_once(rows, expected):
+    graph = scan(lambda h, x, w, v: F.tanh(x + F.matmul(h, transposed(w))), rows=rows)
+    hoisted = hoist_products(graph)
+    assert sum(n.op is F.permute for n in hoisted.nodes) == expected
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal(v.shape).astype(np.float32) for v in graph.inputs]
+    for want, got in zip(graph.eval(*arrays), hoisted.eval(*arrays)):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_many_rows_a_turn_read_the_matrix_often_enough():
     assert products(hoist_products(scan(STEPS["an element by a matrix"][0], rows=1024))) == (0, 2)
 
