@@ -58,8 +58,10 @@ def check_arity(op: Op, args: Sequence[Any]) -> None:
 
 class GraphBuilder:
     """Appends nodes: the interpreter of passes. Types are inferred, constants and pure nodes are shared
-    (hash-consing).
+    (hash-consing). `decide_equal`, where set, says whether two symbolic sizes are equal.
     """
+
+    decide_equal: Any = None
 
     def __init__(self, name: str = "graph"):
         self.name = name
