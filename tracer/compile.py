@@ -89,6 +89,11 @@ class CompiledFunction:
 
     # ---- compiling
 
+    def specialise(self, *args: Any, **kwargs: Any) -> Specialisation:
+        """The specialisation for these arguments, compiled if it is new; the function does not run."""
+        call = describe(args, kwargs, self.static, self.parameters)
+        return next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None) or self._specialise(call)
+
     def _specialise(self, call: Call, reason: str = "") -> Specialisation:
         # with the whole compiler, which eager code does not need
         from .specialise import CompilationRecord, Specialisation
