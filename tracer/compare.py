@@ -85,8 +85,9 @@ def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: 
         difference = _first_difference(compiled, args, kwargs) if search else None
     finally:
         state.restore()
-    return Comparison(float(np.median(times["eager"])), float(np.median(times["compiled"])), compile_seconds, eager_bytes,
-                      _program_bytes(compiled), largest_error(slow, fast), difference)
+    eager_seconds, compiled_seconds = (float(np.median(times[name])) for name in ("eager", "compiled"))
+    return Comparison(eager_seconds, compiled_seconds, compile_seconds, eager_bytes, _program_bytes(compiled),
+                      largest_error(slow, fast), difference)
 
 
 class _State:
