@@ -72,7 +72,7 @@ def cast(x: Any, to: DType) -> Any:
     return x.astype(to.numpy)
 
 
-def _sign_zero_mul_hi(x, y):
+def _multiply_high(x, y):
     if x.dtype.itemsize == 4:
         return ((x.astype(np.uint64) * y.astype(np.uint64)) >> np.uint64(32)).astype(np.uint32)
     mask = np.uint64(0xFFFFFFFF)
@@ -138,7 +138,7 @@ CORE: dict[str, Scalar] = {
         Scalar("div", 2, "f", np.divide, cost=4, note="IEEE: x/0 is an infinity or NaN"),
         Scalar("floordiv", 2, "ui", _floor_divide, cost=8, note="floors; x // 0 is 0; the smallest // -1 wraps"),
         Scalar("mod", 2, "ui", _remainder, cost=8, note="has the divisor's sign; x % 0 is 0"),
-        Scalar("mulhi", 2, "u", _sign_zero_mul_hi, cost=2, note="the upper half of the full product, 32 or 64 bits"),
+        Scalar("mulhi", 2, "u", _multiply_high, cost=2, note="the upper half of the full product, 32 or 64 bits"),
         Scalar("neg", 1, "uif", lambda x: np.negative(x) if x.dtype.kind != "u" else (0 - x).astype(x.dtype)),
         Scalar("abs", 1, "uif", np.abs),
         Scalar("max", 2, _ALL, np.maximum, note="NaN wins"),

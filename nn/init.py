@@ -115,6 +115,13 @@ def orthogonal_(t: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     return t.copy_((gain * (q.T if rows < columns else q)).reshape(t.shape))
 
 
+def default_(weight: Tensor, bias: Tensor | None) -> None:
+    """PyTorch's defaults for the weight and, where there is one, the bias of linear and convolutional layers."""
+    kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        default_bias_(bias, weight)
+
+
 def default_bias_(bias: Tensor, weight: Tensor) -> Tensor:
     """PyTorch's default for the bias of linear and convolutional layers."""
     inputs = fans(weight)[0]

@@ -62,9 +62,7 @@ class Linear(Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial values."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            init.default_bias_(self.bias, self.weight)
+        init.default_(self.weight, self.bias)
 
     def forward(self, input: Any) -> Tensor:
         """The affine map over the last dimension."""

@@ -61,7 +61,7 @@ class CompiledFunction:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = describe(args, kwargs, self.static, self.parameters)
-        spec = next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None)
+        spec = self._known(call)
         if spec is None:
             spec = self._specialise(call)
         elif checks_always() or not spec.is_checked and not self.frozen:
@@ -92,7 +92,11 @@ class CompiledFunction:
     def specialise(self, *args: Any, **kwargs: Any) -> Specialisation:
         """The specialisation for these arguments, compiled if it is new; the function does not run."""
         call = describe(args, kwargs, self.static, self.parameters)
-        return next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None) or self._specialise(call)
+        return self._known(call) or self._specialise(call)
+
+    def _known(self, call: Call) -> Specialisation | None:
+        """The specialisation that there is for a call."""
+        return next((s for s in self._by_key.get(call.key, ()) if s.accepts(call)), None)
 
     def _specialise(self, call: Call, reason: str = "") -> Specialisation:
         # with the whole compiler, which eager code does not need

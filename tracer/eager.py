@@ -15,7 +15,7 @@ from ..ir.errors import BrazeError, DTypeError, ShapeError
 from ..ir.expr import Dim
 from ..ir.interpreter import install_default
 from ..ir.ops.declare import Op, broadcast_shapes, show_shape
-from ..ir.types import DType, TensorType
+from ..ir.types import DType
 from .autograd import record
 from .modes import _grad_enabled
 from .tensor import Tensor
@@ -174,8 +174,3 @@ def _explained(op: Op, arrays: Any, error: ValueError) -> BrazeError:
 
 eager = Eager()
 install_default(eager)
-
-
-def type_of(x: Any) -> TensorType:
-    """The type of a tensor or of what becomes one."""
-    return eager.lift(x).type

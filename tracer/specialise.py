@@ -15,7 +15,7 @@ from ..ir.expr import Dim, symbol
 from ..ir.graph import Graph, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops import F
-from ..ir.types import TensorType
+from ..ir.types import TensorType, float32
 from . import pytree
 from .autograd import TapeNode
 from .guards import Guards, Watch
@@ -130,7 +130,7 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
                 described.append(("argument", inputs[v]))
                 continue
             if x._weak or v.literal is not None:
-                v = trace.value_of(F.broadcast_to(F.cast(x, dtype=_plain_float(x)) if x._weak else x, shape=v.shape))
+                v = trace.value_of(F.broadcast_to(F.cast(x, dtype=float32) if x._weak else x, shape=v.shape))
             n = output(v)
             described.append(("output", n))
             if x._node is not None and v not in trace.consumed and n not in differentiable:
@@ -154,12 +154,6 @@ def _stored_value(trace: Trace, v: Value) -> Value:
     if v.literal is None and v.node is not None:
         return v
     return trace.value_of(F.broadcast_to(trace.wrap(v), shape=v.shape))
-
-
-def _plain_float(t: Tensor) -> Any:
-    from ..ir.types import float32
-
-    return float32
 
 
 class Specialisation:

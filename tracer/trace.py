@@ -17,7 +17,7 @@ from ..ir.build import GraphBuilder, agree, check_arity
 from ..ir.errors import DTypeError, GradientError, TraceError
 from ..ir.expr import Dim, Expr
 from ..ir.graph import Graph, Node, Value
-from ..ir.location import Location, here
+from ..ir.location import here
 from ..ir.ops import F
 from ..ir.ops.declare import Op
 from ..ir.types import DType, TensorType, float64
@@ -448,8 +448,3 @@ class Trace:
     def finish(self, outputs: Sequence[Value]) -> Graph:
         """The graph, dead nodes and all."""
         return self.builder.build(outputs)
-
-
-def user_location() -> Location | None:
-    """The user's line, for errors."""
-    return here()

@@ -173,11 +173,6 @@ def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim,
     return tuple(out)
 
 
-# Asked when two sizes cannot be compared for all values; a trace installs one that looks at the sizes it saw and
-# records a guard.
-_decide: list[Callable[[Dim, Dim], bool]] = []
-
-
 def same_size(a: Dim, b: Dim) -> bool:
     """Are two sizes equal? Symbolic ones that are not the same expression are decided by the trace's guards."""
     if isinstance(a, int) and isinstance(b, int):
