@@ -284,6 +284,11 @@ class Source:
     pointers in the kernel's order (inputs and outputs as declared), then the kernel's symbolic sizes in the order of
     `Kernel.sizes`; start and stop cut [0, units); scratch is 64-byte aligned, one per thread. A "tail" of work is never
     shared between threads.
+
+    Triton: `text` is a whole module (its imports too) with the `@triton.jit` function `entry`. `facts` holds
+    "arguments", a tuple of (name, Triton type such as "*fp32" or "i32"), which are the buffers' pointers in the
+    kernel's order and then its sizes in the order of `Kernel.sizes`; "grid", three expressions of those sizes; "warps"
+    and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16.
     """
 
     text: str
