@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from workload import Call, Program, Workload
+from onnx_graph import Model
+from workload import Call, Program, Workload, as_list
 
 
 class Framework(ABC):
@@ -34,6 +35,11 @@ class Framework(ABC):
     @abstractmethod
     def call(self, workload: Workload, tensors: Sequence[Any]) -> Call:
         """The workload as a call without arguments that returns when its result is there."""
+
+    @classmethod
+    def runs(cls, workload: Workload) -> bool:
+        """Whether the workload is written for this framework."""
+        return True
 
     def scope(self, workload: Workload) -> contextlib.AbstractContextManager[Any]:
         """What surrounds making tensors and calling."""
@@ -143,6 +149,57 @@ class Jax(Framework):
         return call
 
 
+class OnnxRuntime(Framework):
+    """A session with all optimisations, its inputs bound: what is fed lies where ONNX Runtime reads it, as others'
+    tensors do.
+    """
+
+    title, package, is_peer = "ONNX Runtime", "onnxruntime", True
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import onnx
+        import onnxruntime
+
+        self.library, self.onnx = onnxruntime, onnx
+
+    @classmethod
+    def runs(cls, workload: Workload) -> bool:
+        return type(workload).onnx is not Workload.onnx
+
+    @property
+    def version(self) -> str:
+        return self.library.__version__
+
+    def tensor(self, array: np.ndarray) -> Any:
+        return array
+
+    def call(self, workload: Workload, tensors: Sequence[Any]) -> Call:
+        fed = len(tensors) if workload.fed is None else workload.fed
+        model = Model(self.onnx, tensors[:fed])
+        results = as_list(workload.onnx(model, *model.inputs, *map(model.constant, tensors[fed:])))
+        options = self.library.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        session = self.library.InferenceSession(model.finish(results), options, providers=["CPUExecutionProvider"])
+        binding = session.io_binding()
+        for value in results:
+            binding.bind_output(value.name)
+        for name, array in model.fed.items():
+            tensor = self.library.OrtValue.ortvalue_from_numpy(array)
+            binding.bind_ortvalue_input(name, tensor)
+            if name in model.updates:
+                binding.bind_ortvalue_output(model.updates[name].name, tensor)
+
+        def call() -> Any:
+            session.run_with_iobinding(binding)
+            return binding.get_outputs()[: len(results)]
+
+        return call
+
+    def array(self, tensor: Any) -> np.ndarray:
+        return tensor.numpy()
+
+
 def as_written(program: Program) -> Program:
     return program
 
@@ -153,7 +210,8 @@ FRAMEWORKS: dict[str, type[Framework]] = {
     "torch_eager": TorchEager,
     "torch_compile": TorchCompiled,
     "jax": Jax,
+    "onnx_runtime": OnnxRuntime,
 }
 
-COMPILED_PEERS = ("torch_compile", "jax")
-"""Braze's ratio is taken to the better of these."""
+COMPILED_PEERS = ("torch_compile", "jax", "onnx_runtime")
+"""Braze's ratio is taken to the best of these."""

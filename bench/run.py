@@ -86,6 +86,8 @@ def measure_turn(
 ) -> None:
     """One process for each framework that hasn't failed on this workload yet; `tree` holds another braze to import."""
     for framework in frameworks:
+        if not FRAMEWORKS[framework].runs(WORKLOADS[name]):
+            continue
         cell = row.cells.setdefault(framework, Cell())
         if cell.failure is not None:
             continue

@@ -37,6 +37,9 @@ class Workload(ABC):
     gradients: bool = False
     """Whether the program differentiates or updates parameters, and so can't run in torch's inference mode."""
 
+    fed: int | None = None
+    """How many inputs an ONNX model is fed at each call: the others are its constants. None for all."""
+
     reference: Callable[..., Any]
     """A method: the result in float64, from the inputs widened to float64."""
 
@@ -55,6 +58,10 @@ class Workload(ABC):
     def jax(self, jax: ModuleType) -> Program:
         """The program as a function of JAX arrays."""
         raise NotImplementedError(f"{self.name} is not written for JAX")
+
+    def onnx(self, model: Any, *values: Any) -> Any:
+        """The program as an ONNX model (see `onnx_graph.Model`); only programs of inference are written so."""
+        raise NotImplementedError(f"{self.name} is not written for ONNX")
 
     def braze_call(self, braze: ModuleType, stage: Callable[[Program], Program], tensors: Sequence[Any]) -> Call:
         """A call without arguments; `stage` compiles a function, or leaves it. Overridden where state is kept."""

@@ -36,6 +36,7 @@ class ResNet50(Layered):
     """ResNet-50 (He et al. 2015, strides on the 3x3 convolutions) with running statistics, 224 x 224."""
 
     tolerance = 1e-4
+    fed = 1
 
     def __init__(self, batch: int) -> None:
         self.name, self.title, self.batch = f"resnet50_{batch}", f"ResNet-50 inference, batch {batch}", batch
@@ -106,6 +107,18 @@ class ResNet50(Layered):
 
         return run
 
+    def onnx(self, model: Any, x: Any, *weights: Any) -> Any:
+        def block(x: Any, weights: Sequence[Any], stride: int, padding: int) -> Any:
+            weight, mean, variance, scale, shift = weights
+            y = model.Conv(x, weight, strides=[stride] * 2, pads=[padding] * 4)
+            return model.BatchNormalization(y, scale, shift, mean, variance, epsilon=EPSILON)
+
+        def pool(x: Any) -> Any:
+            return model.MaxPool(x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+
+        y = model.GlobalAveragePool(self.walk(x, weights[:-2], block, model.Relu, pool))
+        return model.linear(model.Flatten(y), weights[-2], weights[-1])
+
 
 class CNNTraining(Trained):
     """A training step of two convolutions with pooling and a linear layer."""
@@ -151,6 +164,7 @@ class LSTM(Workload):
     name = "lstm"
     title = "LSTM, hidden 256, 64 steps, batch 32"
     steps, batch, width = 64, 32, 256
+    fed = 1
     tolerance = 2e-5
     bytes = 4 * (2 * steps * batch * width + 8 * width * (width + 1))
     flops = steps * batch * (2 * 8 * width * width + 4 * 5 * width)
@@ -211,3 +225,14 @@ class LSTM(Workload):
             return jax.lax.scan(step, (zero, zero), x)[1]
 
         return run
+
+    def onnx(self, model: Any, x: Any, *weights: Any) -> Any:
+        """ONNX's layer, which has the gates in the order input, output, forget, cell."""
+        def ordered(weight: Any) -> np.ndarray:
+            i, f, g, o = np.split(weight.array, 4)
+            return np.concatenate([i, o, f, g])[None]
+
+        w_in, w_hidden, b_in, b_hidden = map(ordered, weights)
+        biases = np.concatenate([b_in, b_hidden], 1)
+        y = model.LSTM(x, *map(model.constant, (w_in, w_hidden, biases)), hidden_size=self.width)
+        return model.Squeeze(y, [1])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from workload import Formula, Program, Workload, normal, uniform
 
-from .layers import Layered, convolve, gelu
+from .layers import EPSILON, Layered, convolve, gelu
 
 
 class MatMul(Formula):
@@ -27,6 +27,9 @@ class MatMul(Formula):
     def formula(xp: Any, left: Any, right: Any) -> Any:
         return xp.matmul(left, right)
 
+    def onnx(self, model: Any, left: Any, right: Any) -> Any:
+        return left @ right
+
 
 class MLP(Layered):
     """Three linear layers, GELU between them."""
@@ -34,6 +37,7 @@ class MLP(Layered):
     name = "mlp"
     title = "MLP inference, batch 256, width 1024, 3 layers"
     batch, width, layers = 256, 1024, 3
+    fed = 1
     bytes = 4 * (2 * batch * width + layers * (width + 1) * width)
     flops = layers * 2 * batch * width * width + (layers - 1) * 8 * batch * width
 
@@ -61,6 +65,11 @@ class MLP(Layered):
             return x
 
         return run
+
+    def onnx(self, model: Any, x: Any, *weights: Any) -> Any:
+        for n in range(0, len(weights), 2):
+            x = model.linear(model.Gelu(x, approximate="tanh") if n else x, weights[n], weights[n + 1])
+        return x
 
 
 class PairwiseDistances(Formula):
@@ -116,6 +125,10 @@ class KMeansAssignment(Workload):
 
         return run
 
+    def onnx(self, model: Any, x: Any, centres: Any) -> Any:
+        norms = model.ReduceSum(centres * centres, [1], keepdims=0)
+        return model.ArgMin(norms - (x @ model.Transpose(centres)) * 2.0, axis=1, keepdims=0)
+
 
 class ConvolutionBlock(Layered):
     """A 3x3 convolution, batch norm by running statistics, ReLU."""
@@ -123,6 +136,7 @@ class ConvolutionBlock(Layered):
     name = "conv_block"
     title = "conv 3x3 + batch norm + ReLU, [8, 64, 56, 56]"
     batch, channels, side = 8, 64, 56
+    fed = 1
     bytes = 4 * (2 * batch * channels * side * side + channels * (9 * channels + 4))
     flops = batch * channels * side * side * (2 * 9 * channels + 3)
 
@@ -147,3 +161,7 @@ class ConvolutionBlock(Layered):
             return jax.nn.relu((y - mean) * jax.lax.rsqrt(variance + 1e-5) * scale + shift)
 
         return run
+
+    def onnx(self, model: Any, x: Any, weight: Any, mean: Any, variance: Any, scale: Any, shift: Any) -> Any:
+        y = model.Conv(x, weight, pads=[1, 1, 1, 1])
+        return model.Relu(model.BatchNormalization(y, scale, shift, mean, variance, epsilon=EPSILON))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from workload import Call, Program, Workload, normal
 
-from .layers import Layered, Trained, gelu, jax_layer_norm, layer_norm, softmax
+from .layers import EPSILON, Layered, Trained, gelu, jax_layer_norm, layer_norm, softmax
 
 BLOCK = 12
 """Tensors of a block: scale and shift, query-key-value, projection; scale and shift, up, down, each with a bias."""
@@ -84,6 +84,17 @@ def jax_attention(jax: ModuleType, q: Any, k: Any, v: Any, causal: bool) -> Any:
     return jax.nn.softmax(masked(jax.numpy, scores) if causal else scores) @ v
 
 
+def onnx_block(model: Any, x: Any, weights: Sequence[Any], count: int, causal: bool) -> Any:
+    """The same in ONNX."""
+    scale1, shift1, w_qkv, b_qkv, w_out, b_out, scale2, shift2, w_up, b_up, w_down, b_down = weights
+    normed = model.LayerNormalization(x, scale1, shift1, axis=-1, epsilon=EPSILON)
+    q, k, v = model.Split(model.linear(normed, w_qkv, b_qkv), results=3, axis=-1, num_outputs=3)
+    y = model.Attention(q, k, v, is_causal=int(causal), q_num_heads=count, kv_num_heads=count)
+    x = x + model.linear(y, w_out, b_out)
+    normed = model.LayerNormalization(x, scale2, shift2, axis=-1, epsilon=EPSILON)
+    return x + model.linear(model.Gelu(model.linear(normed, w_up, b_up), approximate="tanh"), w_down, b_down)
+
+
 def block64(x: np.ndarray, weights: Sequence[np.ndarray], count: int, causal: bool) -> np.ndarray:
     """The same in NumPy, for references."""
     scale1, shift1, w_qkv, b_qkv, w_out, b_out, scale2, shift2, w_up, b_up, w_down, b_down = weights
@@ -115,6 +126,9 @@ class Attention(Layered):
     def jax(self, jax: ModuleType) -> Program:
         return lambda q, k, v: jax_attention(jax, q, k, v, causal=True)
 
+    def onnx(self, model: Any, q: Any, k: Any, v: Any) -> Any:
+        return model.Attention(q, k, v, is_causal=1)
+
 
 class AttentionGradient(Attention):
     """Causal attention with its gradients by query, key and value."""
@@ -124,6 +138,7 @@ class AttentionGradient(Attention):
     bytes = 8 * 4 * math.prod(Attention.shape)
     flops = Attention.pairs * (4 * 64 + 5 + 10 * 64 + 4)
     gradients = True
+    onnx = Workload.onnx
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
         return [normal(random, *self.shape) for _ in range(4)]
@@ -166,6 +181,8 @@ class AttentionGradient(Attention):
 class Encoder(Layered):
     """Some blocks of a transformer."""
 
+    fed = 1
+
     def __init__(self, name: str, title: str, blocks: int, length: int, causal: bool) -> None:
         self.name, self.title, self.blocks, self.length, self.causal = name, title, blocks, length, causal
         self.width, self.count = 768, 12
@@ -194,6 +211,11 @@ class Encoder(Layered):
 
         return run
 
+    def onnx(self, model: Any, x: Any, *weights: Any) -> Any:
+        for each in split(weights):
+            x = onnx_block(model, x, each, self.count, self.causal)
+        return x
+
 
 class Decode(Workload):
     """One token through GPT-2 small with the keys and values of 511 before it; theirs are written into the caches in
@@ -205,6 +227,7 @@ class Decode(Workload):
     blocks, length, width, count, vocabulary = 12, 512, 768, 12, 50257
     tolerance = 5e-5
     gradients = True  # the caches change
+    fed = 1
     bytes = 4 * (blocks * (block_elements(width) + 2 * length * width) + (width + 1) * vocabulary)
     flops = blocks * block_flops(1, length, width) + 2 * width * vocabulary
 
@@ -289,6 +312,26 @@ class Decode(Workload):
             return y
 
         return call
+
+    def onnx(self, model: Any, x: Any, *tensors: Any) -> Any:
+        """With ONNX Runtime's own operator, which writes keys and values into the caches in place."""
+        _, head, caches, blocks = self.parts((x, *tensors))
+        last, length = np.full((1, 1), self.length - 1, np.int32), np.int32(self.length)
+        x = model.Reshape(x, [1, 1, self.width])
+        for n, each in enumerate(blocks):
+            scale1, shift1, w_qkv, b_qkv, w_out, b_out, scale2, shift2, w_up, b_up, w_down, b_down = each
+            normed = model.LayerNormalization(x, scale1, shift1, axis=-1, epsilon=EPSILON)
+            q, k, v = model.Split(model.linear(normed, w_qkv, b_qkv), results=3, axis=-1, num_outputs=3)
+            old = [model.state(model.constant(cache.array[None])) for cache in caches[2 * n : 2 * n + 2]]
+            y, *new = model.GroupQueryAttention(
+                q, k, v, *old, model.constant(last), model.constant(length),
+                results=3, domain="com.microsoft", num_heads=self.count, kv_num_heads=self.count)
+            for state, value in zip(old, new):
+                model.update(state, value)
+            x = x + model.linear(y, w_out, b_out)
+            normed = model.LayerNormalization(x, scale2, shift2, axis=-1, epsilon=EPSILON)
+            x = x + model.linear(model.Gelu(model.linear(normed, w_up, b_up), approximate="tanh"), w_down, b_down)
+        return model.Reshape(x @ model.constant(head.array.T), [self.vocabulary])
 
 
 class GPTTraining(Trained):
