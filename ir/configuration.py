@@ -41,6 +41,8 @@ class Configuration:
     pool_bytes: int = field(default_factory=lambda: _number("BRAZE_POOL_BYTES", 2 << 30))
     # BRAZE_SPIN_MICROSECONDS: how long a worker thread waits awake for the next parallel region before it sleeps.
     spin_microseconds: int = field(default_factory=lambda: _number("BRAZE_SPIN_MICROSECONDS", 40))
+    # BRAZE_TRITON_INTERPRET: 1 gives a simulated GPU, "cuda:0", whose kernels run in Triton's interpreter.
+    simulate_gpu: bool = field(default_factory=lambda: _number("BRAZE_TRITON_INTERPRET", 0) != 0)
     # BRAZE_DUMP: a folder into which every stage of every compilation is written; an empty text means nowhere.
     dump_directory: str = field(default_factory=lambda: os.environ.get("BRAZE_DUMP", ""))
 

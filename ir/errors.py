@@ -118,6 +118,10 @@ class CompileError(BrazeError, RuntimeError):
     """A graph that could not be compiled; tensors and caches are as they were before."""
 
 
+class DeviceError(BrazeError, RuntimeError):
+    """A device that is not there, that an operation does not take, or that has no memory left."""
+
+
 class ParseError(BrazeError, ValueError):
     """IR text that is not well formed."""
 
