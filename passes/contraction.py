@@ -226,7 +226,7 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     extents = kernel.axes
     size = compute_dtype(m.total.dtype).itemsize
     lanes = max(1, target.vector_bytes // size)
-    k = _k_order(kernel, m)
+    k = k_order(kernel, m)
     j = _with_last(m.j, _column_axis(kernel, m))
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
     left, i, i_flat, k_flat, (rows, vectors) = next(
@@ -291,7 +291,7 @@ def _column_axis(kernel: Kernel, m: Match) -> str:
     return long[0] if long else _lane_axis(kernel, m.right, m.j)
 
 
-def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
+def k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
     """K with the axis last along which an operand is contiguous; the rest as the left operand lies in memory."""
     steps = strides(kernel, m.left) if m.left.op == "load" else None
     order = m.k

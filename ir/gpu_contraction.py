@@ -1,0 +1,117 @@
+"""How contractions run on a GPU: a tile of the result for each program, made by tensor cores (`GpuContraction`), and
+contractions that share an axis, worked through tile by tile (`GpuStreamed`: attention, its gradient).
+
+A sum over K of mul(A[G, I, K], B[G, K, J]): each group of axes is flattened into one dimension of a tile. What operands
+are made of is computed on their tiles, what follows the sum on the result's. `passes/gpu_contraction.py` chooses,
+`codegen/triton/contraction.py` and `codegen/triton/streamed.py` print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import VerifyError
+from .expr import Dim, product
+from .gpu import GpuSchedule
+from .kernel import Kernel, Value
+from .streamed import roles
+from .types import DType, bfloat16, float16, float32, float64, int8
+
+OPERANDS = (float16, bfloat16, float32, float64, int8)   # what products on tiles may be made of
+LEAST_DEPTH = {1: 32, 2: 16, 4: 8, 8: 4}                 # of a product on tiles, by the size of an operand
+PRECISIONS = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
+
+
+def blocks(extent: Dim, tile: int) -> Dim:
+    """The number of tiles that cover an extent."""
+    return (extent + tile - 1) // tile
+
+
+def rounded_up(extent: int) -> int:
+    """The next power of two: the sizes that tiles have."""
+    return 1 << max(0, extent - 1).bit_length()
+
+
+def narrow_source(v: Value) -> Value:
+    """What a value is the widened form of: of `cast %x : f32`, %x. All its numbers are numbers of that dtype."""
+    while v.op == "cast" and v.args[0].dtype.kind == v.dtype.kind and v.args[0].dtype.bits <= v.dtype.bits:
+        v = v.args[0]
+    return v
+
+
+@dataclass(frozen=True)
+class GpuContraction(GpuSchedule):
+    """One sum over `k` of mul(A[g, i, k], B[g, k, j]), each program a tile of I x J, K in steps: `tile` is (I, J, K).
+
+    `variant` "dot": a product on tiles whose operands are given as `operand`, float32 ones multiplied with `precision`.
+    "sum": terms of any kind are made on a tile of all three dimensions, and added along K. `together` tiles of I run
+    side by side, so that programs that run at the same time share rows of A and columns of B in the L2 cache. With
+    `programs`, so many of them (one a processor) work through all tiles. `descriptors` says which operands are fetched
+    by tensor descriptors: any of "left", "right".
+    """
+
+    g: tuple[str, ...] = ()
+    i: tuple[str, ...] = ()
+    j: tuple[str, ...] = ()
+    k: tuple[str, ...] = ()
+    tile: tuple[int, int, int] = (128, 128, 64)
+    variant: str = "dot"
+    operand: DType = float32
+    precision: str = "ieee"
+    together: int = 8
+    programs: int = 0
+    descriptors: tuple[str, ...] = ()
+
+    def tiles(self, kernel: Kernel) -> Dim:
+        """The number of tiles of one place of g."""
+        return product(blocks(product(kernel.axes[a] for a in axes), size)
+                       for axes, size in ((self.i, self.tile[0]), (self.j, self.tile[1])))
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        for why in self._objections(kernel):
+            raise VerifyError(f"kernel {kernel.name} cannot run as {self}: {why}")
+
+    def _objections(self, kernel: Kernel) -> Iterator[str]:
+        named = [*self.g, *self.i, *self.j, *self.k]
+        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        if len(folds) != 1 or folds[0].combine != "sum" or set(folds[0].over) != set(self.k):
+            yield f"it is no sum over {self.k}"
+        if sorted(named) != sorted(kernel.axes):
+            yield f"{named} are not the kernel's axes"
+        if any(n < 1 or n & (n - 1) for n in self.tile) or self.together < 1 or self.programs < 0:
+            yield f"tiles of {self.tile} are not powers of two"
+        if self.variant not in ("dot", "sum"):
+            yield f"{self.variant} is no way to multiply"
+        if self.variant == "dot" and (self.operand not in OPERANDS or self.precision not in PRECISIONS
+                                      or self.tile[2] < LEAST_DEPTH[self.operand.itemsize]):
+            yield f"there is no product of tiles {self.tile} of {self.operand}, {self.precision}"
+        if self.variant == "dot" and folds and folds[0].args[0].op != "mul":
+            yield "its term is no product"
+        if self.programs and self.g:
+            yield "programs that work through several tiles do so in one place of g"
+
+
+@dataclass(frozen=True)
+class GpuStreamed(GpuSchedule):
+    """A program has `tile[0]` rows of one place of g; tiles of `tile[1]` positions of the stream pass by, each a tile
+    of scores that is weighed in registers and multiplied into the results (`ir/streamed.py`).
+
+    Operands that hold 16-bit numbers are multiplied as such, and weights that meet them are rounded to their dtype;
+    others with `precision`. The depths of the inner products and the columns of the outer ones are taken whole, rounded
+    up to powers of two.
+    """
+
+    row: str = ""
+    stream: str = ""
+    tile: tuple[int, int] = (64, 64)
+    precision: str = "ieee"
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        roles(kernel, self.row, self.stream)
+        if any(n < 16 or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
+            raise VerifyError(f"kernel {kernel.name}: there are no products of tiles {self.tile}, {self.precision}")

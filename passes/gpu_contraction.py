@@ -1,0 +1,233 @@
+"""Choosing how a contraction runs on a GPU: which tile, how many warps and stages, and whether K is cut.
+
+A cost model orders the candidates; `mode="max-autotune"` measures the best of them. The model, for tiles of I x J and
+steps of K:
+
+- A processor multiplies at its share of the target's peak, times what tiles leave of it: operands are read from shared
+  memory, which takes as long as multiplying them by `OPERAND_COST` columns more (a Hopper processor reads 128 bytes and
+  multiplies 4096 16-bit pairs in a cycle: NVIDIA H100 white paper, 2022). Fewer than `BUSY_WARPS` warps do not hide
+  latencies.
+- All tiles of operands come through the L2 cache, at `L2_RATIO` times the memory's bandwidth (A100 white paper: 5120
+  bytes a cycle, 4.6 times its memory). Operands and results pass through memory once.
+- Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
+  `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
+- Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread.
+
+Nothing that must be right depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ..ir.expr import product, symbols
+from ..ir.gpu import GpuTarget
+from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, narrow_source, rounded_up
+from ..ir.kernel import Kernel, Value
+from ..ir.types import DType, bfloat16, float16, float32, float64, int8
+from . import contraction
+from .contraction import Match, match
+from .walks import made_of, usual
+
+__all__ = ["candidates", "estimate", "match", "operand", "schedule", "suits"]
+
+OPERAND_COST = 24
+BUSY_WARPS = 8
+L2_RATIO = 4.0
+PROGRAM, STEP, LAUNCH = 1_500.0, 50.0, 3_000.0        # nanoseconds
+MOST_SUMS = 128                           # registers a thread that hold sums
+MOST_STAGES = 4
+SIDES = (16, 32, 64, 128, 256)            # of tiles
+DEPTH_BYTES = (64, 128)                   # of a row of an operand's tile
+SUM_TILES = ((8, 64, 8), (16, 32, 8), (64, 8, 8), (1, 64, 32))
+SUM_SLOWER = 8.0                          # than the peak: a term is made, moved and added
+EXACT_BYTE_SUMS = 1 << 17                 # products of bytes whose sum surely fits in 32 bits
+CANDIDATES = 8
+FEW_ROWS = 1                              # up to so many, rows of a reduction do as well
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the model asks of a contraction: extents, bytes of an operand's element, bytes stored for each result."""
+
+    g: int
+    i: int
+    j: int
+    k: int
+    operand: int
+    result: int
+
+
+def suits(kernel: Kernel, m: Match) -> bool:
+    """Is a contraction worth tiles of products? One row, or one column, is a reduction that reads an operand once."""
+    return min(usual(product(kernel.axes[a] for a in axes)) for axes in (m.i, m.j)) > FEW_ROWS
+
+
+def schedule(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:
+    """The best way that the model knows."""
+    return candidates(kernel, target, m)[0]
+
+
+def candidates(kernel: Kernel, target: GpuTarget, m: Match | None = None) -> list[GpuContraction]:
+    """Ways to run a contraction, the best first: what autotuning measures. None for other kernels."""
+    m = m or match(kernel)
+    if m is None:
+        return []
+    base = _base(kernel, m, target)
+    ways = _best(base, _sizes(kernel, m, base), target)
+    static = all(isinstance(n, int) for n in kernel.axes.values())
+    return [*ways, *_with_descriptors(kernel, m, ways[0], target)] if static else ways
+
+
+def _base(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:
+    """All but the tile."""
+    of = operand(kernel, m)
+    precision = target.precision if of is float32 and target.precision != "bf16" else "ieee"
+    return GpuContraction(
+        g=m.g, i=m.i, j=m.j, k=_k_order(kernel, m), variant="sum" if of is None else "dot",
+        operand=of or m.total.dtype, precision=precision)
+
+
+def operand(kernel: Kernel, m: Match) -> DType | None:
+    """What tensor cores are given: the dtype that both sides' numbers already have; None where they cannot."""
+    if not m.is_product:
+        return None
+    sides = {_narrow(v) for v in (m.left, m.right)}
+    if len(sides) == 1 and sides <= {float16, bfloat16} and m.total.dtype is float32:
+        return sides.pop()
+    if sides == {int8} and (m.total.dtype.bits <= 32 or _is_short(kernel, m)):
+        return int8
+    return m.total.dtype if m.total.dtype in (float32, float64) else None
+
+
+def _narrow(v: Value) -> DType:
+    return narrow_source(v).dtype
+
+
+def _is_short(kernel: Kernel, m: Match) -> bool:
+    extent = product(kernel.axes[a] for a in m.k)
+    return isinstance(extent, int) and extent < EXACT_BYTE_SUMS
+
+
+def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
+    """K with the axes of a window first, so that a step of K stays at one place of the window."""
+    order, outer = contraction.k_order(kernel, m), {*m.i, *m.j}
+    entries = [x for v in made_of(m.total.args[0]) if v.op == "load" for x in v.index if not isinstance(x, Value)]
+    slid = {a for a in order if any(a in symbols(x) and outer & symbols(x) for x in entries)}
+    return (*(a for a in order if a in slid), *(a for a in order if a not in slid))
+
+
+def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> float:
+    """Nanoseconds that a contraction is thought to take, when its sum is cut into so many pieces."""
+    base = _base(kernel, m, target)
+    sizes = _sizes(kernel, m, base)
+    if pieces > 1:
+        sizes = replace(sizes, g=sizes.g * pieces, k=max(1, sizes.k // pieces), result=m.total.dtype.itemsize)
+    return nanoseconds(_best(base, sizes, target)[0], sizes, target)
+
+
+# ---- the model -------------------------------------------------------------------------------------------------------
+
+
+def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
+    g, i, j, k = (max(1, usual(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
+    stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored)
+
+
+@lru_cache(maxsize=256)
+def _best(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> tuple[GpuContraction, ...]:
+    """The candidates that fit, the best first."""
+    found = sorted(_fitting(base, sizes, target), key=lambda s: nanoseconds(s, sizes, target))
+    return tuple(found[:CANDIDATES])
+
+
+def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator[GpuContraction]:
+    if base.variant == "sum":
+        yield from (replace(base, tile=tile, warps=4, stages=1) for tile in SUM_TILES)
+        return
+    for tile, warps in _tiles(base, sizes):
+        stages = _stages(tile, sizes, target)
+        if stages:
+            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4)
+
+
+def _tiles(base: GpuContraction, sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """Tiles that are not much larger than the result, with the warps that can hold their sums."""
+    least = LEAST_DEPTH[sizes.operand]
+    words = max(1, sizes.operand // 4)
+    for i in _sides(sizes.i):
+        for j in _sides(sizes.j):
+            warps = max(4, rounded_up(i * j * words // (32 * MOST_SUMS)))
+            if warps > 8:
+                continue
+            for depth in DEPTH_BYTES:
+                k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))
+                yield (i, j, k), warps
+
+
+def _sides(extent: int) -> tuple[int, ...]:
+    return tuple(n for n in SIDES if n <= max(SIDES[0], rounded_up(extent)))
+
+
+def _stages(tile: tuple[int, int, int], sizes: _Sizes, target: GpuTarget) -> int:
+    """As many as fit in shared memory; 0 if not even one does."""
+    i, j, k = tile
+    each = (i + j) * k * sizes.operand
+    return min(MOST_STAGES, target.shared_bytes // each, max(1, -(-sizes.k // k)))
+
+
+def nanoseconds(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> float:
+    """What a way to run a contraction is thought to take."""
+    i, j, k = s.tile
+    tiles = sizes.g * -(-sizes.i // i) * -(-sizes.j // j)
+    steps = -(-sizes.k // k)
+    resident = min(_resident(s, sizes, target), -(-tiles // target.processors))
+    busy = min(1.0, (resident * s.warps + BUSY_WARPS / 2) / (1.5 * BUSY_WARPS))
+    kept = i * j / (i * j + OPERAND_COST * (i + j))
+    multiply = 2.0 * i * j * k / (peak(s, target) / target.processors * kept * busy)
+    fetch = (i + j) * k * sizes.operand / (L2_RATIO * target.bandwidth / target.processors)
+    store = i * j * sizes.result / (target.bandwidth / target.processors)
+    turns = -(-tiles // target.processors)
+    compute = turns * (steps * max(multiply, fetch) + (PROGRAM + STEP * steps + store) / resident)
+    moved = sizes.g * ((sizes.i + sizes.j) * sizes.k * sizes.operand + sizes.i * sizes.j * sizes.result)
+    return LAUNCH + max(compute, moved / target.bandwidth)
+
+
+def peak(s: GpuContraction, target: GpuTarget) -> float:
+    """Operations per nanosecond of this kind of product."""
+    if s.variant == "sum":
+        return target.flops / SUM_SLOWER
+    if s.operand is float32:
+        return target.dot_flops / {"tf32": 2.0, "tf32x3": 6.0}[s.precision] if s.precision != "ieee" else target.flops
+    return {float64: target.flops / 2, int8: 2 * target.dot_flops}.get(s.operand, target.dot_flops)
+
+
+def _resident(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> int:
+    """Programs that a processor holds at the same time."""
+    i, j, k = s.tile
+    shared = max(1, s.stages * (i + j) * k * sizes.operand)
+    registers = s.warps * 32 * min(255, i * j // (s.warps * 32) + 96)
+    return max(1, min(target.shared_bytes // shared, target.registers // registers, 4))
+
+
+def _with_descriptors(kernel: Kernel, m: Match, best: GpuContraction, target: GpuTarget) -> Iterator[GpuContraction]:
+    """The best way with its operands fetched by tensor descriptors, and with a program for each processor."""
+    sides = tuple(side for side, v, axes in (("left", m.left, m.i), ("right", m.right, m.j))
+                  if target.has_descriptors and is_fetched(kernel, v, axes, best))
+    if sides:
+        yield replace(best, descriptors=sides)
+    if best.variant == "dot" and not m.g and best.tiles(kernel) > target.processors:      # type: ignore[operator]
+        yield replace(best, programs=target.processors, descriptors=sides)
+
+
+def is_fetched(kernel: Kernel, v: Value, axes: tuple[str, ...], s: GpuContraction) -> bool:
+    """Can a tensor descriptor fetch this operand? A matrix in memory, rows of multiples of 16 bytes."""
+    load = narrow_source(v)
+    if load.op != "load" or load.fill is not None or load.dtype is not s.operand or s.g:
+        return False
+    shape, wanted = kernel.buffers[load.buffer].shape, [kernel.axis(a) for a in (*axes, *s.k)]
+    plain = len(wanted) == 2 and sorted(map(str, load.index)) == sorted(map(str, wanted))
+    return plain and isinstance(shape[-1], int) and shape[-1] * load.dtype.itemsize % 16 == 0
