@@ -15,7 +15,7 @@ from .errors import VerifyError
 from .expr import Dim, product
 from .gpu import GpuSchedule
 from .kernel import Kernel, Value
-from .streamed import roles
+from .streamed import Product, roles
 from .types import DType, bfloat16, float16, float32, float64, int8
 
 OPERANDS = (float16, bfloat16, float32, float64, int8)   # what products on tiles may be made of
@@ -38,6 +38,15 @@ def narrow_source(v: Value) -> Value:
     while v.op == "cast" and v.args[0].dtype.kind == v.dtype.kind and v.args[0].dtype.bits <= v.dtype.bits:
         v = v.args[0]
     return v
+
+
+def operand_of(p: Product, is_outer: bool) -> DType:
+    """What tensor cores are given for a product of a kernel that streams: 16-bit numbers where both sides hold such
+    ones; weights are rounded to what they weigh.
+    """
+    left, right = narrow_source(p.left).dtype, narrow_source(p.right).dtype
+    is_narrow = right in (float16, bfloat16) and p.total.dtype is float32 and (is_outer or left is right)
+    return right if is_narrow else p.total.dtype
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Choosing how a kernel that streams (attention, its gradient) runs on a GPU; taking it apart where it does not fit.
+
+The model is that of `passes/gpu_contraction.py`: a program multiplies at its processor's share of the peak, what passes
+by comes through the L2 cache, and weights cost `WEIGH` nanoseconds each on a processor beside. All sums and tiles of
+scores of a program must fit in `MOST_REGISTERS` a thread, all tiles of operands in shared memory. Tiles of 64 rows or
+more by 32 positions or more keep tensor cores busy; large tiles spill (measured by compiling: GPU.md of the prototypes,
+and the bounds in tests/codegen/triton/test_streamed.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..ir.expr import Dim, product
+from ..ir.gpu import GpuTarget
+from ..ir.gpu_contraction import GpuStreamed, operand_of, rounded_up
+from ..ir.kernel import Kernel, KernelBuilder, Value
+from ..ir.streamed import Roles
+from .gpu_contraction import CANDIDATES, L2_RATIO, LAUNCH, PROGRAM, STEP
+from .split import Copy
+from .streamed import match
+from .walks import usual
+
+__all__ = ["candidates", "estimate", "match", "schedule", "take_apart"]
+
+ROWS, SPANS = (128, 64, 32, 16), (128, 64, 32, 16)
+MOST_REGISTERS = 150
+WEIGH = 0.02                     # nanoseconds a weight, of one processor
+SHORT_SIDE = 24                  # rows and positions that a tile of products wastes, as it were
+
+
+class _Sizes(NamedTuple):
+    """What the model asks: places, extents, sums of (rounded) depths and columns, how many scores are made."""
+
+    places: int
+    rows: int
+    stream: int
+    depths: int
+    columns: int
+    scores: int
+    operand: int
+    is_wide: bool
+
+
+def estimate(kernel: Kernel, row: str, stream: str, found: Roles, target: GpuTarget, pieces: int = 1) -> float:
+    """Nanoseconds that the kernel is thought to take, when its stream is cut into so many pieces."""
+    sizes = _sizes(kernel, row, stream, found, target)
+    sizes = sizes._replace(places=sizes.places * pieces, stream=-(-sizes.stream // pieces))
+    ways = _best(sizes, target)
+    return _nanoseconds(ways[0], sizes, target) if ways else float("inf")
+
+
+def schedule(kernel: Kernel, row: str, stream: str, found: Roles, target: GpuTarget) -> GpuStreamed | None:
+    """The best way that the model knows; None where no tile fits."""
+    ways = candidates(kernel, target, (row, stream, found))
+    return ways[0] if ways else None
+
+
+def candidates(kernel: Kernel, target: GpuTarget, found: tuple[str, str, Roles] | None = None) -> list[GpuStreamed]:
+    """Ways to run a kernel that streams, the best first: what autotuning measures. None for other kernels."""
+    found = found or match(kernel)
+    if found is None:
+        return []
+    row, stream, roles = found
+    precision = target.precision if target.precision != "bf16" else "ieee"
+    return [GpuStreamed(row=row, stream=stream, tile=tile, precision=precision, warps=warps, stages=stages)
+            for tile, warps, stages in _best(_sizes(kernel, row, stream, roles, target), target)]
+
+
+def _sizes(kernel: Kernel, row: str, stream: str, roles: Roles, target: GpuTarget) -> _Sizes:
+    def total(axes: Iterator[str]) -> int:
+        return sum(max(16, rounded_up(usual(kernel.axes[a]))) for a in axes)
+
+    operands = [operand_of(p, p in roles.outer) for p in (*roles.inner, *roles.outer)]
+    return _Sizes(
+        max(1, usual(product(kernel.axes[a] for a in roles.g))), max(1, usual(kernel.axes[row])),
+        max(1, usual(kernel.axes[stream])), total(p.axis for p in roles.inner), total(p.column for p in roles.outer),
+        len(roles.inner), max(d.itemsize for d in operands),
+        any(d.itemsize > 2 for d in operands) and target.precision == "ieee")
+
+
+Way = tuple[tuple[int, int], int, int]
+
+
+@lru_cache(maxsize=256)
+def _best(sizes: _Sizes, target: GpuTarget) -> tuple[Way, ...]:
+    """(tile, warps, stages) that fit, the best first."""
+    return tuple(sorted(_fitting(sizes, target), key=lambda way: _nanoseconds(way, sizes, target))[:CANDIDATES])
+
+
+def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
+    for rows in ROWS:
+        for span in SPANS:
+            for warps in (4, 8):
+                held = rows * (sizes.columns + span * (sizes.scores + 0.5)) * (1.5 if sizes.is_wide else 1.0)
+                if held * max(1, sizes.operand // 4) > MOST_REGISTERS * 32 * warps or rows < 16 * warps // 4:
+                    continue
+                stages = _stages(rows, span, sizes, target)
+                if stages:
+                    yield (rows, span), warps, stages
+
+
+def _stages(rows: int, span: int, sizes: _Sizes, target: GpuTarget) -> int:
+    """As many as fit in shared memory, up to three; 0 if not even one does."""
+    both = sizes.depths + sizes.columns
+    room = target.shared_bytes - rows * (sizes.depths + span) * sizes.operand
+    return max(0, min(3, room // (span * both * sizes.operand)))
+
+
+def _nanoseconds(way: Way, sizes: _Sizes, target: GpuTarget) -> float:
+    (rows, span), warps, stages = way
+    both = sizes.depths + sizes.columns
+    programs = sizes.places * -(-sizes.rows // rows)
+    share = (target.flops if sizes.is_wide else target.dot_flops * 2 / max(2, sizes.operand)) / target.processors
+    kept = rows * span / (rows * span + SHORT_SIDE * (rows + span)) * min(1.0, (warps + 2) / 8)
+    multiply = 2.0 * rows * span * both / (share * kept)
+    fetch = span * both * sizes.operand / (L2_RATIO * target.bandwidth / target.processors)
+    step = max(multiply, fetch) + rows * span * WEIGH * sizes.scores + STEP * (2 if stages > 1 else 6)
+    turns = -(-programs // target.processors)
+    return LAUNCH + turns * (PROGRAM + -(-sizes.stream // span) * step)
+
+
+# ---- taken apart -----------------------------------------------------------------------------------------------------
+
+
+def take_apart(kernel: Kernel, found: Roles) -> list[Kernel]:
+    """Kernels that do what one did: one for each product, and between them one that makes weights of scores."""
+    return _Parts(kernel, found).kernels()
+
+
+class _Parts:
+    """Every total and every weight is stored in memory of its own, named by the kernel."""
+
+    def __init__(self, kernel: Kernel, found: Roles):
+        self.kernel, self.found = kernel, found
+        totals = [p.total for p in (*found.inner, *found.outer)]
+        weights = [p.left for p in found.outer if p.left.op != "load"]
+        self.stored = list(dict.fromkeys([*totals, *weights]))
+
+    def kernels(self) -> list[Kernel]:
+        inner, outer = ([p.total for p in products] for products in (self.found.inner, self.found.outer))
+        weights = [v for v in self.stored if v not in inner and v not in outer]
+        parts = [self.part(f"scores{n}", [v], known=()) for n, v in enumerate(inner)]
+        parts += [self.part("weights", weights, known=inner)] if weights else []
+        parts += [self.part(f"results{n}", [v], known=weights) for n, v in enumerate(outer)]
+        return [*parts, self.part("rest", [], known=[*inner, *outer])]
+
+    def part(self, name: str, made: list[Value], known: tuple[Value, ...] | list[Value]) -> Kernel:
+        """A kernel that makes some of the stored values from others; the last one makes the results."""
+        k = KernelBuilder(f"{self.kernel.name}_{name}", self.kernel.axes)
+        copy = Copy(self.kernel, k, {}, False)
+        for v in known:
+            copy.made[v] = k.load(self.name(v), self.shape(v), v.dtype, [k.axis(a) for a in v.axes])
+        for v in made:
+            k.store(self.name(v), self.shape(v), [k.axis(a) for a in v.axes], copy.value(v))
+        if not made:
+            for s in self.kernel.stores:
+                k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+        built = k.build(self.kernel.origin)
+        return Kernel(built.name, _used(built), built.buffers, built.values, built.stores, built.origin)
+
+    def name(self, v: Value) -> str:
+        return f"{self.kernel.name}_made{self.stored.index(v)}"
+
+    def shape(self, v: Value) -> tuple[Dim, ...]:
+        return tuple(self.kernel.axes[a] for a in v.axes)
+
+
+def _used(kernel: Kernel) -> dict[str, Dim]:
+    """The axes that a kernel needs."""
+    named = {a for x in (*kernel.values, *kernel.stores) for a in x.axes} | {a for v in kernel.values for a in v.over}
+    return {a: n for a, n in kernel.axes.items() if a in named}
+
+
