@@ -89,6 +89,9 @@ class Rows(Schedule):
             yield "two stores may write to the same place"
 
 
+DEPTHS = {"": 1, "bf16": 2, "i8": 4}     # dot products by instruction: how many positions of K a word of 32 bits holds
+
+
 @dataclass(frozen=True)
 class Contraction(Schedule):
     """A sum over `k` of mul(A[g, i, k], B[g, k, j]), with prologues and an epilogue; the axes of each group outermost
@@ -101,6 +104,9 @@ class Contraction(Schedule):
     along J ("columns") or along K and transposed ("rows"), again for each unit or, where it `keeps`, once for units
     that follow each other. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J
     or along K, `vectors` at a time.
+
+    With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
+    the left ones `flip` their sign where the instruction needs one side signed and one unsigned.
     """
 
     g: tuple[str, ...] = ()
@@ -119,6 +125,13 @@ class Contraction(Schedule):
     right: str = "columns"
     keeps: bool = False
     variant: str = "tile"
+    dot: str = ""
+    flips: bool = False
+
+    @property
+    def deep(self) -> int:
+        """Positions of K that are multiplied at once."""
+        return DEPTHS[self.dot]
 
     def check(self, kernel: Kernel) -> None:
         """Raise VerifyError where the kernel must not run so."""
@@ -133,6 +146,12 @@ class Contraction(Schedule):
         if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
             raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with "
                               "others")
+        if self.depth % self.deep or self.dot and self.variant != "tile" or self.flips and self.left == "direct":
+            raise VerifyError(f"kernel {kernel.name}: {self} cannot multiply {self.deep} numbers at a time")
+        last = kernel.axes[self.k[-1]]
+        if self.deep > 1 and (self.k_flat > 1 or self.left in ("direct", "window")) and (
+                not isinstance(last, int) or last % self.deep):
+            raise VerifyError(f"kernel {kernel.name}: words of {self.deep} do not divide {self.k[-1]}")
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,17 @@ the one whose axes hold the result's contiguous axis, so that stores are contigu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient, product
 from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.scalar import CORE
-from ..ir.schedule import Contraction
+from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from ..ir.types import DType, bfloat16, float16, float32
+from . import dots
+from .blocking import CHUNK_WORK, blocks, grain_of, panels_of, row_blocks_of, tile_shape
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
 FEW_ROWS_STREAM = 12  # up to so many rows, a contraction is bound by reading B, be it in lanes along J
@@ -25,8 +27,6 @@ FEW_ROWS_DOTS = 8  # or in lanes along K
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
-CHUNK_WORK = 1 << 19  # multiply-adds that a thread should take at once, at least
-CHUNK_ROWS = 384  # rows that pay for packing B
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -34,7 +34,8 @@ MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over th
 class Match:
     """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty.
 
-    Or of a term that is made of left and right otherwise; then i is not empty either.
+    Or of a term that is made of left and right otherwise; then i is not empty either. With a `dot`, left and right are
+    what is cast before it is multiplied.
     """
 
     total: Value
@@ -44,6 +45,22 @@ class Match:
     i: tuple[str, ...]
     j: tuple[str, ...]
     k: tuple[str, ...]
+    dot: str = ""
+
+    @property
+    def packed(self) -> DType:
+        """What operands are packed as."""
+        return self.left.dtype if self.dot else compute_dtype(self.total.dtype)
+
+    @property
+    def flips(self) -> bool:
+        """Does the left operand change its sign?"""
+        return bool(self.dot) and dots.is_flipped(self.left, self.right)
+
+    def divides(self, extent: Dim) -> bool:
+        """Is an extent along K one of whole words?"""
+        deep = DEPTHS[self.dot]
+        return deep == 1 or isinstance(extent, int) and extent % deep == 0
 
     @property
     def is_product(self) -> bool:
@@ -187,7 +204,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     panels = 1 if along_k else _stream_panels(extents, m, j, rows, vectors, target)
     columns = vectors * panels * (1 if along_k else 16)
     any_rows = min(1, usual(product(extents[a] for a in m.i)))
-    units = product([*(extents[a] for a in (*m.g, *j[:-1])), _blocks(extents[j[-1]], columns), any_rows])
+    units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks(extents[j[-1]], columns), any_rows])
     work = rows * usual(product(extents[a] for a in m.k)) * columns
     k = _with_last(m.k, walk) if along_k else m.k
     return Contraction(
@@ -222,37 +239,46 @@ def _with_last(axes: tuple[str, ...], last: str) -> tuple[str, ...]:
     return (*(a for a in axes if a != last), last)
 
 
+def _with_dot(m: Match, target: Target) -> Match:
+    """The same match on the narrow numbers that are cast, where the machine multiplies these."""
+    dot = dots.dot(m.total, m.left, m.right, target) if m.is_product else ""
+    return replace(m, left=m.left.args[0], right=m.right.args[0], dot=dot) if dot else m
+
+
 def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     extents = kernel.axes
-    size = compute_dtype(m.total.dtype).itemsize
-    lanes = max(1, target.vector_bytes // size)
+    m = _with_dot(m, target)
+    size, deep = m.packed.itemsize, DEPTHS[m.dot]
+    lanes = max(1, target.vector_bytes // compute_dtype(m.total.dtype).itemsize)
     k = k_order(kernel, m)
     j = _with_last(m.j, _column_axis(kernel, m))
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
     left, i, i_flat, k_flat, (rows, vectors) = next(
         _readings(kernel, m, k, lambda height: tile_shape(height, extents[j[-1]], lanes, target))
     )
-    k_flat = 1 if right == "rows" else k_flat
+    k_flat = 1 if right == "rows" or not m.divides(extents[k[-1]]) else k_flat
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
     depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * size) // 32 * 32)
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
-    panels = product([*(extents[a] for a in j[:-1]), _blocks(extents[j[-1]], columns)])
+    depth = -(-depth // deep) * deep
+    panels = product([*(extents[a] for a in j[:-1]), blocks(extents[j[-1]], columns)])
     batches, lines = product(extents[a] for a in m.g), product(extents[a] for a in i[: len(i) - i_flat])
     alone = usual(batches) * usual(lines) == 1 and usual(panels) < 2 * target.threads
-    blocks, block = _row_blocks(height, rows, target.l2_bytes // 5 // (depth * size), target.threads if alone else 1)
-    row_blocks = lines * blocks
+    most = target.l2_bytes // 5 // (depth * size)
+    row_parts, block = row_blocks_of(height, rows, most, target.threads if alone else 1)
+    row_blocks = lines * row_parts
     whole = product(extents[a] for a in k)
     bytes_each = whole * columns * size if isinstance(whole, int) else 0
     others = usual(batches) * usual(row_blocks)
-    width, keeps = _panels(panels, bytes_each, depth * columns * size, target, others)
-    units = product([batches, _blocks(panels, width), row_blocks])
-    work = block * usual(whole) * width * columns
+    width, keeps = panels_of(panels, bytes_each, depth * columns * size, target, others)
+    units = product([batches, blocks(panels, width), row_blocks])
+    work = block * usual(whole) * width * columns // deep
     return Contraction(
         units=units,
-        grain=_grain(units, row_blocks, block, work, target),
+        grain=grain_of(units, row_blocks, block, work, target),
         g=m.g,
         i=i,
         j=j,
@@ -268,11 +294,9 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
         i_flat=i_flat,
         k_flat=k_flat,
         keeps=keeps,
+        dot=m.dot,
+        flips=m.flips,
     )
-
-
-def _blocks(n: Dim, size: int) -> Dim:
-    return (n + size - 1) // size
 
 
 def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
@@ -327,10 +351,12 @@ def _readings(kernel: Kernel, m: Match, k: tuple[str, ...], shape: Callable[[Dim
 def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] | None:
     """How many axes of I and of K are flattened when A is read where it lies; None when it had better be copied."""
     steps = strides(kernel, m.left)
-    if steps is None or not m.i or m.left.dtype is not compute_dtype(m.total.dtype):
+    if steps is None or not m.i or m.left.dtype is not m.packed or m.flips:
         return None
     i_flat, k_flat = linear_tail(m.i, steps, kernel.axes), linear_tail(k, steps, kernel.axes)
     row, deep = steps.get(m.i[-1], 0), steps.get(k[-1], 0)
+    if m.dot and (deep != 1 or not m.divides(kernel.axes[k[-1]])):
+        return None
     known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and (row * m.left.dtype.itemsize) % PAGE
     long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
     return (i_flat, k_flat) if known and long else None
@@ -360,70 +386,7 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
     whole = [s for s in steps if isinstance(s, int) and all(isinstance(extents[a], int) for a in sliding)]
     if not isinstance(channels, int) or not isinstance(row, int) or row < 1 or len(whole) < len(steps):
         return 0
-    if channels < MIN_RUN or row * channels * compute_dtype(m.total.dtype).itemsize % PAGE == 0:
+    if channels < MIN_RUN or row * channels * m.packed.itemsize % PAGE == 0 or not m.divides(channels):
         return 0
     strides_ = {k[-1]: 1, **{a: s * channels for a, s in zip(sliding, whole)}}
     return linear_tail(k[-1 - len(sliding) :], strides_, extents)
-
-
-def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
-    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is wasted at the
-    edges.
-    """
-    vectors = 4 if lanes < 8 and target.registers >= 32 else 2
-    if isinstance(width, int) and width <= lanes:
-        vectors = 1
-    most = min(14, (target.registers - 1 - vectors) // vectors)
-    if not isinstance(height, int):
-        return most, vectors
-    if height < most:
-        rows = max(1, height)
-        wide = max(1, min((target.registers - 1) // (rows + 1), 8))
-        needed = -(-width // lanes) if isinstance(width, int) else wide
-        chosen = max(1, min(wide, needed))
-        whole = max(1, 16 // lanes)  # prologues and epilogues run in 16 lanes
-        return rows, chosen // whole * whole or chosen
-    few = min(most, 6)
-    return min(range(most, few - 1, -1), key=lambda r: -(-height // r) * (r + 0.4)), vectors
-
-
-def _row_blocks(height: Dim, rows: int, most: int, parts: int) -> tuple[Dim, int]:
-    """(number of row blocks, rows of one): at most so many rows at a time, in about equal blocks, at least so many
-    where that is known.
-    """
-    most = max(most, rows)
-    if isinstance(height, int):
-        wanted = max(1, parts, -(-height // most))
-        block = max(1, -(-height // (wanted * rows))) * rows
-    else:
-        block = max(1, min(most, 128) // rows) * rows
-    return _blocks(height, block), block
-
-
-def _panels(panels: Dim, bytes_each: int, bytes_a_step: int, target: Target, others: int) -> tuple[int, bool]:
-    """(panels of B that a unit works through, are they kept packed from unit to unit). `bytes_each` is 0 where it has
-    no bound.
-    """
-    all_of_them = max(1, usual(panels))
-    keeps = 0 < bytes_each <= target.l2_bytes // 2
-    fitting = 2 * target.l2_bytes // bytes_each if keeps else max(1, target.l2_bytes * 3 // 4 // bytes_a_step)
-    width = min(fitting, all_of_them)
-    if others < 2 * target.threads:
-        width = min(width, max(1, -(-all_of_them // target.threads)))
-    if isinstance(panels, int):
-        width = -(-all_of_them // -(-all_of_them // width))
-    return max(1, width), keeps
-
-
-def _grain(units: Dim, row_blocks: Dim, block: int, work: int, target: Target) -> int:
-    """Units that a thread takes at once: enough work to be worth it, enough rows to pay for packing B, and the same for
-    all threads.
-    """
-    least = max(1, CHUNK_WORK // max(1, work))
-    if not isinstance(units, int):
-        return max(least, -(-CHUNK_ROWS // block))
-    for turns in (4, 3, 2):
-        grain = -(-units // (turns * target.threads))
-        if grain >= least and (grain * block >= CHUNK_ROWS or grain % usual(row_blocks) == 0):
-            return grain
-    return max(1, least, -(-units // target.threads))

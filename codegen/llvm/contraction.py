@@ -17,10 +17,12 @@ from ...ir.expr import Dim, coefficient, product
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
 from ...ir.target import Target
-from ...ir.types import DType, bfloat16, float16, float32
+from ...ir.types import DType, bfloat16, float16, float32, int8
 from . import scalar
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
+from .contraction_words import Narrow, copy_column_words, pack_row_words, pack_words
+from .dots import Dot
 from .parts import Part, extent_of, positions, unsigned, with_extents
 from .tile import Tile, emit_tile, multiply_add
 from .types import BOOL, INDEX, POINTER
@@ -33,19 +35,25 @@ PAGE = 4096
 @dataclass(frozen=True)
 class Operands:
     """The parts of a kernel that is a contraction: `total` is the sum of a term of `left` and `right`, computed in
-    `dtype`; mostly it is their product.
+    `dtype`; mostly it is their product. With a `dot`, they are what is cast before it is multiplied.
     """
 
     total: Value
     left: Value
     right: Value
     dtype: DType
+    dot: Dot | None = None
 
     @property
     def is_product(self) -> bool:
         """Is the term left times right?"""
         term = self.total.args[0]
-        return term.op == "mul" and set(term.args) == {self.left, self.right}
+        return self.dot is not None or term.op == "mul" and set(term.args) == {self.left, self.right}
+
+    @property
+    def packed(self) -> DType:
+        """What is copied and packed."""
+        return self.left.dtype if self.dot else self.dtype
 
     def added(self, w: Function, left: X, right: X, total: X) -> X:
         """The total with the term of a left and a right value added."""
@@ -67,6 +75,9 @@ def operands(kernel: Kernel, s: Contraction) -> Operands:
     """Which values of the kernel the schedule speaks of."""
     total = next(v for v in kernel.values if v.op == "reduce")
     left, right = _sides(total.args[0], s)
+    if s.dot:
+        left, right = left.args[0], right.args[0]
+        return Operands(total, left, right, total.dtype, Dot(s.dot, left.dtype, right.dtype, s.flips))
     return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype)
 
 
@@ -107,7 +118,7 @@ class Tiled:
 
     def __init__(self, kernel: Kernel, s: Contraction):
         self.kernel, self.s, self.o = kernel, s, operands(kernel, s)
-        self.size = self.o.dtype.itemsize
+        self.size = self.o.packed.itemsize
         self.width = s.vectors * s.lanes  # columns of a panel
         self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat :]
         self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat :]
@@ -127,21 +138,30 @@ class Tiled:
         """Elements between rows of A's copy (or between its columns): whole vectors, and no multiple of a page."""
         length = self.s.depth if self.s.left == "rows" else self.s.block
         padded = -(-length // LANES) * LANES
+        if self.o.dot:
+            return padded + LANES
         return padded + (LANES if padded * self.size % (PAGE // 4) == 0 else 0)
 
     # ---- memory ---------------------------------------------------------------------------------------------------
 
-    def _areas(self) -> tuple[Dim, Dim, Dim]:
-        """Bytes of the packed B, of A's copy, and of C."""
+    def _areas(self) -> tuple[Dim, ...]:
+        """Bytes of the packed B, of A's copy, of C, and of sums of B's columns."""
         s = self.s
-        deep = self._extent(s.k) if s.keeps else s.depth
-        b = (deep * s.panels + LANES) * self.width
-        a: Dim = 0 if s.left == "direct" else self.copy_step * ((s.block if s.left == "rows" else s.depth) + 1) + LANES
+        deep = self._extent(self.k_outer) * self._padded(self._extent(self.k_inner)) if s.keeps else s.depth
+        b = (deep * s.panels + LANES * s.deep) * self.width
+        copied = s.block if s.left == "rows" else s.depth
+        a: Dim = 0 if s.left == "direct" else self.copy_step * (copied + s.deep) + LANES
         if self.window:
             a = self.window.lines * self.window.line_step + LANES
         tiles = 1 if self.one_step else s.block // s.rows * s.panels
         c = tiles * s.rows * self.width + LANES
-        return tuple((n * self.size + 63) // 64 * 64 for n in (b, a, c))  # type: ignore[return-value]
+        sums = s.panels * self.width * s.flips
+        sizes = (self.size, self.size, self.o.dtype.itemsize, self.o.dtype.itemsize)
+        return tuple((n * size + 63) // 64 * 64 for n, size in zip((b, a, c, sums), sizes))
+
+    def _padded(self, n: Dim) -> Dim:
+        """Positions of K in whole words."""
+        return (n + self.s.deep - 1) // self.s.deep * self.s.deep if self.s.deep > 1 else n
 
     # ---- the functions --------------------------------------------------------------------------------------------
 
@@ -152,37 +172,48 @@ class Tiled:
         self.w, self.args = w, w.parameters[0]
         with_extents(self.scope)
         emit_tile(self.module, "tile", self._tile(), None if o.is_product else o.added)
-        right, left = Operand(self.kernel, o.right, o.dtype), Operand(self.kernel, o.left, o.dtype)
-        self.pack = pack_rows(self.module, right, s) if s.right == "rows" else pack_columns(self.module, right, s)
-        copies: dict[str, Callable[..., Part]] = {"rows": copy_rows, "columns": copy_columns}
-        self.copy = copies[s.left](self.module, left, s, self.copy_step) if s.left in copies else None
-        self.copy_lines = copy_window(self.module, left, s, self.window) if self.window else None
+        self._packing()
         self.epilogue = self._epilogue()
         areas = self._areas()
+        ends = [sum(areas[1:n], areas[0]) for n in (1, 2, 3)]
         self.b = scratch
-        self.a = w.at(scratch, self.scope.index(areas[0] // self.size), o.dtype)
-        self.c = w.at(self.a, self.scope.index(areas[1] // self.size), o.dtype)
+        self.a, self.c, self.sums = (w.at(scratch, self.scope.index(n), int8) for n in ends)
         self._units(start, stop)
         return Source(str(self.module), "entry", "llvm", s.units, s.grain, sum(areas[1:], areas[0]))
 
+    def _packing(self) -> None:
+        """What copies A, and packs B."""
+        s, o, module = self.s, self.o, self.module
+        left, right = (Operand(self.kernel, v, o.dtype) for v in (o.left, o.right))
+        packs: dict[str, Callable[..., Part]] = {"rows": pack_rows, "columns": pack_columns}
+        copies: dict[str, Callable[..., Part]] = {"rows": copy_rows, "columns": copy_columns}
+        if o.dot:
+            left, right = Narrow(self.kernel, o.left, o.dot, s.flips), Narrow(self.kernel, o.right, o.dot, False)
+            packs = {"rows": pack_row_words, "columns": pack_words}
+            copies["columns"] = copy_column_words
+        self.pack = packs[s.right](module, right, s)
+        self.copy = copies[s.left](module, left, s, self.copy_step) if s.left in copies else None
+        self.copy_lines = copy_window(module, left, s, self.window) if self.window else None
+
     def _tile(self) -> Tile:
-        s = self.s
-        copied = {"rows": (self.copy_step, 1), "columns": (1, self.copy_step)}
+        s, n = self.s, self.s.deep
+        copied = {"rows": (self.copy_step, n), "columns": (n, self.copy_step * n)}
         if self.window:
-            copied["window"] = (self.window.row_step, 1)
+            copied["window"] = (self.window.row_step, n)
         row, deep = copied.get(s.left) or self._strides()
-        return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width, self.width)
+        return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width * n, self.width, self.o.dot)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
         flat, _ = flat_index(self.kernel.buffers[self.o.left.buffer], self.o.left.index)
         row, deep = (coefficient(flat, axes[-1]) for axes in (self.i_inner, self.k_inner))
         assert isinstance(row, int) and isinstance(deep, int), "A is read in place by known strides"
-        return row, deep
+        return row, deep * self.s.deep
 
     def _epilogue(self) -> Part:
         """What follows the sum, and the stores, for `rows` x `columns` of C."""
         own = {"c": POINTER, "i0": INDEX, "rows": INDEX, "j0": INDEX, "columns": INDEX}
+        own.update({"sums": POINTER} if self.s.flips else {})
         part = Part(self.module, self.kernel, "epilogue", own, [*self.s.g, *self.i_outer, *self.s.j[:-1]])
         w, p = part.w, part.named
         lanes = math.gcd(self.width, LANES)
@@ -197,7 +228,7 @@ class Tiled:
             def row(r: X) -> None:
                 place = here.enter(positions(part.scope, p["i0"] + r, self.i_inner))
                 at = w.at(p["c"], r * self.width + c, self.o.dtype)
-                seed_total(place, self.o, w.load(self.o.dtype, at, lanes))
+                seed_total(place, self.o, self._corrected(part, w.load(self.o.dtype, at, lanes), c))
                 for store in self.kernel.stores:
                     place.store(store)
 
@@ -209,6 +240,15 @@ class Tiled:
 
         w.when(w.less_equal(self.width, p["columns"]), lambda: strips(False), lambda: strips(True))
         return part
+
+    def _corrected(self, part: Part, x: X, c: int) -> X:
+        """Lanes of C from column c on, without what flipped signs have added."""
+        if not self.s.flips:
+            return x
+        w, dot = part.w, self.o.dot
+        assert dot is not None
+        added = w.load(self.o.dtype, w.at(part.named["sums"], c, self.o.dtype), x.lanes)
+        return w.sub(x, w.mul(added, w.number(dot.offset, self.o.dtype, x.lanes)))
 
     # ---- the loops ------------------------------------------------------------------------------------------------
 
@@ -259,7 +299,7 @@ class Tiled:
                 depth = w.min(w.sub(run, k0), s.depth)
                 first = w.both(w.equal(t, 0), w.equal(n, 0))
                 last = w.both(w.equal(t, w.sub(turns, 1)), w.equal(n, w.sub(blocks, 1)))
-                body(place, w.add(w.mul(t, run), k0), k0, depth, first, last)
+                body(place, w.add(w.mul(t, self._whole_words(run)), k0), k0, depth, first, last)
 
             w.loop(0, blocks, 1, inner)
 
@@ -268,8 +308,19 @@ class Tiled:
     def _panel_at(self, base: Index, p: Index, depth: Index) -> X:
         """Where a panel of B begins; `base` is the number of positions of K before this depth."""
         w = self.w
-        before = w.add(w.mul(base, self.s.panels) if self.s.keeps else 0, w.mul(p, depth))
-        return w.at(self.b, w.mul(before, self.width), self.o.dtype)
+        before = w.add(w.mul(base, self.s.panels) if self.s.keeps else 0, w.mul(p, self._whole_words(depth)))
+        return w.at(self.b, w.mul(before, self.width), self.o.packed)
+
+    def _sums_at(self, p: Index) -> X:
+        """Where the sums of a panel's columns are."""
+        return self.w.at(self.sums, self.w.mul(p, self.width), self.o.dtype)
+
+    def _words(self, depth: Index) -> Index:
+        w, deep = self.w, self.s.deep
+        return w.floordiv(w.add(depth, deep - 1), deep)
+
+    def _whole_words(self, depth: Index) -> Index:
+        return self.w.mul(self._words(depth), self.s.deep) if self.s.deep > 1 else depth
 
     def _columns(self, here: Scope, p: Index) -> tuple[Scope, Index]:
         """A panel's scope with the outer axes of J, and its first column."""
@@ -282,12 +333,10 @@ class Tiled:
     def _pack(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
-            self.pack.call(
-                self.w,
-                self.args,
-                {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth},
-                place.point,
-            )
+            own = {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth}
+            if self.s.flips:
+                own.update(base=base, sums=self._sums_at(p))
+            self.pack.call(self.w, self.args, own, place.point)
 
         self.w.loop(0, self.count, 1, panel)
 
@@ -312,7 +361,7 @@ class Tiled:
                 begin, a = self._left_at(here, at, r, k0)
                 number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
                 c = w.at(self.c, w.mul(number, s.rows * self.width), d)
-                w.call("tile", None, a, b, c, depth, more)
+                w.call("tile", None, a, b, c, self._words(depth), more)
                 skipped = w.sub(at, begin)
                 own = {
                     "c": w.at(c, w.mul(skipped, self.width), d),
@@ -320,6 +369,7 @@ class Tiled:
                     "rows": w.min(w.sub(self.rows, r), s.rows),
                     "j0": j0,
                     "columns": columns,
+                    **({"sums": self._sums_at(p)} if s.flips else {}),
                 }
                 w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
 
@@ -331,11 +381,11 @@ class Tiled:
         """The first row of a tile, and where A begins for it. `r` counts rows of the block."""
         w, s = self.w, self.s
         if s.left != "direct":
-            offset: Index = w.mul(r, self.copy_step if s.left == "rows" else 1)
+            offset: Index = w.mul(r, self.copy_step if s.left == "rows" else s.deep)
             if self.window:
                 offset = w.mul(r, self.window.row_step)
                 offset = w.add(offset, self._place_in_window(here, k0))
-            return row, w.at(self.a, offset, self.o.dtype)
+            return row, w.at(self.a, offset, self.o.packed)
         begin = w.min(row, w.sub(self.height, s.rows))  # the last tile is moved up to end with the rows
         point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
         return begin, self._address(here, point)

@@ -63,10 +63,10 @@ def positions(scope: Scope, flat: Index, axes: Sequence[str]) -> dict[str, Index
 
 
 def walk(
-    scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X
+    scope: Scope, flat: Index, axes: Sequence[str], count: Index, body: Callable[..., Any], *carried: X, step: int = 1
 ) -> tuple[X, ...]:
-    """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on;
-    positions are counted on, not divided out."""
+    """carried = body(position of each axis, turn, *carried) at `count` places of flattened axes from `flat` on, some
+    steps apart, which divide the last axis where there are several; positions are counted on, not divided out."""
     w, deep = scope.w, len(axes)
     start = positions(scope, flat, axes)
 
@@ -74,7 +74,7 @@ def walk(
         now = dict(zip(axes, state))
         after = body(now, n, *state[deep:]) or ()
         following: list[Index] = []
-        carry: Index = 1
+        carry: Index = step
         for a in reversed(axes):
             position = w.add(now[a], carry)
             if a != axes[0]:

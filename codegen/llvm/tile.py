@@ -12,13 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.types import DType
+from .dots import Dot
 from .types import BOOL, INDEX, POINTER, type_of
 from .writer import Function, Module, X
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Its shape, and the strides in elements: of A between rows and along the depth, of B and of C between rows."""
+    """Its shape, and the strides in elements: of A between rows and along the depth, of B and of C between rows. With a
+    `dot`, the depth and B's rows are of words.
+    """
 
     dtype: DType
     rows: int
@@ -28,6 +31,12 @@ class Tile:
     deep_step: int
     b_step: int
     c_step: int
+    dot: Dot | None = None
+
+    @property
+    def stored(self) -> DType:
+        """What A and B consist of."""
+        return self.dot.left if self.dot else self.dtype
 
     @property
     def columns(self) -> int:
@@ -47,7 +56,7 @@ Added = Callable[[Function, X, X, X], X]
 def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None) -> None:
     """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
 
-    What is added is the product, or what `added` says.
+    What is added is the product, or what `added` says. With a `dot`, the depth counts words.
     """
     pointers = ("a", "b", "c")
     w = module.function(
@@ -57,19 +66,21 @@ def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None)
         attributes="noinline nounwind",
     )
     a, b, c, depth, more = w.parameters
-    d, t = tile.dtype, type_of(tile.dtype, tile.lanes)
+    d, t, stored, dot = tile.dtype, type_of(tile.dtype, tile.lanes), tile.stored, tile.dot
+    deep = dot.deep if dot else 1
+    plus: Added = added or (dot.added if dot else lambda w, a, b, total: multiply_add(w, d, a, b, total))
+
+    def read(pointer: X, lanes: int) -> X:
+        return dot.word(w, pointer, lanes) if dot else w.load(d, pointer, lanes)
 
     def step(_: X, a: X, b: X, *sums: X) -> tuple[X, ...]:
-        right = [w.load(d, w.at(b, v * tile.lanes, d), tile.lanes) for v in range(tile.vectors)]
+        right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for v in range(tile.vectors)]
         out = []
         for r in range(tile.rows):
-            left = w.splat(w.load(d, w.at(a, r * tile.row_step, d)), tile.lanes)
+            left = w.splat(read(w.at(a, r * tile.row_step, stored), 1), tile.lanes)
             mine = sums[r * tile.vectors : (r + 1) * tile.vectors]
-            if added is None:
-                out += [multiply_add(w, d, left, x, total) for x, total in zip(right, mine)]
-            else:
-                out += [added(w, left, x, total) for x, total in zip(right, mine)]
-        return w.at(a, tile.deep_step, d), w.at(b, tile.b_step, d), *out
+            out += [plus(w, left, x, total) for x, total in zip(right, mine)]
+        return w.at(a, tile.deep_step, stored), w.at(b, tile.b_step, stored), *out
 
     zeros = [w.constant(0, t)] * (tile.rows * tile.vectors)
     sums = w.loop(0, depth, 1, step, a, b, *zeros)[2:]
