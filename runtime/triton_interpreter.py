@@ -1,0 +1,164 @@
+"""Triton's interpreter as a device's processor: the same sources run on NumPy memory, program after program, for tests
+and for teaching. Needs no GPU and no torch.
+
+The interpreter must be chosen before Triton is imported (BRAZE_TRITON_INTERPRET=1 does it). Where it computes otherwise
+than a GPU, or falls over, it is mended here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache as once
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..ir import expr
+from ..ir.errors import DeviceError
+from ..ir.schedule import Source
+from .triton_compiler import load_function
+
+
+class Interpreted:
+    """A source that the interpreter runs: `kernel(grid, words)`, the words being addresses and sizes in the order of
+    its arguments.
+    """
+
+    def __init__(self, source: Source):
+        _interpreter()
+        self._function = load_function(source)
+        self._kinds = [kind for _, kind in source.facts["arguments"]]
+
+    def __call__(self, grid: tuple[int, int, int], words: Sequence[int]) -> None:
+        if 0 in grid:
+            return
+        arguments = [_argument(kind, int(word)) for kind, word in zip(self._kinds, words)]
+        with np.errstate(all="ignore"):
+            self._function[grid](*arguments)
+
+
+def interpret(source: Source, arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:
+    """Run a source on NumPy arrays, in the order of its kernel's buffers, in place."""
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            raise DeviceError(f"kernel {source.entry} runs on contiguous arrays")
+    names = [name for name, kind in source.facts["arguments"] if kind[0] != "*"]
+    words = [*(a.__array_interface__["data"][0] for a in arrays), *(sizes[name] for name in names)]
+    Interpreted(source)(grid_of(source, sizes), words)
+
+
+def grid_of(source: Source, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    """How many programs a source runs in three dimensions, for these sizes."""
+    first, second, third = (int(expr.evaluate(d, sizes)) for d in source.facts["grid"])
+    return first, second, third
+
+
+def _argument(kind: str, word: int) -> Any:
+    """An argument as the interpreter has it inside: of exactly this type, where a number would be given one."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    ty = tl.str_to_ty(kind, None)
+    width = np.uint64 if kind[0] == "*" else np.dtype(_NUMBERS[kind])
+    return tl.tensor(TensorHandle(np.array([word], width), ty), ty)
+
+
+_NUMBERS = {"i1": "bool", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "u32": "uint32",
+            "u64": "uint64"}
+
+
+@once
+def _interpreter() -> Any:
+    """Triton's interpreter, mended."""
+    if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
+        raise DeviceError("Triton was imported before its interpreter was chosen; set TRITON_INTERPRET=1 when the "
+                          "process starts")
+    os.environ["TRITON_INTERPRET"] = "1"
+    from triton.runtime import interpreter
+
+    _mend_bfloat16(interpreter)
+    _mend_folds(interpreter)
+    _mend_bounds(interpreter)
+    return interpreter
+
+
+# ---- mends -----------------------------------------------------------------------------------------------------------
+
+
+def _mend_bfloat16(interpreter: Any) -> None:
+    """The interpreter keeps bfloat16 as its bits, multiplies those in `tl.dot`, and casts to it by truncation."""
+    builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
+    given = builder.cast_impl
+
+    def numbers(x: Any) -> np.ndarray:
+        return x.data.view(ml_dtypes.bfloat16).astype(np.float32) if x.dtype.scalar.is_bf16() else x.data
+
+    def cast(self: Any, x: Any, to: Any) -> Any:
+        source, target = x.dtype.scalar, to.scalar
+        if target.is_bf16() and not source.is_bf16() and source.primitive_bitwidth > 8:
+            return handle(x.data.astype(ml_dtypes.bfloat16).view(np.uint16), target)
+        if source.is_bf16() and not target.is_bf16() and target.primitive_bitwidth > 8:
+            return given(self, handle(numbers(x), interpreter.tl.float32), to)
+        return given(self, x, to)
+
+    given_dot = builder.create_dot
+
+    def dot(self: Any, a: Any, b: Any, d: Any, *rest: Any) -> Any:
+        if not (a.dtype.scalar.is_bf16() or b.dtype.scalar.is_bf16()):
+            return given_dot(self, a, b, d, *rest)
+        return handle(np.matmul(numbers(a), numbers(b), dtype=d.data.dtype) + d.data, d.dtype.scalar)
+
+    builder.cast_impl, builder.create_fp_trunc, builder.create_dot = cast, cast, dot
+
+
+def _mend_folds(interpreter: Any) -> None:
+    """Reductions and scans by a function of one's own go element by element: here by halves, all else at once."""
+
+    def combined(self: Any, left: list[np.ndarray], right: list[np.ndarray], kinds: list[Any]) -> list[np.ndarray]:
+        given = [self.to_tensor(x, kind) for x, kind in zip([*left, *right], kinds * 2)]
+        made = self.combine_fn.fn(*given)
+        made = made if isinstance(made, tuple) else (made,)
+        return [np.broadcast_to(x.handle.data, part.shape).astype(part.dtype) for x, part in zip(made, left)]
+
+    def reduced(self: Any, given: Any) -> list[Any]:
+        flat, axis = self.unravel(given, self.axis)
+        kinds, parts = [x.dtype for x in flat], [x.handle.data for x in flat]
+        while parts[0].shape[axis] > 1:
+            even, odd = ([_strided(p, axis, start) for p in parts] for start in (0, 1))
+            parts = combined(self, even, odd, kinds)
+        if not self.keep_dims:
+            parts = [p.item() if self.axis is None else p.squeeze(axis) for p in parts]
+        return [self.to_tensor(p, kind) for p, kind in zip(parts, kinds)]
+
+    def scanned(self: Any, given: Any) -> list[Any]:
+        kinds, parts = [x.dtype for x in given], [x.handle.data for x in given]
+        place = np.arange(parts[0].shape[self.axis])
+        place = place.reshape([-1 if n == self.axis % parts[0].ndim else 1 for n in range(parts[0].ndim)])
+        distance = 1
+        while distance < place.size:
+            before = [np.roll(p, distance, self.axis) for p in parts]
+            made = combined(self, before, parts, kinds)
+            parts = [np.where(place >= distance, new, old) for new, old in zip(made, parts)]
+            distance *= 2
+        return [self.to_tensor(p, kind) for p, kind in zip(parts, kinds)]
+
+    interpreter.ReduceOps.generic_reduce = reduced
+    interpreter.ScanOps.generic_scan = scanned
+
+
+def _strided(x: np.ndarray, axis: int, start: int) -> np.ndarray:
+    return np.ascontiguousarray(x[(slice(None),) * (axis % x.ndim) + (slice(start, None, 2),)])
+
+
+def _mend_bounds(interpreter: Any) -> None:
+    """Triton 3.6 takes the bound of a loop by `int()` of an array of one element, which NumPy 2.4 refuses."""
+    given: Callable[..., None] = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, *scope: Any) -> None:
+        given(tensor, *scope)
+        tensor.__index__ = lambda self: self.handle.data.item()
+
+    interpreter._patch_lang_tensor = patched
