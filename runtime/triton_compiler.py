@@ -112,8 +112,8 @@ def _normal(request: Request) -> Request:
 def _key(request: Request) -> str:
     source, target = request.source, request.target
     facts = repr([source.facts[name] for name in ("arguments", "warps", "stages")])
-    return cache.key("triton", _FORMAT, version(), target.kind, target.arch, str(target.warp), source.entry, source.text,
-                     facts, repr(request.divisible))
+    return cache.key("triton", _FORMAT, version(), target.kind, target.arch, str(target.warp), source.entry,
+                     source.text, facts, repr(request.divisible))
 
 
 def _written(compiled: Compiled) -> bytes:
