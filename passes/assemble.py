@@ -23,6 +23,7 @@ from .fuse import Fusion, Group, WhyNot, fuse
 from .launches import Launcher
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
+from .recompute import recompute
 from .skew import skew
 from .streaming import stream
 
@@ -31,7 +32,7 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
              hints: Mapping[str, int] | None = None) -> Program:
     """The program of a graph. `donated` says which input an output may be written into (position to position, where
     legal); `hints` are usual values of symbolic sizes."""
-    a = _Assembler(target)
+    a = _Assembler(target, [graph.inputs[i] for i in (donated or {}).values()])
     places: dict[Value, Place | Dim] = {}
     sizes: dict[str, tuple[str, int]] = {}
     for n, v in enumerate(graph.inputs):
@@ -62,8 +63,9 @@ def _place(slot: Slot) -> Place:
 
 
 class _Assembler:
-    def __init__(self, target: Target):
+    def __init__(self, target: Target, donated: Sequence[Value]):
         self.slots: dict[str, Slot] = {}
+        self.donated = donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
         self.loops = 0
@@ -79,7 +81,7 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = stream(graph, fuse(graph))
+        fusion = recompute(graph, stream(graph, fuse(graph)), self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
