@@ -16,12 +16,13 @@ import numpy as np
 from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
+from .devices import beside
 from .modes import _GradMode
 from .pullbacks import operand_dtype, recipe
 from .tensor import Tensor
 
 _order = count()
-_ndarray = np.ndarray
+_NUMBERS = (int, float, bool, complex)
 
 
 class TapeNode:
@@ -44,15 +45,15 @@ class TapeNode:
         found = recipe(self.op, self.attrs, self.operands, self.results, cotangents, self.edges)
         if found is not None:
             return found(*cotangents, *self.results, *self.operands)
-        operands = [Tensor(a if type(a) is _ndarray else self._number(a)) for a in self.operands]
-        tensors = [None if c is None else Tensor(np.asarray(c)) for c in cotangents]
-        return [None if c is None else c._array for c in self._pulled(tensors, [Tensor(a) for a in self.results],
-                                                                      operands)]
+        operands = [Tensor(self._number(a) if type(a) in _NUMBERS else a) for a in self.operands]
+        tensors = [None if c is None else Tensor(_as_array(c)) for c in cotangents]
+        given = self._pulled(tensors, [Tensor(a) for a in self.results], operands)
+        return [None if c is None else beside(c._array, x) for c, x in zip(given, self.operands)]
 
     def recorded_pullback(self, cotangents: list[Any]) -> Sequence[Any]:
         """The same on tensors, by operations that are recorded themselves."""
         self._refuse_freed()
-        operands = [_restored(a if type(a) is _ndarray else self._number(a), e)
+        operands = [_restored(self._number(a) if type(a) in _NUMBERS else a, e)
                     for a, e in zip(self.operands, self.edges)]
         return self._pulled(cotangents, [_restored(a, (self, i)) for i, a in enumerate(self.results)], operands)
 
@@ -79,6 +80,11 @@ def _restored(array: Any, edge: Any) -> Tensor:
     if edge is not None:
         t._node, t._slot = edge
     return t
+
+
+def _as_array(x: Any) -> Any:
+    """NumPy's scalars as arrays; arrays of any device as they are."""
+    return np.asarray(x) if isinstance(x, np.generic) else x
 
 
 class _Alias:
@@ -133,7 +139,7 @@ def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
         if root.size != 1:
             raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a "
                                 f"gradient; reduce it (.sum(), .mean()) or pass the cotangent: backward(gradient)")
-        return F.ones_like(root.detach())
+        return F.ones_like(root.detach()).to(root.device)
     if gradient.shape != root.shape:
         raise GradientError(f"the gradient passed to backward has shape {list(gradient.shape)}, the tensor "
                             f"{list(root.shape)}")
@@ -186,7 +192,7 @@ def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bo
                 node.operands = None
     if create_graph:
         return collected
-    return {key: (t, Tensor(np.asarray(g))) for key, (t, g) in collected.items()}
+    return {key: (t, Tensor(_as_array(g))) for key, (t, g) in collected.items()}
 
 
 def recording() -> _GradMode:

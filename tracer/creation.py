@@ -10,6 +10,7 @@ from ..ir.errors import DTypeError, ShapeError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
+from . import devices, transfer
 from .arguments import as_dtype, dims, unpacked
 from .tensor import Tensor
 
@@ -24,6 +25,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     if isinstance(data, Tensor):
         t = F.stop_gradient(data)
         t = t if dtype is None else F.astype(t, as_dtype(dtype))
+        t = t if device is None else made(t, device)
+    elif _lies_elsewhere(data):
+        t = Tensor(data.copy() if dtype is None else data.astype(as_dtype(dtype).numpy))
+        t = t if device is None else made(t, device)
     else:
         plain = not isinstance(data, (np.ndarray, np.generic))
         try:
@@ -42,7 +47,27 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
             array = array.astype(np.complex64)
         t = Tensor(np.ascontiguousarray(array).reshape(array.shape))
         t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
+        t = made(t, device)
     return t.requires_grad_() if requires_grad else t
+
+
+def made(t: Tensor, device: Any) -> Tensor:
+    """A new tensor where it is wanted: on the device that is named, or on the default one."""
+    if device is None and not devices.is_used():
+        return t
+    where = devices.located(device)
+    trace = _current.get()
+    if trace is None:
+        return transfer.moved(t, where)
+    if device is not None:
+        trace.placement.ask_for(where, f"what is made with device={str(where)!r}")
+    if t._array is not None:                       # a constant of the program
+        t._array = devices.moved(t._array, trace.placement.device)
+    return t
+
+
+def _lies_elsewhere(data: Any) -> bool:
+    return devices.is_used() and hasattr(data, "dtype") and devices.of(data) != devices.CPU
 
 
 def _holds_tensors(data: Any) -> bool:
@@ -52,13 +77,13 @@ def _holds_tensors(data: Any) -> bool:
 def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor from data; a tensor of the right dtype is returned as it is."""
     if isinstance(data, Tensor) and not copy:
-        return data if dtype is None else F.astype(data, as_dtype(dtype))
-    return tensor(data, dtype)
+        return transfer.to(data, dtype=dtype, device=device)
+    return tensor(data, dtype, device=device)
 
 
 def from_numpy(array: Any) -> Tensor:
-    """A tensor with a copy of a NumPy array."""
-    return tensor(array)
+    """A tensor with a copy of a NumPy array, on the CPU."""
+    return tensor(array, device="cpu")
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
@@ -67,40 +92,48 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
                                                                                  "float32") if dtype is None else dtype
     if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
-        t = Tensor(np.full(dims(shape), number, number.dtype))
+        t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
     else:
-        t = F.full(dims(shape), fill_value, as_dtype(d))
+        t = made(F.full(dims(shape), fill_value, as_dtype(d)), device)
     return t.requires_grad_() if requires_grad else t
+
+
+def _namespace(device: Any) -> Any:
+    """NumPy, or the like of it on another device."""
+    if device is None and not devices.is_used():
+        return np
+    where = devices.located(device)
+    return np if where == devices.CPU else devices.hardware(where).xp
 
 
 def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros, float32 unless said otherwise."""
-    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad)
+    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad, device)
 
 
 def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones, float32 unless said otherwise."""
-    return full(unpacked(shape), 1, as_dtype(dtype), requires_grad)
+    return full(unpacked(shape), 1, as_dtype(dtype), requires_grad, device)
 
 
 def empty(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros (memory is never handed out uninitialised)."""
-    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad)
+    return full(unpacked(shape), 0, as_dtype(dtype), requires_grad, device)
 
 
-def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Zeros of the shape and dtype of x."""
-    return full(x.shape, 0, x.dtype if dtype is None else dtype)
+def zeros_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
+    """Zeros of the shape, dtype and device of x."""
+    return full_like(x, 0, dtype, device)
 
 
-def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Ones of the shape and dtype of x."""
-    return full(x.shape, 1, x.dtype if dtype is None else dtype)
+def ones_like(x: Tensor, dtype: Any = None, device: Any = None) -> Tensor:
+    """Ones of the shape, dtype and device of x."""
+    return full_like(x, 1, dtype, device)
 
 
-def full_like(x: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
-    """One number in the shape and dtype of x."""
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """One number in the shape, dtype and device of x."""
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, device=x.device if device is None else device)
 
 
 empty_like = zeros_like
@@ -109,17 +142,17 @@ empty_like = zeros_like
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, … below stop; `arange(n)` starts at 0."""
     start, stop = (0, start) if stop is None else (start, stop)
-    return F.arange(start, stop, step, None if dtype is None else as_dtype(dtype))
+    return made(F.arange(start, stop, step, None if dtype is None else as_dtype(dtype)), device)
 
 
 def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True,
              device: Any = None) -> Tensor:
     """`num` evenly spaced numbers from start to stop."""
-    return tensor(np.linspace(start, stop, num, endpoint=endpoint), as_dtype(dtype))
+    return tensor(np.linspace(start, stop, num, endpoint=endpoint), as_dtype(dtype), device=device)
 
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the k-th diagonal."""
     m = n if m is None else m
     rows = F.reshape(F.iota(size=as_dim(n)), shape=(as_dim(n), 1))
-    return F.astype(F.equal(rows + k, F.iota(size=as_dim(m))), as_dtype(dtype))
+    return made(F.astype(F.equal(rows + k, F.iota(size=as_dim(m))), as_dtype(dtype)), device)

@@ -4,6 +4,7 @@ the tape.
 
 from __future__ import annotations
 
+import functools
 import warnings
 import weakref
 from typing import Any
@@ -17,6 +18,7 @@ from ..ir.interpreter import install_default
 from ..ir.ops.declare import Op, broadcast_shapes, show_shape
 from ..ir.types import DType
 from .autograd import record
+from .devices import Unplaced, _used
 from .modes import _grad_enabled
 from .tensor import Tensor
 
@@ -87,18 +89,20 @@ class Eager:
         needed = False
         for t in operands:
             a = t._array
-            arrays.append(a if a is not None else t._concrete("an operation",
-                                                              "keep it inside the function that made it"))
+            if type(a) is not _ndarray:
+                return _elsewhere().bind(self, op, operands, attrs)
+            arrays.append(a)
             if t._requires_grad or t._node is not None:
                 needed = True
-        if operands:
-            try:
-                types = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
-                if types not in self._sound:
-                    self._check(op, operands, attrs)
-                    self._sound.add(types)
-            except TypeError:                 # an attribute without a hash
-                self._check(op, operands, attrs)
+        if not operands:
+            return Tensor(_unplaced(np.asarray(op.evaluate(np, **attrs))))
+        try:
+            types = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
+            if types not in self._sound:
+                self.check(op, operands, attrs)
+                self._sound.add(types)
+        except TypeError:                     # an attribute without a hash
+            self.check(op, operands, attrs)
         try:
             out = op.evaluate(np, *arrays, **attrs)
         except ValueError as error:
@@ -111,11 +115,11 @@ class Eager:
         result = Tensor(out if type(out) is _ndarray else np.asarray(out))
         if needed and _grad_enabled.get():
             record(op, operands, arrays, attrs, (result,))
-        if kind == "view" and operands:
+        if kind == "view":
             result._base = weakref.ref(operands[0])
         return result
 
-    def _check(self, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
+    def check(self, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> None:
         """Raise the type rule's error, which is better than NumPy's; asked once for operands of the same types."""
         if len(self._sound) >= _MOST_REMEMBERED:
             self._sound.clear()
@@ -125,11 +129,11 @@ class Eager:
 
     def constant(self, number: Any, dtype: DType) -> Tensor:
         """A 0-d tensor."""
-        return Tensor(np.asarray(number).astype(dtype.numpy))
+        return Tensor(_unplaced(np.asarray(number).astype(dtype.numpy)))
 
     def size(self, dim: Dim) -> Tensor:
         """A size as a 0-d int64 tensor."""
-        return Tensor(np.asarray(dim, np.int64))
+        return Tensor(_unplaced(np.asarray(dim, np.int64)))
 
     def lift(self, x: Any) -> Tensor:
         """A tensor from a tensor, an array or a NumPy scalar."""
@@ -142,12 +146,24 @@ class Eager:
         raise DTypeError(f"expected a tensor, an array or a number, not {type(x).__name__}")
 
 
+def _unplaced(array: Any) -> Any:
+    """What was made of sizes and numbers goes wherever it is needed, where there is more than the CPU."""
+    return array.view(Unplaced) if _used else array
+
+
+@functools.cache
+def _elsewhere() -> Any:
+    from . import elsewhere
+
+    return elsewhere
+
+
 _PLAIN = {bool: np.bool_, int: np.int64, float: np.float32, complex: np.complex64}
 
 
 def _needs_no_cast(op: Op, args: tuple[Any, ...]) -> bool:
     """May the arrays (and Python numbers) go to NumPy as they are, with the result that Braze's promotion gives?"""
-    arrays = [x for x in args if isinstance(x, Tensor) and x._array is not None]
+    arrays = [x for x in args if isinstance(x, Tensor) and type(x._array) is _ndarray]
     scalars = [x for x in args if type(x) in (int, float)]
     if not arrays or len(arrays) + len(scalars) != len(args):
         return False

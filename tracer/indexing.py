@@ -14,8 +14,10 @@ from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
+from .aliasing import is_sole_owner, mark_view
+from .devices import beside, of, on_host
 from .modes import _grad_enabled
-from .tensor import Tensor, is_sole_owner, mark_view
+from .tensor import Tensor
 
 _BASIC = (int, slice, type(None), type(Ellipsis), np.integer)
 
@@ -58,14 +60,24 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
     for k in keys:
         if not isinstance(k, _BASIC):
             is_view = False
-            keys = tuple([np.asarray(k) if isinstance(k, Tensor) else k for k in keys])
+            keys = tuple([_native_key(k, x) for k in keys])
             break
     try:
         array = x._array[keys]
     except IndexError as error:
         raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
-    result = Tensor(array if type(array) is np.ndarray else np.asarray(array))
+    result = Tensor(array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array))
     return mark_view(result, x) if is_view else result
+
+
+def _native_key(k: Any, x: Tensor) -> Any:
+    """An index of `x` as its array takes it: a tensor's array, on the same device."""
+    if not isinstance(k, Tensor):
+        return k
+    if k._array is None:
+        np.asarray(k)                          # the error
+    array = beside(k._array, x._array)
+    return array if of(array) == of(x._array) else on_host(array)
 
 
 def _is_int(k: Any) -> bool:
@@ -226,7 +238,7 @@ def _constant(value: Any, x: Tensor) -> Tensor:
 
 
 def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
-    keys = tuple(np.asarray(k) if isinstance(k, Tensor) else k for k in keys)
+    keys = tuple([_native_key(k, x) for k in keys])
     old = x._array
     x._array = None                                # so that the count below is of others
     try:

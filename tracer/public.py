@@ -11,8 +11,8 @@ import numpy as np
 
 from ..ir.ops import F
 from ..ir.types import DTYPES
-from . import creation, manipulation, products, reductions
-from .arguments import as_dtype, lift
+from . import creation, manipulation, products, reductions, transfer
+from .arguments import lift
 from .tensor import Tensor
 
 # The array API's (and PyTorch's) names for ops that are called shortly inside.
@@ -105,7 +105,8 @@ def install_methods() -> dict[str, Any]:
     for name, long in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"),
                        ("int", "int32"), ("bool", "bool")):
         setattr(Tensor, name, getattr(Tensor, long))
-    setattr(Tensor, "to", _to)                                  # noqa: B010
+    for method in (transfer.to, transfer.cpu, transfer.cuda):
+        setattr(Tensor, method.__name__, method)
     return names
 
 
@@ -115,16 +116,3 @@ def _converter(d: Any) -> Any:
 
     convert.__name__, convert.__doc__ = d.long_name, f"This tensor as {d.long_name}."
     return convert
-
-
-def _to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Another dtype or device: `x.to(braze.float64)`, `x.to("cpu")`."""
-    from ..ir.errors import DTypeError
-
-    for a in (*args, dtype, device):
-        if a is None or a == "cpu":
-            continue
-        if isinstance(a, str) and a.split(":")[0] in ("cuda", "gpu"):
-            raise DTypeError("this build of Braze has no GPU back end; tensors live on the CPU")
-        x = F.astype(x, as_dtype(a))
-    return x

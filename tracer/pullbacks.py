@@ -32,7 +32,7 @@ def recipe(op: Any, attrs: dict[str, Any], operands: Sequence[Any], results: Seq
     """A function (*cotangents, *results, *operands) of arrays that gives the cotangents of the operands that have
     edges; None at first.
     """
-    if type(op) is not Op:
+    if type(op) is not Op or type(results[0]) is not np.ndarray:
         return None
     try:
         key = (op, *[(a.shape, a.dtype) if type(a) is np.ndarray else None for a in operands],

@@ -17,13 +17,14 @@ from ..ir.interpreter import interpreting
 from ..ir.ops import F
 from ..ir.types import TensorType, float32
 from . import pytree
+from .aliasing import is_sole_owner
 from .autograd import TapeNode
 from .guards import Guards, Watch
 from .pipeline import Stages, lower
 from .retrace import CHEAP_SECONDS, difference, trace_settled
 from .signature import Call, show
 from .sizes import Size
-from .tensor import Tensor, is_sole_owner
+from .tensor import Tensor
 from .trace import Trace
 
 

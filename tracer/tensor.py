@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import functools
 import sys
-import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ir.errors import DTypeError, GradientError, ShapeError, TraceError
+from ..ir.errors import DeviceError, DTypeError, GradientError, ShapeError, TraceError
 from ..ir.interpreter import _current
 from ..ir.operators import Operators
 from ..ir.ops import F
 from ..ir.types import DType, TensorType
 from ..ir.types import dtype as as_dtype
+from .aliasing import REFERENCES_OF_PASSING
+from .devices import CPU, device, moved, of, on_host
 from .modes import _grad_enabled
 
 _DTYPES: dict[Any, DType] = {}
@@ -83,7 +84,7 @@ class Tensor(Operators):
         """Shape, dtype and device together."""
         if self._array is None:
             return self._value.type
-        return TensorType(self._array.shape, self.dtype)
+        return TensorType(self._array.shape, self.dtype, self.device)
 
     @property
     def ndim(self) -> int:
@@ -107,9 +108,11 @@ class Tensor(Operators):
         return self.ndim
 
     @property
-    def device(self) -> str:
-        """Where it lives: "cpu"."""
-        return "cpu"
+    def device(self) -> device:
+        """Where it lives: `braze.device("cpu")`, `braze.device("cuda:0")`, …"""
+        if self._array is None:
+            return self._trace.root.device
+        return CPU if type(self._array) is np.ndarray else of(self._array)
 
     @property
     def itemsize(self) -> int:
@@ -129,7 +132,7 @@ class Tensor(Operators):
     # ---- its value
 
     def numpy(self) -> Any:
-        """A read-only NumPy array on the same memory."""
+        """A read-only NumPy array on the same memory; of a tensor on the CPU."""
         return np.asarray(self)
 
     def _concrete(self, what: str, instead: str) -> Any:
@@ -140,6 +143,8 @@ class Tensor(Operators):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         array = self._concrete("np.asarray(t)", "return the tensor from the compiled function and convert it outside")
+        if type(array) is not np.ndarray:
+            array = self._of_cpu(array)
         if dtype is not None and np.dtype(dtype) != array.dtype:
             return array.astype(dtype)
         if copy:
@@ -147,6 +152,12 @@ class Tensor(Operators):
         view = array.view()
         view.flags.writeable = False
         return view
+
+    def _of_cpu(self, array: Any) -> np.ndarray:
+        if of(array) != CPU:
+            raise DeviceError(f"np.asarray of a tensor ({self.type}): NumPy reads the CPU's memory alone; copy it "
+                              "there first: t.cpu()")
+        return array.view(np.ndarray)
 
     def item(self) -> Any:
         """The only element as a Python number."""
@@ -197,8 +208,9 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         if self._array is None:
             return f"<traced tensor: {self._value.type}>"
-        body = np.array2string(self._array, separator=", ", prefix="tensor(", precision=4, threshold=100)
+        body = np.array2string(on_host(self._array), separator=", ", prefix="tensor(", precision=4, threshold=100)
         extra = "" if self.dtype.name in ("f32", "i64", "b1") else f", dtype={self.dtype.long_name}"
+        extra += "" if type(self._array) is np.ndarray or self.device == CPU else f", device={str(self.device)!r}"
         extra += ", requires_grad=True" if self.requires_grad and self._node is None else ""
         extra += f", grad_fn={self._node.name}" if self._node is not None else ""
         return f"tensor({body}{extra})"
@@ -310,6 +322,8 @@ class Tensor(Operators):
         if trace is not None:
             trace.rebind(self, new)
             return self
+        if type(new._array) is not np.ndarray or type(self._array) is not np.ndarray:
+            new = new.to(self.device)
         self._array, self._node, self._slot = new._array, new._node, new._slot
         self._meta = self._base = None
         return self
@@ -337,7 +351,7 @@ class Tensor(Operators):
         next.
         """
         base = self._base
-        if base is not None and base() is not None and references > _REFERENCES_OF_PASSING:
+        if base is not None and base() is not None and references > REFERENCES_OF_PASSING:
             raise TraceError("in place on a view while its base lives: a view is a value of its own, so the base would "
                              "not change. Write `base[index] += …` on the base itself, or `view = view + …`")
 
@@ -391,10 +405,11 @@ class Tensor(Operators):
 
     def __reduce__(self) -> Any:
         array = self._concrete("pickling", "return it from the compiled function first")
-        return _rebuild, (array, self._requires_grad)
+        return _rebuild, (moved(array, CPU), self._requires_grad)       # it comes back on the CPU
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        copied = type(self)(np.array(self._concrete("copying", "use clone()")))
+        copied = Tensor.__new__(type(self))
+        Tensor.__init__(copied, self._concrete("copying", "use clone()").copy())
         copied._requires_grad = self._requires_grad
         memo[id(self)] = copied
         return copied
@@ -411,40 +426,3 @@ def _rebuild(array: Any, requires_grad: bool) -> Tensor:
     t = Tensor(array)
     t._requires_grad = requires_grad
     return t
-
-
-class _Passing:
-    """Measures how many references an operand of `x[i] += 1` has in this Python."""
-
-    seen = 0
-
-    def __getitem__(self, key: Any) -> _Passing:
-        return _Passing()
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def _note(self, references: int) -> None:
-        _Passing.seen = references
-
-    def __iadd__(self, other: Any) -> _Passing:
-        self._note(sys.getrefcount(self))
-        return self
-
-
-_probe = _Passing()
-_probe[0] += 1
-_REFERENCES_OF_PASSING = _Passing.seen
-
-
-def mark_view(result: Tensor, base: Tensor) -> Tensor:
-    """Remember what a view was taken from, so that changing it in place is not silently lost."""
-    result._base = weakref.ref(base)
-    return result
-
-
-def is_sole_owner(array: Any, known: int) -> bool:
-    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and is
-    never alone.
-    """
-    return not isinstance(array.base, np.ndarray) and sys.getrefcount(array) <= known + 1

@@ -14,14 +14,17 @@ import numpy as np
 
 from ..ir import expr
 from ..ir.build import GraphBuilder, agree, check_arity
-from ..ir.errors import DTypeError, GradientError, TraceError
+from ..ir.errors import DTypeError, TraceError
 from ..ir.expr import Dim, Expr
 from ..ir.graph import Graph, Node, Value
 from ..ir.location import here
 from ..ir.ops import F
 from ..ir.ops.declare import Op
 from ..ir.types import DType, TensorType, float64
+from . import traced_gradients
+from .devices import device
 from .modes import _grad_enabled
+from .placement import Placement
 from .sizes import Size, plain
 from .tensor import Tensor
 from .world import Watch, Watched
@@ -59,6 +62,7 @@ class Trace:
         self.born: dict[int, Any] = {}                   # modules made in this trace
         self.watched: dict[int, Watch] = {}              # modules and optimisers that the trace depends on
         self.scalars: dict[Any, Tensor] = {}             # hyperparameters that are inputs already
+        self.placement: Placement = Placement() if parent is None else parent.placement
         self.symbolic = bool(self.hints)
         self.alive = True
 
@@ -185,7 +189,8 @@ class Trace:
 
     def capture(self, t: Tensor) -> Value:
         """A tensor from outside becomes an input."""
-        type = t.type
+        self.placement.place(t)
+        type = TensorType(t.shape, t.dtype)
         name = self.names.get(id(t)) or f"c{len(self.captures)}"
         v = self.builder.input(type, name, f'capture "{name}"')
         self.captures.append((t, v))
@@ -200,6 +205,7 @@ class Trace:
         handle = self.wrap(v)
         self.handles.append((handle, v))
         if t is not None:
+            self.placement.place(t)
             self.overlay[id(t)], self.held[id(t)] = v, t
             if t.requires_grad:
                 handle._requires_grad = t._node is None
@@ -302,91 +308,12 @@ class Trace:
 
     def backward(self, root: Tensor, gradient: Tensor | None) -> None:
         """`loss.backward()`: one gradient node; its results are added to `.grad` of the leaves."""
-        if root._node is None and not root._requires_grad:
-            raise GradientError(f"backward from a tensor that requires no gradient ({root.type}): {self._cut_by(root)}")
-        if gradient is None and root.ndim and root.size != 1:
-            raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a "
-                                f"gradient; reduce it (.sum(), .mean()) or pass the cotangent: backward(gradient)")
-        wanted = self._reached(self.value_of(root))
-        if not wanted:
-            raise GradientError(f"backward from {root.type} reaches no tensor with requires_grad=True: "
-                                f"{self._cut_by(root)}")
-        by_owner: dict[int, tuple[Tensor, list[Value]]] = {}
-        for v in wanted:
-            by_owner.setdefault(id(self.leaves[v]), (self.leaves[v], []))[1].append(v)
-        gradients = iter(self._gradient(root, gradient, wanted))
-        found = dict(zip(wanted, gradients))
-        for owner, values in by_owner.values():
-            if owner._node is not None:
-                continue
-            total = found[values[0]]
-            for v in values[1:]:
-                total = total + found[v]
-            old = self.grad_of(owner)
-            self.set_grad(owner, total if old is None else F.add(old, total))
-
-    def _cut_by(self, root: Tensor) -> str:
-        """What stands between a value and the tensors that require gradients."""
-        todo, seen = [self.value_of(root)], set()
-        while todo:
-            v = todo.pop(0)
-            n = v.node
-            if n is None or v in seen:
-                continue
-            seen.add(v)
-            if (n.op.name == "stop_gradient" or not v.dtype.is_inexact) and self._depends_on_leaf(v):
-                stopped = n.op.name == "stop_gradient"
-                name = "detach() or no_grad()" if stopped else f"{n.op.name}, whose result is {v.dtype.long_name},"
-                return f"{name} at {n.loc} cuts the way to what requires gradients"
-            todo += n.operands
-        return "nothing that it was computed from has requires_grad=True; set it on the parameters (requires_grad_())"
-
-    def _depends_on_leaf(self, v: Value) -> bool:
-        todo, seen = [v], {v}
-        while todo:
-            v = todo.pop()
-            if v in self.leaves:
-                return True
-            new = [o for o in (v.node.operands if v.node is not None else ()) if o not in seen]
-            seen.update(new)
-            todo += new
-        return False
-
-    def _reached(self, root: Value) -> list[Value]:
-        """The values of leaves that the root depends on, not through stopped gradients."""
-        seen, found, todo = {root}, [], [root]
-        while todo:
-            v = todo.pop()
-            if v in self.leaves:
-                found.append(v)
-            if v.node is not None and v.node.op.name != "stop_gradient":
-                for o in v.node.operands:
-                    if o not in seen and o.dtype.is_inexact:
-                        seen.add(o)
-                        todo.append(o)
-        self.consumed |= seen
-        order = {v: i for i, v in enumerate(self.leaves)}
-        return sorted(found, key=order.__getitem__)
-
-    def _gradient(self, root: Tensor, seed: Tensor | None, wanted: Sequence[Value]) -> tuple[Tensor, ...]:
-        cotangent = F.ones_like(root) if seed is None else seed
-        values = [self.value_of(root), self.value_of(cotangent), *wanted]
-        attrs = {"count": len(wanted)}
-        node = Node(F.gradient, values, attrs, F.gradient.infer([v.type for v in values], attrs), here())
-        self.builder.nodes.append(node)
-        return tuple([self.wrap(v) for v in node.results])
+        traced_gradients.backward(self, root, gradient)
 
     def gradients(self, outs: Sequence[Tensor], wrt: Sequence[Tensor],
                   seeds: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """`braze.autograd.grad` inside a trace: gradients as new values, differentiable again."""
-        values = [self.value_of(t) for t in wrt]
-        total: list[Tensor] | None = None
-        for out, seed in zip(outs, seeds):
-            got = self._gradient(out, seed, values)
-            for g in got:
-                g._node = self
-            total = list(got) if total is None else [a + b for a, b in zip(total, got)]
-        return tuple(total or ())
+        return traced_gradients.gradients(self, outs, wrt, seeds)
 
     # ---- sizes
 
@@ -427,6 +354,11 @@ class Trace:
         if guard not in self.root.guards:
             self.root.guards.append(guard)
         return value
+
+    @property
+    def device(self) -> device:
+        """Where the program will run: what is made in the trace is there."""
+        return self.placement.device
 
     @property
     def root(self) -> Trace:

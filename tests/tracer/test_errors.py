@@ -132,7 +132,7 @@ CASES = {
                       "'float3' is not a dtype.*float32"),
     "bits of a float": (lambda: a() & 1, braze.errors.DTypeError, "bitwise_and does not take float32"),
     "not a number": (lambda: a() + "x", braze.errors.DTypeError, "not str"),
-    "GPU": (lambda: a().to("cuda"), braze.errors.DTypeError, "no GPU"),
+    "neither device nor dtype": (lambda: a().to("tpu"), braze.errors.DTypeError, "not a dtype"),
     "truth": (lambda: bool(a()), braze.errors.ShapeError, r"any\(\) or t.all\(\)"),
     "item": (lambda: a().item(), braze.errors.ShapeError, "exactly one element"),
     "integer leaf": (lambda: braze.tensor([1]).requires_grad_(), braze.errors.GradientError, "floating-point"),

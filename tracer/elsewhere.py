@@ -1,0 +1,89 @@
+"""Eager operations on arrays beside the CPU's: the same evaluation rules, in the namespace of the operands' device.
+
+Tensors of other devices do not mix, save those without dimensions from the CPU, and arrays that were made of sizes and
+numbers alone. What has a rule for NumPy's arrays only (trait "host") goes there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..ir.errors import DeviceError
+from ..ir.ops.declare import Op
+from . import devices
+from .aliasing import mark_view
+from .autograd import record
+from .devices import CPU, Unplaced
+from .modes import _grad_enabled
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .eager import Eager
+
+
+def bind(eager: Eager, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
+    """`Eager.bind`, where not all operands are arrays of the CPU."""
+    for t in operands:
+        if t._array is None:
+            t._concrete("an operation", "keep it inside the function that made it")
+    where = common_device(op.name, operands)
+    arrays = _gathered(operands, where)
+    eager.check(op, operands, attrs)
+    out = evaluate(op, where, arrays, attrs)
+    floats_on = all(type(t._array) is Unplaced for t in operands)
+    several = out if isinstance(out, tuple) else (out,)
+    results = tuple([Tensor(_array(a, where, floats_on)) for a in several])
+    if _grad_enabled.get() and any(t._requires_grad or t._node is not None for t in operands):
+        record(op, operands, arrays, attrs, results)
+    if op.kind == "view" and operands:
+        mark_view(results[0], operands[0])
+    return results if isinstance(out, tuple) else results[0]
+
+
+def common_device(name: str, operands: Sequence[Tensor]) -> devices.device:
+    """The device on which these tensors meet."""
+    firm = CPU
+    chosen = None
+    for t in operands:
+        array = t._array
+        if type(array) is Unplaced or (type(array) is np.ndarray and not array.ndim):
+            continue
+        here = devices.of(array)
+        if chosen is not None and here != firm:
+            raise DeviceError(f"{name} of {_shown(chosen, firm)} and {_shown(t, here)}: move one "
+                              f"of them: .to({str(firm)!r}) or .to({str(here)!r})")
+        firm, chosen = here, t
+    return firm
+
+
+def _shown(t: Tensor, where: devices.device) -> str:
+    return f"{t.dtype.name}{list(t.shape)} on {where}"
+
+
+def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """The op's rule on arrays of one device."""
+    if where == CPU:
+        return op.evaluate(np, *arrays, **attrs)
+    machine = devices.hardware(where)
+    if "host" not in op.traits:
+        return op.evaluate(machine.xp, *arrays, **attrs)
+    out = op.evaluate(np, *[machine.to_host(a) for a in arrays], **attrs)
+    if isinstance(out, tuple):
+        return tuple([machine.from_host(np.asarray(a)) for a in out])
+    return machine.from_host(np.asarray(out))
+
+
+def _gathered(operands: Sequence[Tensor], where: devices.device) -> list[Any]:
+    """The arrays on the device where they meet; a copy is remembered by no one."""
+    return [devices.moved(t._array, where) for t in operands]
+
+
+def _array(x: Any, where: devices.device, goes_on: bool) -> Any:
+    """A result as the array of a tensor."""
+    if where != CPU:
+        return x if devices.of(x) == where else devices.moved(np.asarray(x), where)
+    array = np.asarray(x)
+    return array.view(Unplaced) if goes_on else array
