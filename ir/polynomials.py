@@ -174,21 +174,37 @@ def from_terms(terms: dict[Monomial, int]) -> Dim:
 
 
 def _join_remainders(terms: dict[Monomial, int]) -> dict[Monomial, int]:
-    """`c*d*(x // d) + c*(x % d)` is `c*x`."""
+    """`c*d*(x // d) + c*(x % d)` is `c*x`, and `c*d*((x % (k*d)) // d) + c*(x % d)` is `c*(x % (k*d))`."""
     for m, c in terms.items():
         if len(m) != 1 or not isinstance(m[0], Quotient) or m[0].kind != "mod":
             continue
         x, d = m[0].left, m[0].right
-        whole = floordiv(x, d) * d * c
-        if not isinstance(whole, Expr) or len(whole.terms) != 1:
-            continue
-        ((n, e),) = whole.terms.items()
-        if terms.get(n) == e:
-            rest = {k: v for k, v in terms.items() if k not in (m, n)}
-            for k, v in _terms(x * c).items():
-                rest[k] = rest.get(k, 0) + v
-            return _terms(from_terms(rest))
+        for whole in (x, *_longer_remainders(terms, x, d)):
+            before = floordiv(whole, d) * d * c
+            if not isinstance(before, Expr) or len(before.terms) != 1:
+                continue
+            ((n, e),) = before.terms.items()
+            if terms.get(n) == e:
+                rest = {k: v for k, v in terms.items() if k not in (m, n)}
+                for k, v in _terms(whole * c).items():
+                    rest[k] = rest.get(k, 0) + v
+                return _terms(from_terms(rest))
     return terms
+
+
+def _longer_remainders(terms: dict[Monomial, int], x: Dim, d: Dim) -> list[Dim]:
+    """The `x % (k*d)` whose quotients by d are among the terms."""
+    found: list[Dim] = []
+    for n in terms:
+        if len(n) == 1 and isinstance(n[0], Quotient) and n[0].kind == "floordiv" and n[0].right == d:
+            left = n[0].left
+            if isinstance(left, Expr) and len(left.terms) == 1 and isinstance(d, int):
+                ((inner, c),) = left.terms.items()
+                if c == 1 and len(inner) == 1 and isinstance(inner[0], Quotient) and inner[0].kind == "mod":
+                    longer = inner[0]
+                    if longer.left == x and isinstance(longer.right, int) and longer.right % d == 0:
+                        found.append(left)
+    return found
 
 
 def symbol(name: str, low: int = 0, high: Dim | None = None) -> Expr:

@@ -203,3 +203,12 @@ def test_the_truth_of_a_symbol_is_refused():
 def test_range_counts_in_equality():
     assert symbol("i", 0, 7) != symbol("i", 0, 8)
     assert symbol("i", 0, 7) % 8 != symbol("i", 0, 8) % 8
+
+
+def test_quotients_and_remainders_of_three_levels_join():
+    i = symbol("i", 0, 8 * 56 * 56 - 1)
+    line, place = floordiv(mod(i, 3136), 56), mod(i, 56)
+    assert floordiv(i, 3136) * 3136 + line * 56 + place == i
+    assert line * 3584 + place * 64 + floordiv(i, 3136) * 200704 == i * 64
+    assert line * 56 + place == mod(i, 3136)
+    assert line * 57 + place != mod(i, 3136)
