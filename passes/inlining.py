@@ -7,13 +7,17 @@ which bases it is made, and how their dimensions show in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.scalar import CORE
 from .dimension_maps import MOVED, ONE, Map, compose, operand_map
+from .walks import usual
 
 CHEAP = 3.0                     # computing this much again costs less than memory
+FEW = 8                         # so many times fewer numbers may be read again by each reader
 
 
 def cost_of(n: Node) -> float:
@@ -59,7 +63,9 @@ class Inliner:
         if not any(_elements(b) != 1 for b in bases):
             return cost <= 4 * CHEAP or not bases
         big = [b for b in bases if _elements(b) != 1]
-        return len(big) == 1 and cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
+        if len(big) > 1:
+            return cost <= CHEAP and _is_widened(big, n.results[0])
+        return cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
 
     def _is_read_once_elsewhere(self, v: Value) -> bool:
         """Is each element read once, through views that move it? Then the reader computes it, as often as it would be
@@ -108,6 +114,14 @@ class Inliner:
         self.reach[r] = tuple(found)
         self.weight[r] = (cost_of(n) if n.op.kind == "pointwise" else 0.0) + sum(self.weight[v] for v in n.operands)
         self.inlined.add(r)
+
+
+def _is_widened(bases: Sequence[Value], v: Value) -> bool:
+    """Is v made of narrower numbers, as many, and of few others beside (quantised weights and their scales)?"""
+    whole = [b for b in bases if _elements(b) == _elements(v)]
+    rest = [b for b in bases if _elements(b) != _elements(v)]
+    few = all(FEW * usual(_elements(b)) <= usual(_elements(v)) for b in rest)
+    return len(whole) == 1 and whole[0].dtype.itemsize < v.dtype.itemsize and few
 
 
 def _elements(v: Value) -> Dim:

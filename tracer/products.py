@@ -16,13 +16,17 @@ from .manipulation import expand_dims, permute_dims, reshape, squeeze
 from .tensor import Tensor
 
 
-def matmul(a: Any, b: Any) -> Tensor:
-    """The matrix product, batches broadcast; vectors as NumPy treats them."""
+def matmul(a: Any, b: Any, dtype: Any = None) -> Tensor:
+    """The matrix product, batches broadcast; vectors as NumPy treats them.
+
+    With a `dtype`, operands are taken for numbers of that type, which products are summed in: `dtype=braze.int32` of
+    8-bit integers is exact, and compiled it runs on the machine's instructions for them.
+    """
     a, b = lift(a), lift(b)
     if not a.ndim or not b.ndim:
         raise ShapeError("matmul does not take 0-d tensors; use *")
-    if a.dtype is not b.dtype:
-        d = promote(a.dtype, b.dtype)
+    if dtype is not None or a.dtype is not b.dtype:
+        d = promote(a.dtype, b.dtype) if dtype is None else as_dtype(dtype)
         a, b = F.astype(a, d), F.astype(b, d)
     if a.ndim == b.ndim:
         return F.matmul(a, b) if a.ndim > 1 else squeeze(F.matmul(expand_dims(a, 0), expand_dims(b, 1)))

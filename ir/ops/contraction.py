@@ -23,16 +23,28 @@ def _infer_matmul(types):
     return a.with_shape((*batch, a.shape[-2], b.shape[-1]))
 
 
+EXACT = 2.0**53                          # float64 holds every integer up to here
+
+
 def _accumulated(f):
-    """16-bit floats are multiplied and summed in float32, and rounded once."""
+    """16-bit floats are multiplied and summed in float32, and rounded once. Integers are multiplied by BLAS where
+    float64 holds their sums, since NumPy has nothing as fast.
+    """
 
     def run(xp, a, b, **attrs):
         d = a.dtype
         if d.itemsize == 2 and d.kind not in "iu":
             return f(xp, a.astype(np.float32), b.astype(np.float32), **attrs).astype(d)
+        if d.kind in "iu" and a.size and b.size and _largest(a) * _largest(b) * a.size < EXACT:
+            return f(xp, a.astype(np.float64), b.astype(np.float64), **attrs).astype(np.int64).astype(d)
         return f(xp, a, b, **attrs)
 
     return run
+
+
+def _largest(a):
+    """The largest size of an integer in an array, as a float, which does not wrap."""
+    return max(abs(float(a.min())), abs(float(a.max())))
 
 
 def transpose(x):

@@ -8,6 +8,7 @@ import math
 
 from .. import scalar as core
 from ..types import dtype
+from . import dims
 from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, conjugate, general, pointwise, widened
 from .namespace import F
 
@@ -251,12 +252,13 @@ def _cast_vjp(g, y, x, dtype):
 cast = general("cast", "pointwise", _cast, arity=1, parameters=("dtype",),
                infer=lambda types, dtype: types[0].with_dtype(dtype), vjp=_cast_vjp,
                jvp=lambda tangents, y, x, dtype: F.cast(tangents[0], dtype=dtype),
-               scalar=lambda s, x, dtype: s.cast(x, dtype), traits=("linear",), source="ir/scalar.py: cast",
+               scalar=lambda s, x, dtype: s.cast(x, dtype), dims=dims.same, traits=("linear",),
+               source="ir/scalar.py: cast",
                doc="Another dtype; float to integer saturates and NaN becomes 0, integers wrap, complex numbers lose "
                    "what is imaginary.")
 bitcast = general("bitcast", "pointwise", lambda xp, x, dtype: x.view(dtype.numpy), arity=1, parameters=("dtype",),
                   dtypes=(*BITS[1:], *FLOATS), infer=lambda types, dtype: types[0].with_dtype(dtype),
-                  vjp=lambda g, y, x, dtype: (None,), scalar=lambda s, x, dtype: s.bitcast(x, dtype),
+                  vjp=lambda g, y, x, dtype: (None,), scalar=lambda s, x, dtype: s.bitcast(x, dtype), dims=dims.same,
                   doc="The same bits read as another dtype of the same width.")
 mulhi = pointwise("mulhi", lambda xp, x, y: core.evaluate("mulhi", (x, y)), dtypes=(dtype("u32"), dtype("u64")),
                   vjp=lambda g, z, x, y: (None, None), doc="The upper half of the full product of unsigned integers.")
