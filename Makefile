@@ -31,7 +31,7 @@ bench: $(INSTALLED)
 	$(BIN)/python bench/run.py
 
 bench-compare: $(INSTALLED)
-	$(BIN)/python bench/compare.py
+	$(BIN)/python bench/changes.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

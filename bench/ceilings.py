@@ -56,7 +56,7 @@ def memory_bandwidth(threads: int) -> float:
 
 def multiply_add_rate(threads: int) -> float:
     """Independent chains of fused multiply-adds on vectors that stay in registers, in a loop compiled by LLVM."""
-    engine, address = compile_loop()
+    engine, address = compile_loop(loop_source())
     loop = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(address)
     outputs = [np.zeros(LANES, np.float32) for _ in range(threads)]
     jobs = [partial(loop, ITERATIONS, output.ctypes.data) for output in outputs]
@@ -87,15 +87,15 @@ def parallel_seconds(jobs: Sequence[Callable[[], object]]) -> float:
     return time.perf_counter() - start
 
 
-def compile_loop() -> tuple[object, int]:
-    """The loop as machine code: the engine that owns it, and its address."""
+def compile_loop(source: str) -> tuple[object, int]:
+    """A function `loop` as machine code: the engine that owns it, and its address."""
     from llvmlite import binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = ",".join([llvm.get_host_cpu_features().flatten(), "-prefer-256-bit"])
     machine = llvm.Target.from_default_triple().create_target_machine(llvm.get_host_cpu_name(), features, opt=2)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(loop_source()), machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(source), machine)
     engine.finalize_object()
     return engine, engine.get_function_address("loop")
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import ceilings
 from frameworks import FRAMEWORKS
 from processes import HERE
-from report import NOTHING, duration, geometric_mean, table, times_faster
 from results import Cell, Results, Row, from_json, latest
 from run import empty_row, measure_turn, options_of_measuring, parsed, store_reference
+from tables import NOTHING, duration, geometric_mean, table, times_faster
 
 OURS = tuple(name for name, framework in FRAMEWORKS.items() if not framework.is_peer)
 NOISE = 1.05
@@ -106,7 +106,7 @@ def verdict(was: Cell, is_now: Cell) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options_of_measuring(parser)
+    options_of_measuring(parser, ["core"])
     parser.add_argument("--stored", type=Path, default=latest())
     parser.add_argument("--commit", metavar="REVISION", help="measure this commit and the working tree in turn")
     options = parsed(parser)

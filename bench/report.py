@@ -1,4 +1,4 @@
-"""Prints a run as Markdown: times, ratios, compilation, distance to the ceilings, memory, start, overheads.
+"""Prints a run as Markdown: where it stands, times, ceilings, compilation, memory, start, overheads.
 
 `python bench/report.py [FILE.json]` prints a stored run, by default the last.
 """
@@ -6,23 +6,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from frameworks import COMPILED_PEERS, FRAMEWORKS
-from results import UNSTEADY, Cell, Results, Row, from_json, latest
-
-OURS = "braze_compiled"
-PEERS = ("torch_eager", *COMPILED_PEERS)
-NOTHING = "–"
+from frameworks import FRAMEWORKS
+from results import UNSTEADY, Cell, Results, from_json, latest
+from standing import OURS, fractions, over_peers, standing
+from tables import NOTHING, duration, table, times_faster
 
 
 def markdown(results: Results) -> str:
     """The whole report."""
-    parts = [heading(results), times(results), compilation(results), ceilings(results), memory(results)]
-    parts += [starts(results), overheads(results), failures(results)]
+    parts = [heading(results), standing(results), times(results), fractions(results, shown(results))]
+    parts += [compilation(results), memory(results), starts(results), overheads(results), failures(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -40,22 +37,16 @@ def heading(results: Results) -> str:
 def times(results: Results) -> str:
     """Time a call, and how many times faster the compiled program is than its peers."""
     names = shown(results)
-    groups = {"compiled / compiled peers": COMPILED_PEERS, "compiled / all peers": PEERS}
-    body, speedups = [], []
+    body = []
     for row in results.rows.values():
-        speedups.append([row.speedup(OURS, over) for over in groups.values()])
-        body.append(
-            [row.title, *(call_time(row.cells.get(name, Cell())) for name in names), *map(times_faster, speedups[-1])]
-        )
-    means = [geometric_mean(column) for column in zip(*speedups)]
-    if any(mean is not None for mean in means):
-        body.append(["geometric mean", *[""] * len(names), *map(times_faster, means)])
+        cells = (call_time(row.cells.get(name, Cell())) for name in names)
+        body.append([row.title, *cells, *map(times_faster, over_peers(row).values())])
     note = (
-        "The last columns say how many times faster Braze compiled is than the better of torch.compile and JAX, "
-        f"and than the best of all peers. A tilde: the slowest process took over {UNSTEADY} times as long as the "
-        "fastest, which a machine that does other work beside makes likely."
+        f"The last columns say how many times faster {FRAMEWORKS[OURS].title} is than the best of the compiled peers, "
+        f"and than the best of all. A tilde: the slowest process took over {UNSTEADY} times as long as the fastest, "
+        "which a machine that does other work beside makes likely."
     )
-    return table(["Time a call", *titles(names), *groups], body) + "\n\n" + note
+    return table(["Time a call", *titles(names), "over compiled peers", "over all peers"], body) + "\n\n" + note
 
 
 def call_time(cell: Cell) -> str:
@@ -70,29 +61,6 @@ def compilation(results: Results) -> str:
         return f"{duration(cell.compile_empty)} / {duration(cell.compile_warm)}"
 
     return by_framework(results, "Compilation, disk cache empty / warm", both)
-
-
-def ceilings(results: Results) -> str:
-    """Fraction of bandwidth and of the multiply-add rate that each framework reaches."""
-    names = shown(results)
-
-    def fractions(row: Row, name: str) -> str:
-        seconds = row.median(name)
-        if seconds is None:
-            return NOTHING
-        bandwidth = row.bytes / seconds / results.ceilings.bandwidth
-        return f"{bandwidth:.0%} / {row.flops / seconds / results.ceilings.flops:.0%}"
-
-    body = [
-        [
-            row.title,
-            f"{row.bytes / 1e6:.4g} MB",
-            f"{row.flops / 1e6:.4g} MFLOP",
-            *(fractions(row, name) for name in names),
-        ]
-        for row in results.rows.values()
-    ]
-    return table(["Fraction of bandwidth / FLOP ceiling", "compulsory", "arithmetic", *titles(names)], body)
 
 
 def memory(results: Results) -> str:
@@ -155,42 +123,6 @@ def shown(results: Results) -> list[str]:
 
 def titles(names: Iterable[str]) -> list[str]:
     return [FRAMEWORKS[name].title for name in names]
-
-
-def table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, its first column aligned left and the others right."""
-    rows = [list(header), *map(list, body)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-
-    def line(first: str, *rest: str) -> str:
-        return (
-            "| "
-            + " | ".join([first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:]))])
-            + " |"
-        )
-
-    rule = line("-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:]))
-    return "\n".join([line(*rows[0]), rule, *(line(*row) for row in rows[1:])])
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in a unit that suits, to three digits."""
-    if seconds is None:
-        return NOTHING
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:#.3g} {unit}".replace(". ", " ")
-    return f"{seconds / 1e-6:#.3g} µs".replace(". ", " ")
-
-
-def times_faster(ratio: float | None) -> str:
-    return NOTHING if ratio is None else f"{ratio:.2f}×"
-
-
-def geometric_mean(ratios: Iterable[float | None]) -> float | None:
-    """The geometric mean of what was measured."""
-    logarithms = [math.log(ratio) for ratio in ratios if ratio is not None]
-    return math.exp(statistics.fmean(logarithms)) if logarithms else None
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ class Cell:
     first_seconds: list[float] = field(default_factory=list)
     import_seconds: list[float] = field(default_factory=list)
     memory_bytes: list[int] = field(default_factory=list)
+    process_seconds: list[float] = field(default_factory=list)
     error: float = 0.0
     version: str = ""
     failure: str | None = None
@@ -58,7 +59,10 @@ class Row:
     title: str
     bytes: int
     flops: int
+    writes: int = 0
     cells: dict[str, Cell] = field(default_factory=dict)
+    copies: list[float] = field(default_factory=list)
+    """Seconds of a copy with the same reads and writes, an entry for each turn."""
 
     def median(self, framework: str) -> float | None:
         """Seconds a call in one framework, where it was measured."""
@@ -67,6 +71,19 @@ class Row:
     def fastest(self, frameworks: tuple[str, ...]) -> float | None:
         """Seconds a call in the fastest of some frameworks."""
         return min((time for name in frameworks if (time := self.median(name)) is not None), default=None)
+
+    @property
+    def copy(self) -> float | None:
+        """Seconds of a copy with the same reads and writes, the median over turns as the cells' are."""
+        return statistics.median(self.copies) if self.copies else None
+
+    def is_bound_by_arithmetic(self, ceiling: float) -> bool:
+        """Whether its operations take longer at so many a second than its compulsory traffic as a copy."""
+        return self.flops / ceiling > (self.copy or 0.0)
+
+    def floor(self, ceiling: float) -> float:
+        """Seconds below which no program can be: those of the copy, or of the operations at so many a second."""
+        return max(self.copy or 0.0, self.flops / ceiling)
 
     def speedup(self, framework: str, over: tuple[str, ...] = COMPILED_PEERS) -> float | None:
         """How many times faster a framework is than the better of others."""

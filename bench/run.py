@@ -13,6 +13,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import ceilings
@@ -20,13 +21,16 @@ import numpy as np
 import overhead
 import start
 from frameworks import FRAMEWORKS
+from pace import Pace, takes_part
 from processes import Answer, ask, environment, interpreter, is_installed, pin
-from report import duration, markdown
+from report import markdown
 from results import FOLDER, Cell, Results, Row, current_commit
+from tables import duration
+from traffic import copy_seconds
 from workload import compute_reference
 from workloads import GROUPS, WORKLOADS
 
-PROCESSES, SECONDS = 5, 0.7
+PROCESSES, SECONDS = 5, 0.4
 QUICK_PROCESSES, QUICK_SECONDS = 2, 0.2
 
 
@@ -34,6 +38,8 @@ def run(options: argparse.Namespace) -> Results:
     """Everything that the options ask for."""
     frameworks = installed(options.frameworks)
     results = describe(options)
+    pace = Pace(options.only, frameworks, options.processes)
+    print(f"this takes {pace.forecast()}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             results.rows[name] = empty_row(name)
@@ -41,7 +47,11 @@ def run(options: argparse.Namespace) -> Results:
         for turn in range(options.processes):
             results.ceilings = results.ceilings.raised_to(ceilings.measure(options.threads))
             for name in options.only:
-                measure_turn(results.rows[name], name, rotated(frameworks, turn), Path(folder), options)
+                row, workload = results.rows[name], WORKLOADS[name]
+                row.copies.append(copy_seconds(workload.bytes - workload.writes, workload.writes, options.threads))
+                taking_part = [each for each in rotated(frameworks, turn) if takes_part(each, workload, turn)]
+                measure_turn(row, name, taking_part, Path(folder), options)
+            print(pace.after(turn), file=sys.stderr)
     if options.workloads_only:
         return results
     names = [name for name in start.PROGRAMS if name in frameworks or name == "numpy"]
@@ -78,7 +88,8 @@ def describe(options: argparse.Namespace) -> Results:
 
 def empty_row(name: str) -> Row:
     """The row of a workload before anything is measured."""
-    return Row(WORKLOADS[name].title, WORKLOADS[name].bytes, WORKLOADS[name].flops)
+    workload = WORKLOADS[name]
+    return Row(workload.title, workload.bytes, workload.flops, workload.writes)
 
 
 def measure_turn(
@@ -86,8 +97,6 @@ def measure_turn(
 ) -> None:
     """One process for each framework that hasn't failed on this workload yet; `tree` holds another braze to import."""
     for framework in frameworks:
-        if not FRAMEWORKS[framework].runs(WORKLOADS[name]):
-            continue
         cell = row.cells.setdefault(framework, Cell())
         if cell.failure is not None:
             continue
@@ -96,10 +105,12 @@ def measure_turn(
             env["PYTHONPATH"] = str(tree)
         limits = "--seconds", str(options.seconds), "--threads", str(options.threads)
         python = interpreter(FRAMEWORKS[framework].is_peer)
+        begin = time.monotonic()
         answer = ask(
             python, "worker.py", framework, name, "--reference", str(reference_file(folder, name)), *limits, env=env
         )
         record(cell, answer, WORKLOADS[name].tolerance)
+        cell.process_seconds.append(time.monotonic() - begin)
         print(f"{name:14} {framework:15} {cell.failure or duration(cell.seconds[-1])}", file=sys.stderr)
 
 
@@ -143,10 +154,12 @@ def store(results: Results, folder: Path) -> Path:
     return file
 
 
-def options_of_measuring(parser: argparse.ArgumentParser) -> None:
-    """Options shared with compare.py; `--quick` is fewer processes and shorter measurements of the same sizes."""
+def options_of_measuring(parser: argparse.ArgumentParser, groups: Sequence[str]) -> None:
+    """Options shared with compare.py, and the groups that are run by default; `--quick` is fewer processes and shorter
+    measurements of the same sizes.
+    """
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PROCESSES} processes of {QUICK_SECONDS} s each")
-    parser.add_argument("--group", nargs="+", choices=GROUPS, default=["core"], help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=groups, help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="NAME", help="these workloads, of any group")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--seconds", type=float)
@@ -164,7 +177,7 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options_of_measuring(parser)
+    options_of_measuring(parser, list(GROUPS))
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS), metavar="NAME")
     parser.add_argument("--workloads-only", action="store_true", help="leave out cold start and overheads")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")

@@ -21,7 +21,8 @@ Call = Callable[[], Any]
 
 
 class Workload(ABC):
-    """One program to measure. `bytes` counts compulsory traffic: each input read once, each output written once.
+    """One program to measure. `bytes` counts compulsory traffic: each input read once, each output written once;
+    `writes` are the written ones of them.
 
     `flops` counts an add, a multiply, a comparison and a transcendental function as one each. `tolerance` bounds the
     largest error, relative to the largest magnitude of the float64 result.
@@ -30,6 +31,7 @@ class Workload(ABC):
     name: str
     title: str
     bytes: int
+    writes: int
     flops: int
     tolerance: float = 1e-5
     check_calls: int = 1
@@ -37,6 +39,8 @@ class Workload(ABC):
     gradients: bool = False
     """Whether the program differentiates or updates parameters, and so can't run in torch's inference mode."""
 
+    training: bool = False
+    """Whether it is a step of training, whose peak memory is compared with torch.compile's."""
     fed: int | None = None
     """How many inputs an ONNX model is fed at each call: the others are its constants. None for all."""
 

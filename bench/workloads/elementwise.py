@@ -17,6 +17,7 @@ class Chain(Formula):
     title = "elementwise chain, 4M elements"
     elements = 4 * 2**20
     bytes = 3 * 4 * elements
+    writes = 4 * elements
     flops = 15 * elements
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -37,6 +38,7 @@ class GeluBias(Workload):
     title = "gelu(x + b), 4096 x 4096"
     rows = columns = 4096
     bytes = 4 * (2 * rows * columns + columns)
+    writes = 4 * rows * columns
     flops = 6 * rows * columns
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -74,6 +76,7 @@ class BlackScholes(Workload):
     title = "Black-Scholes, 2M options"
     options = 2 * 2**20
     bytes = 5 * 4 * options
+    writes = 2 * 4 * options
     flops = 38 * options
     rate, volatility = 0.03, 0.25
 
@@ -122,6 +125,7 @@ class SmallOps(Workload):
     title = "ten ops on 64 elements"
     elements = 64
     bytes = 3 * 4 * elements
+    writes = 4 * elements
     flops = 10 * elements
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:

@@ -46,6 +46,7 @@ class Trained(Layered):
     """
 
     data: int
+    training = True
     check_calls = 2
     gradients = True
     tolerance = 1e-4

@@ -43,6 +43,7 @@ class ResNet50(Layered):
         shapes = list(convolutions())
         elements = sum(o * (i * k * k + 4) for i, o, k, _ in shapes) + 2049 * 1000
         self.bytes = 4 * (elements + batch * (3 * 224 * 224 + 1000))
+        self.writes = 4 * batch * 1000
         self.flops = batch * (sum(s * s * o * (2 * i * k * k + 3) for i, o, k, s in shapes) + 2 * 2048 * 1000)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -128,6 +129,7 @@ class CNNTraining(Trained):
     batch, classes, data = 64, 10, 2
     elements = 32 * (27 + 1) + 64 * (9 * 32 + 1) + 10 * (64 * 64 + 1)
     bytes = 4 * (6 * elements + batch * 3 * 32 * 32) + 8 * batch
+    writes = 3 * 4 * elements
     flops = batch * (2 * 2 * 27 * 32 * 1024 + 3 * 2 * 9 * 32 * 64 * 256 + 3 * 2 * 4096 * 10) + 15 * elements
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -167,6 +169,7 @@ class LSTM(Workload):
     fed = 1
     tolerance = 2e-5
     bytes = 4 * (2 * steps * batch * width + 8 * width * (width + 1))
+    writes = 4 * steps * batch * width
     flops = steps * batch * (2 * 8 * width * width + 4 * 5 * width)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ class MatMul(Formula):
         self.name, self.rows, self.depth, self.columns = name, rows, depth, columns
         self.title = f"matmul, [{rows}, {depth}] x [{depth}, {columns}]"
         self.bytes = 4 * (rows * depth + depth * columns + rows * columns)
+        self.writes = 4 * rows * columns
         self.flops = 2 * rows * depth * columns
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -39,6 +40,7 @@ class MLP(Layered):
     batch, width, layers = 256, 1024, 3
     fed = 1
     bytes = 4 * (2 * batch * width + layers * (width + 1) * width)
+    writes = 4 * batch * width
     flops = layers * 2 * batch * width * width + (layers - 1) * 8 * batch * width
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -79,6 +81,7 @@ class PairwiseDistances(Formula):
     title = "pairwise distances, [1024, 64] x [2048, 64]"
     first, second, width = 1024, 2048, 64
     bytes = 4 * ((first + second) * width + first * second)
+    writes = 4 * first * second
     flops = first * second * (3 * width + 1)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -97,6 +100,7 @@ class KMeansAssignment(Workload):
     title = "k-means assignment, 32768 points, 256 centres, 32 dimensions"
     points, centres, width = 32768, 256, 32
     bytes = 4 * (points + centres) * width + 8 * points
+    writes = 8 * points
     flops = points * centres * (2 * width + 3)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -138,6 +142,7 @@ class ConvolutionBlock(Layered):
     batch, channels, side = 8, 64, 56
     fed = 1
     bytes = 4 * (2 * batch * channels * side * side + channels * (9 * channels + 4))
+    writes = 4 * batch * channels * side * side
     flops = batch * channels * side * side * (2 * 9 * channels + 3)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ class Softmax(Workload):
     title = "softmax, [8192, 1024]"
     rows, columns = 8192, 1024
     bytes = 2 * 4 * rows * columns
+    writes = 4 * rows * columns
     flops = 5 * rows * columns
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -53,6 +54,7 @@ class ResidualLayerNorm(Workload):
     title = "layer_norm(x + residual), [8192, 1024]"
     rows, columns = 8192, 1024
     bytes = 4 * (3 * rows * columns + 2 * columns)
+    writes = 4 * rows * columns
     flops = 8 * rows * columns
     epsilon = 1e-5
 
@@ -102,6 +104,7 @@ class Variance(Workload):
     title = "variance over axis 0, [4096, 2048]"
     rows, columns = 4096, 2048
     bytes = 4 * (rows * columns + columns)
+    writes = 4 * columns
     flops = 4 * rows * columns
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -136,6 +139,7 @@ class LogSumExp(Workload):
     title = "logsumexp over axis 1, [4096, 2048]"
     rows, columns = 4096, 2048
     bytes = 4 * (rows * columns + rows)
+    writes = 4 * rows
     flops = 4 * rows * columns
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ class HeatStencil(Workload):
     title = "heat stencil, 50 steps, 2048 x 2048"
     size, steps, conductivity = 2048, 50, 0.2
     bytes = 2 * 4 * size * size
+    writes = 4 * size * size
     flops = 7 * steps * (size - 2) ** 2
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -87,6 +88,7 @@ class NBody(Formula):
     title = "n-body forces, n = 4096"
     bodies = 4096
     bytes = 7 * 4 * bodies
+    writes = 3 * 4 * bodies
     flops = 20 * bodies * bodies
     softening = 0.01
 

@@ -23,7 +23,9 @@ class AdamW(Workload):
     width = 512
     elements = matrices * width * width + vectors * width
     bytes = 7 * 4 * elements
+    writes = 3 * 4 * elements
     flops = 15 * elements
+    training = True
     check_calls = 3
     gradients = True
     rate, decay, beta1, beta2, epsilon = 1e-3, 0.01, 0.9, 0.999, 1e-8

@@ -111,6 +111,7 @@ class Attention(Layered):
     shape = 4, 12, 512, 64
     pairs = 4 * 12 * 512 * 513 // 2
     bytes = 4 * 4 * math.prod(shape)
+    writes = 4 * math.prod(shape)
     flops = pairs * (4 * 64 + 5)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -136,6 +137,7 @@ class AttentionGradient(Attention):
     name = "attention_grad"
     title = "causal attention with gradients, [4, 12, 512, 64]"
     bytes = 8 * 4 * math.prod(Attention.shape)
+    writes = 4 * 4 * math.prod(Attention.shape)
     flops = Attention.pairs * (4 * 64 + 5 + 10 * 64 + 4)
     gradients = True
     onnx = Workload.onnx
@@ -187,6 +189,7 @@ class Encoder(Layered):
         self.name, self.title, self.blocks, self.length, self.causal = name, title, blocks, length, causal
         self.width, self.count = 768, 12
         self.bytes = 4 * (2 * length * self.width + blocks * block_elements(self.width))
+        self.writes = 4 * length * self.width
         self.flops = blocks * block_flops(length, (length + 1) / 2 if causal else length, self.width)
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -229,6 +232,7 @@ class Decode(Workload):
     gradients = True  # the caches change
     fed = 1
     bytes = 4 * (blocks * (block_elements(width) + 2 * length * width) + (width + 1) * vocabulary)
+    writes = 4 * (2 * blocks * width + vocabulary)
     flops = blocks * block_flops(1, length, width) + 2 * width * vocabulary
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
@@ -343,6 +347,7 @@ class GPTTraining(Trained):
     elements = blocks * block_elements(width) + (vocabulary + length + 2) * width
     rows = batch * length
     bytes = 4 * 6 * elements + 16 * rows
+    writes = 3 * 4 * elements
     flops = 3 * (blocks * block_flops(rows, (length + 1) / 2, width) + 2 * rows * width * vocabulary) + 15 * elements
 
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
