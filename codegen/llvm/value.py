@@ -67,7 +67,7 @@ class X:
         return self.w.mod(other, self)
 
     def __neg__(self) -> Any:
-        return self.w.let(self.type, f"fneg {self}") if self.type.is_float else self.w.sub(0, self)
+        return self.w.neg(self)
 
     def __and__(self, other: Any) -> X:
         return self.w.binary("and", self, other)

@@ -198,6 +198,10 @@ class Function(Memory):
             return 0
         return b if _is(a, 1) else a if _is(b, 1) else self.binary("mul", a, b)
 
+    def neg(self, x: X) -> Any:
+        """-x, of floats and integers."""
+        return self.let(x.type, f"fneg {x}") if x.type.is_float else self.sub(0, x)
+
     def floordiv(self, a: Index, b: Index) -> Index:
         """a // b of indices, b positive, with floor semantics."""
         if not isinstance(a, X) and not isinstance(b, X):
@@ -313,6 +317,12 @@ class Function(Memory):
             a, b = self.lift(a, t), self.lift(b, t)
             merged.append(self.let(t, f"phi {t.text} [{a.name}, %{ends[0]}], [{b.name}, %{ends[1]}]"))
         return tuple(merged)
+
+    def large_angle(self, x: X) -> tuple[X, X]:
+        """Quarter turns and rest of an angle, exactly."""
+        from .large_angle import reduce
+
+        return reduce(self, x)
 
     def any(self, mask: X) -> X:
         """Does any lane hold?"""

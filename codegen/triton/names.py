@@ -1,0 +1,62 @@
+"""Names of things in Triton's language: dtypes, pointers, numbers, and identifiers that are not taken yet."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ...ir.types import DType
+
+TYPES = {
+    "b1": "tl.int1", "i8": "tl.int8", "i16": "tl.int16", "i32": "tl.int32", "i64": "tl.int64",
+    "u8": "tl.uint8", "u16": "tl.uint16", "u32": "tl.uint32", "u64": "tl.uint64",
+    "f16": "tl.float16", "bf16": "tl.bfloat16", "f32": "tl.float32", "f64": "tl.float64",
+}  # fmt: skip
+POINTERS = {
+    "b1": "*i1", "i8": "*i8", "i16": "*i16", "i32": "*i32", "i64": "*i64",
+    "u8": "*u8", "u16": "*u16", "u32": "*u32", "u64": "*u64",
+    "f16": "*fp16", "bf16": "*bf16", "f32": "*fp32", "f64": "*fp64",
+}  # fmt: skip
+RESERVED = ("tl", "triton", "float", "range", "min", "max", "program", "print", "len")
+
+
+class Names:
+    """Identifiers, each given once."""
+
+    def __init__(self, taken: Iterable[str] = RESERVED):
+        self.taken = set(taken)
+
+    def fresh(self, wish: str) -> str:
+        """The wish, or the wish with a number behind it."""
+        if not wish.isidentifier() or keyword.iskeyword(wish):
+            wish = "".join(c if c.isalnum() else "_" for c in f"b_{wish}")
+        name, n = wish, 0
+        while name in self.taken:
+            n += 1
+            name = f"{wish}_{n}"
+        self.taken.add(name)
+        return name
+
+
+def is_narrow(d: DType) -> bool:
+    """Is it a 16-bit float, which lives in memory and is computed on in float32?"""
+    return d.is_float and d.bits == 16
+
+
+def number(x: Any, d: DType) -> str:
+    """A number as Python writes it, rounded to 16 bits where the dtype has no more."""
+    if d.kind == "b":
+        return str(bool(x))
+    if not d.is_float:
+        return str(int(x))
+    x = float(np.asarray(x).astype(d.numpy)) if d.bits == 16 else float(x)
+    return repr(x) if math.isfinite(x) else f"float('{x}')"
+
+
+def scalar(x: Any, d: DType) -> str:
+    """A number with its dtype, for places where nothing beside it says what it is."""
+    return f"tl.full((), {number(x, d)}, {TYPES[d.name]})"

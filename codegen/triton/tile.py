@@ -1,0 +1,192 @@
+"""A tile: where a program stands. It knows the positions of the kernel's axes as tensors, and which values have names
+there; what else is asked for it writes, one statement an operation.
+
+Emitters make one for each place in their loops (`inside` gives the tile of a loop's body). `value`, `store`,
+`address` and `mask` are what prologues and epilogues of any schedule are written with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...ir import expr
+from ...ir.claims import open_ends
+from ...ir.expr import Dim
+from ...ir.kernel import Index, Store, Value
+from ...ir.types import float32
+from . import scalar
+from .groups import Group
+from .module import Function
+from .names import TYPES, is_narrow, number
+from .names import scalar as typed
+
+
+class Tile:
+    """See above. `groups` hold each axis that anything here varies over; `known` are the values that have names."""
+
+    def __init__(self, f: Function, groups: Iterable[Group], rank: int, outer: Tile | None = None):
+        self.f, self.rank = f, rank
+        self.groups: tuple[Group, ...] = (*(outer.groups if outer else ()), *groups)
+        self.known: dict[Value, str] = dict(outer.known) if outer else {}
+        self.carries: dict[Value, str] = dict(outer.carries) if outer else {}      # scans: what came before
+        self.group_of = {a: g for g in self.groups for a in g.axes}
+        self.names = {f"<{g.name}>": g.name for g in self.groups}
+        self.positions: dict[str, Dim] = {}
+        for g in self.groups:
+            rest: Dim = g.symbol
+            for n, a in enumerate(g.axes):
+                inner = expr.product(f.kernel.axes[b] for b in g.axes[n + 1:])
+                self.positions[a] = expr.floordiv(rest, inner)
+                rest = expr.mod(rest, inner)
+
+    def inside(self, *groups: Group) -> Tile:
+        """The tile of a loop's body: further positions, and what is known outside is known."""
+        return Tile(self.f, groups, self.rank, self)
+
+    # ---- positions
+
+    def groups_of(self, axes: Iterable[str]) -> list[Group]:
+        """The groups that these axes are in, in the order of dimensions."""
+        wanted = set(axes)
+        return [g for g in self.groups if wanted & set(g.axes)]
+
+    def shape(self, axes: Iterable[str]) -> list[int]:
+        """The shape of a tensor that varies over these axes; empty for a plain number."""
+        sizes = {g.dim: g.size for g in self.groups_of(axes) if g.dim is not None}
+        return [sizes.get(d, 1) for d in range(self.rank)] if sizes else []
+
+    def spell(self, x: Dim) -> str:
+        """An expression of positions and sizes."""
+        return self.f.spell(expr.substitute(x, self.positions), self.names)
+
+    def mask(self, axes: Iterable[str]) -> list[str]:
+        """Conditions for the positions of these axes to exist."""
+        return [g.mask for g in self.groups_of(axes) if g.mask]
+
+    # ---- memory
+
+    def address(self, buffer: str, index: Sequence[Index]) -> str:
+        """The pointer to an element."""
+        flat: Dim = 0
+        terms = []
+        for i, stride in zip(index, self.f.kernel.buffers[buffer].strides):
+            if isinstance(i, Value):
+                place = self.value(i)
+                if i.dtype.name not in ("i64", "u64"):
+                    place = f"{place}.to(tl.int64)"
+                factor = self.f.spell(stride)
+                terms.append(place if factor == "1" else
+                             f"{place} * {factor}" if factor.isalnum() else f"{place} * ({factor})")
+            else:
+                flat = flat + stride * i
+        offset = self.spell(flat)
+        text = " + ".join([*terms, *([offset] if offset != "0" else [])]).replace("+ -", "- ")
+        pointer = self.f.buffers[buffer]
+        if not text:
+            return pointer
+        return f"{pointer} - {text[1:]}" if text.startswith("-") else f"{pointer} + {text}"
+
+    def inside_buffer(self, buffer: str, index: Sequence[Index]) -> list[str]:
+        """Conditions for an index to lie inside the buffer."""
+        tests = []
+        for i, size in zip(index, self.f.kernel.buffers[buffer].shape):
+            below, above = open_ends(i, size)
+            text = self.value(i) if isinstance(i, Value) else self.spell(i)
+            if below:
+                tests.append(f"({text} >= 0)")
+            if above:
+                tests.append(f"({text} < {self.f.spell(size)})")
+        return tests
+
+    def store(self, s: Store) -> None:
+        """Writes a store; what lies outside is dropped, and sums are added to what is there."""
+        x = self.value(s.value)
+        if s.value.op == "const":
+            x = typed(s.value.number, s.value.dtype)
+        tests = [*self.mask(s.axes), *self.inside_buffer(s.buffer, s.index)]
+        self.write(s, x, tests)
+
+    def write(self, s: Store, x: str, tests: Sequence[str]) -> None:
+        """Stores a named value where all tests hold."""
+        mask = f", mask={' & '.join(tests)}" if tests else ""
+        place = self.address(s.buffer, s.index)
+        if s.mode == "add":
+            at = self.f.let("place", place)
+            x = scalar.spell(self.f.use, "add", s.value.dtype, s.value.dtype, (self.f.let("old", f"tl.load({at}{mask})"), x))
+            place = at
+        self.f.do(f"tl.store({place}, {x}{mask})")
+
+    # ---- values
+
+    def value(self, v: Value) -> str:
+        """The name of a value (of a constant, its number); what it needs is written before."""
+        todo = [v]
+        while todo:
+            x = todo[-1]
+            missing = [] if x in self.known else [a for a in reversed(x.inputs) if a not in self.known]
+            todo += missing
+            if not missing:
+                todo.pop()
+                if x not in self.known:
+                    self.known[x] = self._write(x)
+        return self.known[v]
+
+    def typed(self, v: Value) -> str:
+        """As `value`, with the dtype even of a constant."""
+        return typed(v.number, v.dtype) if v.op == "const" else self.value(v)
+
+    def name(self, v: Value, text: str) -> str:
+        """A line that makes a value; its name says its number in the kernel."""
+        return self.f.let(f"v{self.f.numbers[v]}", text)
+
+    def _write(self, v: Value) -> str:
+        if v.op == "const":
+            return number(v.number, v.dtype)
+        if v.op == "load":
+            return self.name(v, self._load(v))
+        if v.op == "index":
+            position = self.spell(v.index[0])                       # type: ignore[arg-type]
+            return self.name(v, f"tl.full((), {position}, tl.int64)" if position.lstrip("-").isdigit()
+                             else f"({position}).to(tl.int64)")
+        if v.op in ("reduce", "scan"):
+            from .folds import fold_in_tile
+
+            return self.name(v, fold_in_tile(self, v))
+        return self.name(v, self._apply(v))
+
+    def _load(self, v: Value) -> str:
+        tests = self.mask(v.axes)
+        other = ""
+        if v.fill is not None:
+            inside = self.inside_buffer(v.buffer, v.index)
+            tests += inside
+            other = f", other={number(v.fill, v.dtype)}" if inside else ""
+        mask = f", mask={' & '.join(tests)}{other}" if tests else ""
+        return f"tl.load({self.address(v.buffer, v.index)}{mask})"
+
+    def _apply(self, v: Value) -> str:
+        operands = v.args[1:] if v.op == "select" else v.args
+        d = operands[0].dtype
+        bare = v.op in scalar.WITH_LITERALS and d.kind != "b" and any(a.op != "const" for a in operands)
+        bare = bare and not (is_narrow(d) and v.op == "select")
+        is_widened = is_narrow(d) and v.op not in ("select", "cast", "bitcast")
+        args = []
+        for a in v.args:
+            if bare or a.op != "const":
+                text = self.value(a)
+            elif is_widened:
+                text = typed(float(number(a.number, d).replace("float", "").strip("()'")), float32)
+            else:
+                text = typed(a.number, a.dtype)
+            args.append(f"({text})" if text.startswith("-") else text)
+        return scalar.spell(self.f.use, v.op, d, v.dtype, args)
+
+    def spread(self, v: Value, axes: Iterable[str]) -> str:
+        """A value as a tensor that varies over all these axes."""
+        shape = self.shape(axes)
+        text = self.typed(v)
+        if not shape or self.shape(v.axes) == shape:
+            return text
+        if text.startswith("tl.full"):
+            return f"tl.full({shape}, {number(v.number, v.dtype)}, {TYPES[v.dtype.name]})"
+        return f"tl.broadcast_to({text}, {shape})" if self.shape(v.axes) else f"tl.full({shape}, {text}, {TYPES[v.dtype.name]})"
