@@ -19,6 +19,7 @@ from .collapse import collapse
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
+from .unmerge import unmerge
 
 
 class _Part(NamedTuple):
@@ -69,8 +70,9 @@ def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
     patch = split_patch(kernel)
     if patch is not None:
         return patch
-    kernel = collapse(kernel)
-    return (split_reduction(kernel) if contraction.match(kernel) is None else None) or (kernel,)
+    product = contraction.match(kernel)
+    kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
+    return (split_reduction(kernel) if product is None else None) or (kernel,)
 
 
 def _structure(kernel: Kernel) -> Any:
