@@ -20,14 +20,14 @@ def unmerge(kernel: Kernel, axes: Sequence[str]) -> Kernel:
     """The same kernel, those of the axes cut that its indices cut."""
     if any(s.is_scatter for s in kernel.stores):
         return kernel
-    todo = list(axes)
+    todo = [(a, SMALLEST) for a in axes]
     while todo:
-        axis = todo.pop()
+        axis, least = todo.pop()
         size = _divisor(kernel, axis)
-        if size:
+        if size >= least:
             high = _fresh(kernel, f"{axis}{size}")
             kernel = _cut(kernel, axis, high, size)
-            todo.append(high)
+            todo.append((high, 2))                         # it does not run in lanes
     return kernel
 
 
@@ -39,7 +39,7 @@ def _divisor(kernel: Kernel, axis: str) -> int:
     whole = expr.symbol(axis, 0, extent - 1)
     found = {n for x in _indices(kernel) for n in _divisors(x, axis, whole)}
     smallest = min(found, default=0)
-    if smallest < SMALLEST or extent % smallest or any(n % smallest for n in found):
+    if smallest < 2 or extent % smallest or any(n % smallest for n in found):
         return 0
     return smallest if smallest < extent else 0
 
