@@ -20,28 +20,23 @@ def unmerge(kernel: Kernel, axes: Sequence[str]) -> Kernel:
     """The same kernel, those of the axes cut that its indices cut."""
     if any(s.is_scatter for s in kernel.stores):
         return kernel
-    todo = [(a, SMALLEST) for a in axes]
-    while todo:
-        axis, least = todo.pop()
-        size = _divisor(kernel, axis)
-        if size >= least:
-            high = _fresh(kernel, f"{axis}{size}")
-            kernel = _cut(kernel, axis, high, size)
-            todo.append((high, 2))                         # it does not run in lanes
+    for axis in axes:
+        while size := _divisor(kernel, axis):
+            kernel = _cut(kernel, axis, _fresh(kernel, f"{axis}{size}"), size)
     return kernel
 
 
 def _divisor(kernel: Kernel, axis: str) -> int:
-    """What all quotients and remainders of an axis divide by, the smallest if there are several; 0 if not to be cut."""
+    """What the quotients and remainders of an axis divide by, the largest if there are several; 0 if not to be cut."""
     extent = kernel.axes[axis]
     if not isinstance(extent, int) or any(axis in v.over for v in kernel.values):
         return 0
     whole = expr.symbol(axis, 0, extent - 1)
     found = {n for x in _indices(kernel) for n in _divisors(x, axis, whole)}
-    smallest = min(found, default=0)
-    if smallest < 2 or extent % smallest or any(n % smallest for n in found):
+    sizes = [*sorted(found), extent]
+    if sizes[0] < SMALLEST or any(larger % smaller for smaller, larger in zip(sizes, sizes[1:])):
         return 0
-    return smallest if smallest < extent else 0
+    return sizes[-2] if found and sizes[-2] < extent else 0
 
 
 def _divisors(x: Dim, axis: str, whole: Dim) -> Iterator[int]:

@@ -27,7 +27,7 @@ def heads(t, j):
 CASES = {
     "heads side by side": (copy(H * D, heads, (H, T, D)), {"t": T, "j16": H, "j": D}),
     "halves of heads": (copy(H * D, lambda t, j: (floordiv(j, D), t, floordiv(mod(j, D), 8), mod(j, 8)), (H, T, 2, 8)),
-                        {"t": T, "j82": H, "j8": 2, "j": 8}),
+                        {"t": T, "j16": H, "j8": 2, "j": 8}),
     "a part of the heads": (copy(2 * D, lambda t, j: (floordiv(j, D) + 1, t, mod(j, D)), (H, T, D)),
                             {"t": T, "j16": 2, "j": D}),
     "a quotient of a shifted axis": (copy(H * D, lambda t, j: (floordiv(j + 8, D), t, mod(j + 8, D)), (H + 1, T, D)),
