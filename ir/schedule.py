@@ -101,8 +101,8 @@ class Contraction(Schedule):
     `block` of rows by a number of `panels` of columns; the last `i_flat` axes of I, flattened, are the rows, the last
     `k_flat` of K are what a depth is taken from, the last of J is cut into panels; the axes before them are loops. A is
     read in place (`left` "direct") or copied, in lanes along K ("rows") or along I ("columns"); B is packed, in lanes
-    along J ("columns") or along K and transposed ("rows"), again for each unit or, where it `keeps`, once for units
-    that follow each other. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J
+    along J ("columns") or along K and transposed ("rows"; "windows": along all of K as B lies, in another order), again
+    for each unit or, where it `keeps`, once for units that follow each other. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J
     or along K, `vectors` at a time.
 
     With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
@@ -143,6 +143,8 @@ class Contraction(Schedule):
         if min(self.rows, self.vectors, self.depth, self.panels) < 1 or self.block % self.rows:
             raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of "
                               f"{self.block}")
+        if self.right == "windows" and (not self.keeps or self.lanes * self.vectors % 16 or self._cuts_vectors(kernel)):
+            raise VerifyError(f"kernel {kernel.name}: B is packed as it lies for all depths at once, in whole vectors")
         if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
             raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with "
                               "others")
@@ -152,6 +154,12 @@ class Contraction(Schedule):
         if self.deep > 1 and (self.k_flat > 1 or self.left in ("direct", "window")) and (
                 not isinstance(last, int) or last % self.deep):
             raise VerifyError(f"kernel {kernel.name}: words of {self.deep} do not divide {self.k[-1]}")
+
+
+    def _cuts_vectors(self, kernel: Kernel) -> bool:
+        """Does a depth end within 16 positions of K's last axis?"""
+        run = expr.product(kernel.axes[a] for a in self.k[-self.k_flat:])
+        return kernel.axes[self.k[-1]] % 16 != 0 or self.depth % 16 != 0 and not expr.is_less_equal(run, self.depth)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..ir.target import Target
 from ..ir.types import TensorType
 from .fuse import Fusion, Group, WhyNot, fuse
 from .launches import Launcher
+from .layout import storage_orders
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
 from .recompute import recompute
@@ -58,8 +59,8 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
     return Program(graph.name, slots, steps, inputs, tuple(names), sizes, arena, tuple(a.notes))
 
 
-def _place(slot: Slot) -> Place:
-    return Place(slot.name, slot.shape, slot.dtype)
+def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
+    return Place(slot.name, slot.shape, slot.dtype, order=order)
 
 
 class _Assembler:
@@ -85,9 +86,12 @@ class _Assembler:
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
+        orders = storage_orders(graph, fusion, [v for v in needed if v not in all_targets])
         for v in needed:
             if v not in all_targets:
-                all_targets[v] = [_place(self.slot(v.type, "temporary"))]
+                order = orders.get(v, ())
+                type_ = v.type.with_shape(v.shape[d] for d in order) if order else v.type
+                all_targets[v] = [_place(self.slot(type_, "temporary"), order)]
         out: list[Step] = []
         for v in graph.outputs:                          # an input or a number that is an output too
             if v.node is None or v.literal is not None:
@@ -118,10 +122,10 @@ class _Assembler:
             if v.literal is not None:
                 value = k.constant(v.literal, v.dtype)
             elif isinstance(source, Place):
-                value = k.load(source.slot, source.shape, source.dtype, (*source.prefix, *index))
+                value = k.load(source.slot, source.shape, source.dtype, source.at(index))
             else:
                 value = k.cast(k.index(source), v.dtype)  # type: ignore[arg-type]
-            k.store(target.slot, target.shape, (*target.prefix, *index), value)
+            k.store(target.slot, target.shape, target.at(index), value)
             out += self.launcher.launches(k.build())
         return out
 
@@ -137,7 +141,7 @@ class _Assembler:
             if r not in targets:
                 targets[r] = [_place(self.slot(r.type, "temporary"))]
             outputs.append(targets[r][0])
-        direct = [t if not t.prefix else _place(self.slot(r.type, "temporary")) for r, t in zip(n.results, outputs)]
+        direct = [t if t.is_plain else _place(self.slot(r.type, "temporary")) for r, t in zip(n.results, outputs)]
         after: list[Step] = []
         for r, made in zip(n.results, direct):
             rest = [t for t in targets[r] if t is not made]
@@ -147,7 +151,7 @@ class _Assembler:
     def _whole(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place:
         """The value in a slot of its own."""
         place = places.get(v)
-        if isinstance(place, Place) and not place.prefix:
+        if isinstance(place, Place) and place.is_plain:
             return place
         made = _place(self.slot(v.type, "temporary"))
         before += self._copies(v, places, [made])
@@ -191,7 +195,7 @@ class _Assembler:
     def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]],
                after: list[Step]) -> tuple[Place, Carry]:
         wanted = targets.get(result, [])
-        whole = [t for t in wanted if not t.prefix]
+        whole = [t for t in wanted if t.is_plain]
         final = whole[0] if whole else _place(self.slot(result.type, "temporary"))
         after += self._copies(result, {result: final}, [t for t in wanted if t is not final])
         spare = self.slot(result.type, "temporary")

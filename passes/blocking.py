@@ -54,7 +54,7 @@ def panels_of(panels: Dim, bytes_each: int, bytes_a_step: int, target: Target, o
     no bound.
     """
     all_of_them = max(1, usual(panels))
-    keeps = 0 < bytes_each <= target.l2_bytes // 2
+    keeps = 0 < bytes_each <= target.l2_bytes
     fitting = 2 * target.l2_bytes // bytes_each if keeps else max(1, target.l2_bytes * 3 // 4 // bytes_a_step)
     width = min(fitting, all_of_them)
     if others < 2 * target.threads:

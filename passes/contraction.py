@@ -27,6 +27,8 @@ FEW_ROWS_DOTS = 8  # or in lanes along K
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
+LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
+FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -274,6 +276,8 @@ def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
     bytes_each = whole * columns * size if isinstance(whole, int) else 0
     others = usual(batches) * usual(row_blocks)
     width, keeps = panels_of(panels, bytes_each, depth * columns * size, target, others)
+    if keeps and _has_windows(kernel, m, k) and columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run):
+        right = "windows"
     units = product([batches, blocks(panels, width), row_blocks])
     work = block * usual(whole) * width * columns // deep
     return Contraction(
@@ -315,6 +319,20 @@ def _column_axis(kernel: Kernel, m: Match) -> str:
     return long[0] if long else _lane_axis(kernel, m.right, m.j)
 
 
+def _has_windows(kernel: Kernel, m: Match, k: tuple[str, ...]) -> bool:
+    """Is B along each column one run of memory, with the rest of K between neighbours along its last axis?"""
+    steps = None if m.dot or m.right.dtype is not m.packed else strides(kernel, m.right)
+    inner = [a for a in k[:-1] if kernel.axes[a] != 1]
+    if steps is None or not inner or not isinstance(kernel.axes[k[-1]], int) or kernel.axes[k[-1]] % MIN_RUN:
+        return False
+    if not all(isinstance(steps.get(a), int) and isinstance(kernel.axes[a], int) for a in inner):
+        return False
+    inner.sort(key=lambda a: -usual(steps[a]))
+    window = product(kernel.axes[a] for a in inner)
+    flat = linear_tail(tuple(inner), steps, kernel.axes) == len(inner) and steps[inner[-1]] == 1
+    return flat and steps.get(k[-1]) == window and usual(window) <= LARGEST_WINDOW
+
+
 def k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
     """K with the axis last along which an operand is contiguous; the rest as the left operand lies in memory."""
     steps = strides(kernel, m.left) if m.left.op == "load" else None
@@ -339,13 +357,18 @@ def _readings(kernel: Kernel, m: Match, k: tuple[str, ...], shape: Callable[[Dim
         if isinstance(height, int) and height >= shape(height)[0]:
             yield "direct", m.i, *flat, shape(height)
     flat_k = _in_window(kernel, m, k)
-    if flat_k:
+    if flat_k and not _is_short_line(extents, m):
         yield "window", m.i, 1, flat_k, shape(extents[m.i[-1]])
     walk = contiguous_axis(kernel, m.left)
     if walk == k[-1] and (usual(extents[walk]) >= MIN_RUN or len(k) == 1):
         yield "rows", m.i, len(m.i), 1, shape(product(extents[a] for a in m.i))
     i = _with_last(m.i, _lane_axis(kernel, m.left, m.i)) if m.i else ()
     yield "columns", i, min(1, len(i)), len(k), shape(product(extents[a] for a in i[-1:]))
+
+
+def _is_short_line(extents: Mapping[str, Dim], m: Match) -> bool:
+    """Are there better whole tiles of several lines than of one? Where many columns read what is copied then."""
+    return usual(extents[m.i[-1]]) < FEW_PLACES and len(m.i) > 1 and usual(product(extents[a] for a in m.j)) >= 128
 
 
 def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] | None:

@@ -20,12 +20,24 @@ AXIS_NAMES = "ijklmnopqrstuvw"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lives: a slot, and leading index entries when it is one element of a stacked sequence."""
+    """Where a value lives: a slot, leading index entries when it is one element of a stacked sequence, and the order of
+    its dimensions where it is not the value's own.
+    """
 
     slot: str
     shape: tuple[Dim, ...]               # of the whole slot
     dtype: DType
     prefix: tuple[Dim, ...] = ()
+    order: tuple[int, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Is it a slot as it is?"""
+        return not self.prefix and not self.order
+
+    def at(self, index: Sequence[Any]) -> tuple[Any, ...]:
+        """Where in the slot an element of the value is."""
+        return (*self.prefix, *([index[d] for d in self.order] if self.order else index))
 
 
 class Lowering:
@@ -106,7 +118,7 @@ class Lowering:
 
     def load(self, place: Place, index: tuple[Dim, ...], fill: Any) -> KernelValue:
         """A load from a slot."""
-        return self.k.load(place.slot, place.shape, place.dtype, (*place.prefix, *index), fill)
+        return self.k.load(place.slot, place.shape, place.dtype, place.at(index), fill)
 
     def _reduction(self, n: Node, v: Value, index: tuple[Dim, ...], guarded: bool) -> KernelValue:
         assert index == self.own_index(v), "a reduction is computed where it is"
@@ -219,7 +231,7 @@ def lower_group(group: Group, fusion: Fusion, places: Mapping[Value, Place | Dim
         index = lowering.own_index(v)
         value = lowering.value(v, index)
         for target in targets[v]:
-            k.store(target.slot, target.shape, (*target.prefix, *index), value)
+            k.store(target.slot, target.shape, target.at(index), value)
     return k.build(tuple(n.loc for n in group.nodes if n.loc is not None))
 
 
@@ -238,7 +250,7 @@ def _scan(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     y = x if a is None else lowering.k.cast(
         lowering.k.scan(n.op.scalar, lowering.k.cast(x, wide), lowering.axis_names[a]), x.dtype)
     for target in targets:
-        lowering.k.store(target.slot, target.shape, (*target.prefix, *index), y)
+        lowering.k.store(target.slot, target.shape, target.at(index), y)
 
 
 def _accumulator(d: DType) -> DType:
@@ -256,7 +268,7 @@ def _scatter(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     entries = n.op.lower(_Context(lowering, n, False), points, [o.type for o in n.operands], **n.attrs)
     mode = "set" if overwrites else "add"
     for target in targets:
-        k.store(target.slot, target.shape, (*target.prefix, *entries), lowering.value(updates, points), mode)
+        k.store(target.slot, target.shape, target.at(entries), lowering.value(updates, points), mode)
 
 
 _ALONE: dict[str, Callable[[Lowering, Value, Sequence[Place]], None]] = {"scan": _scan, "scatter": _scatter}

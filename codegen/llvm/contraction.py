@@ -21,6 +21,7 @@ from ...ir.types import DType, bfloat16, float16, float32, int8
 from . import scalar
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
+from .contraction_windows import pack_windows
 from .contraction_words import Narrow, copy_column_words, pack_row_words, pack_words
 from .dots import Dot
 from .parts import Part, extent_of, positions, unsigned, with_extents
@@ -185,7 +186,7 @@ class Tiled:
         """What copies A, and packs B."""
         s, o, module = self.s, self.o, self.module
         left, right = (Operand(self.kernel, v, o.dtype) for v in (o.left, o.right))
-        packs: dict[str, Callable[..., Part]] = {"rows": pack_rows, "columns": pack_columns}
+        packs: dict[str, Callable[..., Part]] = {"rows": pack_rows, "columns": pack_columns, "windows": pack_windows}
         copies: dict[str, Callable[..., Part]] = {"rows": copy_rows, "columns": copy_columns}
         if o.dot:
             left, right = Narrow(self.kernel, o.left, o.dot, s.flips), Narrow(self.kernel, o.right, o.dot, False)
@@ -273,7 +274,7 @@ class Tiled:
             self.count = w.min(w.sub(panels, self.first_panel), s.panels)
             if s.keeps:
                 fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(n, 0))) if isinstance(n, X) else True
-                w.when(fresh, lambda: self._steps(here, lambda *step: self._pack(*step)))
+                w.when(fresh, lambda: self._pack_all(here))
             if self.copy_lines:
                 self.copy_lines.call(
                     w, self.args, {"to": self.a, "first": self.first_row, "count": self.rows}, here.point
@@ -329,6 +330,18 @@ class Tiled:
         line, place = unsigned(w, "udiv", number, self.per_line), unsigned(w, "urem", number, self.per_line)
         outer = positions(self.scope, line, self.s.j[:-1]) if len(self.s.j) > 1 else {}
         return here.enter(outer), w.mul(place, self.width)
+
+    def _pack_all(self, here: Scope) -> None:
+        """Pack the panels of B that are kept."""
+        if self.s.right != "windows":
+            self._steps(here, lambda *step: self._pack(*step))
+            return
+
+        def panel(p: Index) -> None:
+            place, j0 = self._columns(here, p)
+            self.pack.call(self.w, self.args, {"to": self.b, "first": j0, "panel": p}, place.point)
+
+        self.w.loop(0, self.count, 1, panel)
 
     def _pack(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
         def panel(p: Index) -> None:

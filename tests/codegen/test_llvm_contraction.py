@@ -224,6 +224,24 @@ def test_a_sliding_window_reads_copied_lines(kernel):
     run_like_definition(kernel, [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None)
 
 
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        make.window(2, 48, 40, 6, 18),
+        make.window(2, 160, 33, 3, 4),
+        make.window(3, 32, 130, 5, 5, r=2, s=5, step=2),
+        make.window(2, 16, 20, 6, 7, groups=3),
+        make.window(B, 32, 24, 5, N + 1),
+    ],
+    ids=("lines", "flattened", "oblong", "groups", "symbolic"),
+)
+@pytest.mark.parametrize("lanes", [16, 8])
+def test_weights_are_turned_as_they_lie(kernel, lanes):
+    target = dataclasses.replace(host(), vector_bytes=4 * lanes)
+    assert contraction.schedule(kernel, contraction.match(kernel), target).right == "windows"
+    run_like_definition(kernel, [dict(B=b, N=n) for b, n in ((1, 0), (2, 20))] if kernel.sizes else None, target)
+
+
 @pytest.mark.parametrize("m,n,k", [(40, 70, 100), (3, 70, 100)])
 @pytest.mark.parametrize(
     "changes",
