@@ -122,5 +122,7 @@ class GpuStreamed(GpuSchedule):
         """Raise VerifyError where the kernel must not run so."""
         super().check(kernel)
         roles(kernel, self.row, self.stream)
+        if kernel.axes[self.row] == 1:
+            raise VerifyError(f"kernel {kernel.name}: one row is no side of a tile")
         if any(n < 16 or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
             raise VerifyError(f"kernel {kernel.name}: there are no products of tiles {self.tile}, {self.precision}")

@@ -11,7 +11,9 @@ steps of K:
   bytes a cycle, 4.6 times its memory). Operands and results pass through memory once.
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
-- Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread.
+- Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
+  operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned. With more,
+  kernels spill (found by compiling).
 
 Nothing that must be right depends on it.
 """
@@ -36,8 +38,10 @@ __all__ = ["candidates", "estimate", "match", "operand", "schedule", "suits"]
 OPERAND_COST = 24
 BUSY_WARPS = 8
 L2_RATIO = 4.0
+HIDDEN = 0.15                             # of the smaller of computing and moving that is not hidden by the larger
 PROGRAM, STEP, LAUNCH = 1_500.0, 50.0, 3_000.0        # nanoseconds
-MOST_SUMS = 128                           # registers a thread that hold sums
+MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
+ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
 MOST_STAGES = 4
 SIDES = (16, 32, 64, 128, 256)            # of tiles
 DEPTH_BYTES = (64, 128)                   # of a row of an operand's tile
@@ -50,7 +54,9 @@ FEW_ROWS = 1                              # up to so many, rows of a reduction d
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What the model asks of a contraction: extents, bytes of an operand's element, bytes stored for each result."""
+    """What the model asks of a contraction: extents, bytes of an operand's element and of each result, bytes of all
+    buffers, how many sums a thread may hold.
+    """
 
     g: int
     i: int
@@ -58,6 +64,8 @@ class _Sizes:
     k: int
     operand: int
     result: int
+    moved: int
+    sums: int
 
 
 def suits(kernel: Kernel, m: Match) -> bool:
@@ -85,8 +93,9 @@ def _base(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:
     """All but the tile."""
     of = operand(kernel, m)
     precision = target.precision if of is float32 and target.precision != "bf16" else "ieee"
+    single = tuple(a for a in kernel.axes if a not in (*m.g, *m.i, *m.j, *m.k))       # axes of one position
     return GpuContraction(
-        g=m.g, i=m.i, j=m.j, k=_k_order(kernel, m), variant="sum" if of is None else "dot",
+        g=(*single, *m.g), i=m.i, j=m.j, k=_k_order(kernel, m), variant="sum" if of is None else "dot",
         operand=of or m.total.dtype, precision=precision)
 
 
@@ -134,7 +143,16 @@ def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> fl
 def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
     g, i, j, k = (max(1, usual(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
-    return _Sizes(g, i, j, k, base.operand.itemsize, stored)
+    moved = sum(usual(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
+    sums = (MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS) if _is_aligned(kernel, m) else FEW_SUMS
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums)
+
+
+def _is_aligned(kernel: Kernel, m: Match) -> bool:
+    """Are rows of the operands surely multiples of so many bytes?"""
+    loads = {v for v in made_of(m.total.args[0]) if v.op == "load" and {*v.axes} & {*m.k}}
+    shapes = ((kernel.buffers[v.buffer].shape[-1:], v.dtype.itemsize) for v in loads)
+    return all(isinstance(n, int) and n * size % ALIGNED == 0 for shape, size in shapes for n in shape)
 
 
 @lru_cache(maxsize=256)
@@ -157,10 +175,10 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
 def _tiles(base: GpuContraction, sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
     """Tiles that are not much larger than the result, with the warps that can hold their sums."""
     least = LEAST_DEPTH[sizes.operand]
-    words = max(1, sizes.operand // 4)
+    words = max(1, sizes.operand // 4)                        # of a sum
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = max(4, rounded_up(i * j * words // (32 * MOST_SUMS)))
+            warps = max(4, rounded_up(i * j * words // (32 * sizes.sums)))
             if warps > 8:
                 continue
             for depth in DEPTH_BYTES:
@@ -192,8 +210,8 @@ def nanoseconds(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> float:
     store = i * j * sizes.result / (target.bandwidth / target.processors)
     turns = -(-tiles // target.processors)
     compute = turns * (steps * max(multiply, fetch) + (PROGRAM + STEP * steps + store) / resident)
-    moved = sizes.g * ((sizes.i + sizes.j) * sizes.k * sizes.operand + sizes.i * sizes.j * sizes.result)
-    return LAUNCH + max(compute, moved / target.bandwidth)
+    memory = sizes.moved / target.bandwidth
+    return LAUNCH + max(compute, memory) + HIDDEN * min(compute, memory)
 
 
 def peak(s: GpuContraction, target: GpuTarget) -> float:

@@ -61,7 +61,7 @@ def schedule(kernel: Kernel, row: str, stream: str, found: Roles, target: GpuTar
 def candidates(kernel: Kernel, target: GpuTarget, found: tuple[str, str, Roles] | None = None) -> list[GpuStreamed]:
     """Ways to run a kernel that streams, the best first: what autotuning measures. None for other kernels."""
     found = found or match(kernel)
-    if found is None:
+    if found is None or kernel.axes[found[0]] == 1:
         return []
     row, stream, roles = found
     precision = target.precision if target.precision != "bf16" else "ieee"

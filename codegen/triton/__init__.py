@@ -2,19 +2,31 @@
 Triton.
 
 `module.Function` collects lines, `groups` and `tile.Tile` say where a program stands and write values there, `scalar`
-has a row for each operation, `folds` reduces. `tiled` runs whatever is no contraction.
+has a row for each operation, `folds` reduces. `contraction` and `streamed` (attention) make products on tiles, `tiled`
+runs whatever is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ...ir.gpu import GpuSchedule, GpuTarget
+from ...ir.gpu_contraction import GpuContraction, GpuStreamed
 from ...ir.gpu_tiled import Tiled
 from ...ir.kernel import Kernel
 from ...ir.schedule import Source
+from .contraction import emit_contraction
+from .streamed import emit_streamed
 from .tiled import emit_tiled
+
+EMITTERS: dict[type[GpuSchedule], Callable[[Kernel, Any], Source]] = {
+    Tiled: emit_tiled,
+    GpuContraction: emit_contraction,
+    GpuStreamed: emit_streamed,
+}
 
 
 def emit(kernel: Kernel, schedule: GpuSchedule, target: GpuTarget) -> Source:
     """A module with the kernel as a `@triton.jit` function, run as the schedule says."""
-    assert isinstance(schedule, Tiled)
-    return emit_tiled(kernel, schedule)
+    return EMITTERS[type(schedule)](kernel, schedule)

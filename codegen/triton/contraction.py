@@ -1,0 +1,267 @@
+"""Triton source of a contraction: a program makes a tile of the result, adding products of tiles along K.
+
+What operands are made of is written inside the loop, on their tiles, in the dtype that tensor cores are given; what
+does not vary along K is loaded before it. The last, incomplete step of K stands behind the loop, so that only it has a
+mask. What follows the sum is written on the tile of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ...ir.expr import Dim, is_static, product
+from ...ir.gpu_contraction import GpuContraction, blocks, narrow_source
+from ...ir.kernel import Kernel, Value
+from ...ir.schedule import Source
+from ...ir.types import DType, float32, int32, uint32
+from .groups import Group, is_multiple, open_group
+from .module import Function
+from .names import TYPES
+from .tile import Tile
+
+
+def emit_contraction(kernel: Kernel, s: GpuContraction) -> Source:
+    """The text of a contraction."""
+    s.check(kernel)
+    return (_Sums if s.variant == "sum" else _Products)(kernel, s).source()
+
+
+class _Contraction:
+    """What both variants share: which program makes which tile, the loop over K, the end."""
+
+    def __init__(self, kernel: Kernel, s: GpuContraction):
+        self.kernel, self.s, self.f = kernel, s, Function(kernel)
+        (self.total,) = (v for v in kernel.values if v.op == "reduce")
+        self.depth = product(kernel.axes[a] for a in s.k)
+
+    def source(self) -> Source:
+        """The finished module."""
+        f, s = self.f, self.s
+        tiles = s.tiles(self.kernel)
+        programs = s.programs or tiles * product(self.kernel.axes[a] for a in s.g)
+        with self.each_tile(f.program(), tiles) as at:
+            place = self.place(at, tiles)
+            ti, tj = self.rows_and_columns(at)
+            self.write(place, ti, tj)
+        return f.source(programs, s)
+
+    @contextmanager
+    def each_tile(self, program: str, tiles: Dim) -> Iterator[str]:
+        """One tile, or a loop over those of this program."""
+        if not self.s.programs:
+            yield program
+            return
+        at = self.f.names.fresh("tile")
+        with self.f.indented(f"for {at} in tl.range({program}, {self.f.spell(tiles)}, {self.s.programs}):"):
+            yield at
+
+    def place(self, at: str, tiles: Dim) -> list[Group]:
+        """The place of g, in which all tiles of the result come first."""
+        if not self.s.g:
+            return []
+        number = self.f.let("place", f"{at} // ({self.f.spell(tiles)})")
+        return [open_group(self.f, self.s.g, number, 1, None, 2)]
+
+    def rows_and_columns(self, at: str) -> tuple[str, str]:
+        """Names of the numbers of the tile's row and column. Those that run together share operands in the L2 cache."""
+        f, together = self.f, self.s.together
+        rows, columns = (blocks(product(self.kernel.axes[a] for a in axes), size)
+                         for axes, size in ((self.s.i, self.s.tile[0]), (self.s.j, self.s.tile[1])))
+        if columns == 1 or rows == 1:
+            inside = f"{at} % ({f.spell(rows * columns)})" if self.s.g else at
+            return (f.let("row", inside), "0") if columns == 1 else ("0", f.let("column", inside))
+        height = f.let("rows", f.spell(rows))
+        width = f.let("columns", f.spell(columns))
+        inside = f.let("inside", f"{at} % ({height} * {width})") if self.s.g else at
+        band = f.let("band", f"{inside} // ({together} * {width}) * {together}")
+        high = f.let("high", f"tl.minimum({height} - {band}, {together})")
+        within = f.let("within", f"{inside} % ({together} * {width})")
+        return f.let("row", f"{band} + {within} % {high}"), f.let("column", f"{within} // {high}")
+
+    def result_groups(self, ti: str, tj: str, dims: tuple[int, int], rank: int) -> tuple[Group, Group]:
+        """The positions along I and J."""
+        (rows, columns, _), s = self.s.tile, self.s
+        return (open_group(self.f, s.i, times(ti, rows), rows, dims[0], rank, name=in_words(s.i, "i")),
+                open_group(self.f, s.j, times(tj, columns), columns, dims[1], rank, name=in_words(s.j, "j")))
+
+    def accumulator(self) -> str:
+        """A tile of zeros."""
+        rows, columns, _ = self.s.tile
+        return self.f.let("acc", f"tl.zeros([{rows}, {columns}], {TYPES[self.summed_in().name]})")
+
+    def summed_in(self) -> DType:
+        """What sums are kept in: 32 bits at least."""
+        d = self.total.dtype
+        if d.bits >= 32:
+            return d
+        return float32 if d.is_float else uint32 if d.kind == "u" else int32
+
+    def along(self, step) -> None:
+        """The loop over K: `step(start, is_whole)` writes one step."""
+        f, size = self.f, self.s.tile[2]
+        whole = is_multiple(self.depth, size)
+        count: Dim = self.depth // size
+        full = f.spell(count * size) if is_static(count) or whole else f.let("full", f.spell(count * size))
+        if count != 0:
+            start = f.names.fresh("k0")
+            with f.indented(f"for {start} in range(0, {full}, {size}):"):
+                step(start, True)
+        if whole:
+            return
+        if is_static(self.depth):
+            step(full, False)
+            return
+        with f.indented(f"if {full} < {f.spell(self.depth)}:"):
+            step(full, False)
+
+    def depth_groups(self, start: str, dim: int, rank: int, is_whole: bool) -> list[Group]:
+        """The positions along K: one group, or two where a step stays within a run of the last axis."""
+        f, (*outer, last), size = self.f, self.s.k, self.s.tile[2]
+        run = self.kernel.axes[last]
+        if outer and is_multiple(run, size):
+            length = f.spell(run)
+            up = f.let(in_words(tuple(outer), "k_outer"), f"{start} // ({length})")
+            along = f.let("start", f"tl.multiple_of({start} % ({length}), {size})")
+            return [open_group(f, tuple(outer), up, 1, None, rank),
+                    open_group(f, (last,), along, size, dim, rank, True)]
+        return [open_group(f, self.s.k, start, size, dim, rank, is_whole, name=in_words(self.s.k, "k"))]
+
+    def finish(self, place: list[Group], acc: str, groups: Sequence[Group]) -> None:
+        """All that follows the sum, and the stores."""
+        end = Tile(self.f, [*place, *groups], 2)
+        d = self.total.dtype
+        end.known[self.total] = acc if self.summed_in() is d else self.f.let("total", f"{acc}.to({TYPES[d.name]})")
+        for store in self.kernel.stores:
+            end.store(store)
+
+    def write(self, place: list[Group], ti: str, tj: str) -> None:
+        """One tile of the result."""
+        raise NotImplementedError
+
+
+class _Products(_Contraction):
+    """Products on tensor cores."""
+
+    def __init__(self, kernel: Kernel, s: GpuContraction):
+        super().__init__(kernel, s)
+        a, b = self.total.args[0].args
+        left, right = (a, b) if set(b.axes) & set(s.j) else (b, a)
+        self.left, self.right = (narrow_source(v) if narrow_source(v).dtype is s.operand else v for v in (left, right))
+
+    def write(self, place: list[Group], ti: str, tj: str) -> None:
+        """One tile of the result."""
+        f = self.f
+        i, j = self.result_groups(ti, tj, (0, 1), 2)
+        sides = {"left": (self.left, Tile(f, [*place, i], 2), 1), "right": (self.right, Tile(f, [*place, j], 2), 0)}
+        fetched = {side: self.descriptor(side, sides[side][0]) for side in self.s.descriptors}
+        for v, tile, _ in sides.values():
+            load_before(tile, v, self.s.k)
+        acc = self.accumulator()
+
+        def step(start: str, is_whole: bool) -> None:
+            given = []
+            for side, (v, tile, dim) in sides.items():
+                if side in fetched:
+                    given.append(self.fetch(fetched[side], v, side, ti if side == "left" else tj, start))
+                else:
+                    here = tile.inside(*self.depth_groups(start, dim, 2, is_whole))
+                    given.append(operand(here, v, self.s.k))
+            f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{precision(self.s.operand, self.s.precision)})")
+
+        self.along(step)
+        self.finish(place, acc, (i, j))
+
+    # ---- tensor descriptors
+
+    def descriptor(self, side: str, v: Value) -> str:
+        """A descriptor of an operand that is a matrix in memory."""
+        shape = [self.f.spell(d) for d in self.kernel.buffers[v.buffer].shape]
+        size = self.tile_of(side)
+        block = [size[str(x)] for x in v.index]
+        return self.f.let(f"{side}_tiles", f"tl.make_tensor_descriptor({self.f.buffers[v.buffer]}, shape=[{shape[0]}, "
+                          f"{shape[1]}], strides=[{shape[1]}, 1], block_shape={block})")
+
+    def tile_of(self, side: str) -> dict[str, int]:
+        """The size of an operand's tile along its axes."""
+        (axis,) = self.s.i if side == "left" else self.s.j
+        return {axis: self.s.tile[0 if side == "left" else 1], self.s.k[0]: self.s.tile[2]}
+
+    def fetch(self, descriptor: str, v: Value, side: str, number: str, start: str) -> str:
+        """The tile of an operand at a step of K, zeros behind its end."""
+        sizes = self.tile_of(side)
+        starts = {a: start if a == self.s.k[0] else times(number, n) for a, n in sizes.items()}
+        names = [str(x) for x in v.index]
+        x = self.f.let(side, f"{descriptor}.load([{', '.join(starts[a] for a in names)}])")
+        wanted = list(sizes) if side == "left" else list(sizes)[::-1]
+        return x if names == wanted else f"tl.trans({x})"
+
+
+class _Sums(_Contraction):
+    """Terms of any kind, on a tile of rows, K and columns."""
+
+    def write(self, place: list[Group], ti: str, tj: str) -> None:
+        """One tile of the result."""
+        f = self.f
+        term = self.total.args[0]
+        acc = self.accumulator()
+        i, j = self.result_groups(ti, tj, (0, 2), 3)
+        outside = Tile(f, [*place, i, j], 3)
+
+        def step(start: str, is_whole: bool) -> None:
+            here = outside.inside(*self.depth_groups(start, 1, 3, is_whole))
+            x = zeros_outside(here, term, here.spread(term, (*self.s.i, *self.s.j, *self.s.k)), self.s.k)
+            f.do(f"{acc} += tl.sum({x}, 1)")
+
+        self.along(step)
+        self.finish(place, acc, self.result_groups(ti, tj, (0, 1), 2))
+
+
+# ---- parts that kernels which stream use too -------------------------------------------------------------------------
+
+
+def times(number: str, size: int) -> str:
+    """Where a tile begins."""
+    return "0" if number == "0" else f"{number} * {size}"
+
+
+def in_words(axes: tuple[str, ...], otherwise: str) -> str:
+    """A name for axes flattened into one."""
+    return axes[0] if len(axes) == 1 else "_".join(axes) or otherwise
+
+
+def precision(d: DType, chosen: str) -> str:
+    """How float32 products are made, as an argument of `tl.dot`."""
+    return f', input_precision="{chosen}"' if d is float32 else ""
+
+
+def load_before(tile: Tile, v: Value, loop: Sequence[str]) -> None:
+    """Writes the loads that a value is made of and that do not vary along the loop's axes."""
+    seen: set[Value] = set()
+    todo = [v]
+    while todo:
+        x = todo.pop()
+        if x in seen:
+            continue
+        seen.add(x)
+        if x.op == "load" and x.axes and not set(x.axes) & set(loop):
+            tile.value(x)
+        todo += x.inputs
+
+
+def operand(tile: Tile, v: Value, depth: Sequence[str]) -> str:
+    """An operand on a tile, zero where positions of the depth do not exist."""
+    masked = tile.mask(set(v.axes) & set(depth))
+    if not masked or v.op != "load" or v.fill not in (None, 0):
+        return zeros_outside(tile, v, tile.value(v), depth)
+    tests = [*tile.mask(v.axes), *(tile.inside_buffer(v.buffer, v.index) if v.fill is not None else [])]
+    zero = "0.0" if v.dtype.is_float else "0"
+    return tile.name(v, f"tl.load({tile.address(v.buffer, v.index)}, mask={' & '.join(tests)}, other={zero})")
+
+
+def zeros_outside(tile: Tile, v: Value, text: str, depth: Sequence[str]) -> str:
+    """A tensor with zeros where positions of the depth do not exist."""
+    masked = tile.mask(depth)
+    if not masked:
+        return text
+    return tile.f.let(f"v{tile.f.numbers[v]}_in", f"tl.where({' & '.join(masked)}, {text}, 0)")
