@@ -31,6 +31,10 @@ class Operand:
     def __init__(self, kernel: Kernel, value: Value, dtype: DType):
         self.kernel, self.value, self.dtype = kernel, value, dtype
 
+    def at(self, value: Value) -> Operand:
+        """The same of another value."""
+        return Operand(self.kernel, value, self.dtype)
+
     def lanes(self, scope: Scope) -> X:
         """It at a scope, in all lanes."""
         x = scope.vector(self.value)
@@ -157,7 +161,7 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
         [*s.g, *s.i[:-1]],
     )
     w, own, c = part.w, part.named, s.k[-1]
-    seen = Operand(operand.kernel, window.at("place"), operand.dtype)
+    seen = operand.at(window.at("place"))
     per_row = window.row_step // window.channels
     length = (own["count"] - 1) * per_row + (window.length - (s.block - 1) * per_row)
 

@@ -26,6 +26,10 @@ class Narrow(Operand):
         super().__init__(kernel, value, value.dtype)
         self.dot, self.flipped = dot, flipped
 
+    def at(self, value: Value) -> Narrow:
+        """The same of another value."""
+        return Narrow(self.kernel, value, self.dot, self.flipped)
+
     def lanes(self, scope: Scope) -> X:
         """It at a scope, zero where lanes are off."""
         w, x = scope.w, super().lanes(scope)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...ir.types import DType
-from .types import POINTER, Type, memory_type, type_of, vector
+from ...ir.types import DType, bfloat16
+from .types import POINTER, Type, bfloat_bits, memory_type, type_of, vector
 from .value import Index, X
 
 
@@ -54,7 +54,7 @@ class Memory:
     def masked_load(self, d: DType, pointer: X, mask: X, fill: Any = 0) -> X:
         """Neighbouring elements where the mask holds, `fill` elsewhere, which is not touched."""
         t = memory_type(type_of(d, mask.lanes))
-        x = self.call(f"llvm.masked.load.{t.mangled}.p0", t, pointer, self._align(t), mask, self.lift(fill, t))
+        x = self.call(f"llvm.masked.load.{t.mangled}.p0", t, pointer, self._align(t), mask, self._filling(fill, d, t))
         return self._register(x, d)
 
     def masked_store(self, x: X, pointer: X, mask: X) -> None:
@@ -69,7 +69,7 @@ class Memory:
         t, addresses = memory_type(type_of(d, offsets.lanes)), self.at(pointer, offsets, d)
         everywhere = mask or self.constant(True, t.of("i1"))
         name = f"llvm.masked.gather.{t.mangled}.{addresses.type.mangled}"
-        return self._register(self.call(name, t, addresses, self._align(t), everywhere, self.lift(fill, t)), d)
+        return self._register(self.call(name, t, addresses, self._align(t), everywhere, self._filling(fill, d, t)), d)
 
     def scatter(self, x: X, d: DType, pointer: X, offsets: X, mask: X | None = None) -> None:
         """Lanes written to i64 offsets where the mask holds; of equal offsets the last lane stays."""
@@ -92,10 +92,20 @@ class Memory:
         return self.constant(t.bytes, vector("i32"))
 
     def _register(self, x: X, d: DType) -> X:
-        return self.compare("ne", x, 0) if d.kind == "b" else x
+        if d.kind == "b":
+            return self.compare("ne", x, 0)
+        element = type_of(d).element
+        return x if x.type.element == element else self.convert("bitcast", x, element)
 
     def _stored(self, x: X) -> X:
-        return self.convert("zext", x, "i8") if x.type.element == "i1" else x
+        t = memory_type(x.type)
+        return x if t is x.type else self.convert("zext" if x.type.element == "i1" else "bitcast", x, t.element)
+
+    def _filling(self, fill: Any, d: DType, t: Type) -> X:
+        """A value for lanes that are off, as it would be in memory."""
+        if isinstance(fill, X):
+            return self._stored(fill)
+        return self.constant(bfloat_bits(float(fill)) if d is bfloat16 else fill, t)
 
     # ---- lanes ----------------------------------------------------------------------------------------------------
 

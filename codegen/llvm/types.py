@@ -1,6 +1,7 @@
 """LLVM types of registers: a scalar, or a vector of lanes, of one element; one object each, compared by identity.
 
-A bool is `i1` in registers and `i8` in memory; signed and unsigned integers share a type, the operations differ.
+A bool is `i1` in registers and `i8` in memory, a bfloat16 is read and written by its bits; signed and unsigned integers
+share a type, the operations differ.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def vector(element: str, lanes: int = 1) -> Type:
     return Type(element, lanes)
 
 
+_IN_MEMORY = {"i1": "i8", "bfloat": "i16"}
 _REGISTER = {"b1": "i1", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
 
 
@@ -70,8 +72,8 @@ def type_of(d: DType, lanes: int = 1) -> Type:
 
 @cache
 def memory_type(t: Type) -> Type:
-    """The type that values of a register type have in memory."""
-    return t.of("i8") if t.element == "i1" else t
+    """The type that values of a register type have in memory. LLVM 22 cannot lower some loads of single bfloats."""
+    return t.of(_IN_MEMORY.get(t.element, t.element))
 
 
 INDEX = vector("i64")

@@ -145,9 +145,33 @@ def image_gradient(n, c, o, h, w) -> Kernel:
     return k.build()
 
 
-def random_contraction(seed: int) -> Kernel | None:
+def narrow_window(n, c, o, h, w, left="bf16", right="bf16", wide="f32") -> Kernel:
+    """A 3x3 convolution of narrow numbers that are summed in wide ones."""
+    k = Zoo("narrow_window", {"n": n, "h": h, "w": w, "o": o, "r": 3, "s": 3, "c": c})
+    at = {a: k.axis(a) for a in k.axes}
+    y, x = at["h"] + at["r"] - 1, at["w"] + at["s"] - 1
+    image = k.cast(k.load("x", (n, h, w, c), left, (at["n"], y, x, at["c"]), fill=0), dtype(wide))
+    k.write("y", "nhwo", k.reduce("sum", k.mul(image, k.cast(k.read("f", "orsc", right), dtype(wide))), "rsc"))
+    return k.build()
+
+
+def narrow_matmul(m, n, p, left, right, wide, a="ik", b="kj", scaled=False) -> Kernel:
+    """y = a @ b of narrow numbers that are summed in wide ones; perhaps with a scale and a bias behind."""
+    k = Zoo("narrow_matmul", {"i": m, "j": n, "k": p})
+    x, y = (k.cast(k.read(name, axes, d), dtype(wide)) for name, axes, d in (("a", a, left), ("b", b, right)))
+    total = k.reduce("sum", k.mul(x, y), "k")
+    if scaled:
+        total = k.max(k.add(k.mul(k.cast(total, float32), k.read("scale", "j")), k.read("bias", "j")), 0.0)
+    k.write("y", "ij", total)
+    return k.build()
+
+
+NARROW = (("f32", "bf16", "bf16"), ("i32", "i8", "i8"), ("i32", "u8", "i8"), ("i32", "i8", "u8"), ("i32", "u8", "u8"))
+
+
+def random_contraction(seed: int, narrow: bool = False) -> Kernel | None:
     """Any roles, orders and small sizes of axes, with prologues and epilogues now and then; None where nothing is
-    shared.
+    shared. Operands may be `narrow` numbers that are cast.
     """
     r = random.Random(seed)
 
@@ -158,14 +182,16 @@ def random_contraction(seed: int) -> Kernel | None:
     columns, deep = r.sample("jn", r.choice([0, 1, 1, 2])), r.sample("kl", r.choice([1, 1, 2]))
     if not rows and not columns:
         return None
-    d = r.choice(["f32", "f32", "f64", "i32"])
+    d, one, other = r.choice(NARROW) if narrow else (r.choice(["f32", "f32", "f64", "i32"]),) * 3
     k = Zoo("random", {a: r.choice([1, 2, 3, 5, 8, 16, 17, 20, 33]) for a in shuffled(batch + rows + columns + deep)})
     left, right, out = (shuffled(x) for x in (batch + rows + deep, batch + columns + deep, batch + rows + columns))
-    a, b = k.read("a", left, d), k.read("b", right, d)
+    a, b = k.read("a", left, one), k.read("b", right, other)
     if r.random() < 0.3:
-        a = k.mul(a, k.read("scale", shuffled(left[:2]), d))
+        a = k.mul(a, k.read("scale", shuffled(left[:2]), one))
     if r.random() < 0.3:
         b = k.max(b, 0)
+    if narrow:
+        a, b = k.cast(a, dtype(d)), k.cast(b, dtype(d))
     x = k.reduce("sum", k.mul(a, b) if r.random() < 0.5 else k.mul(b, a), "".join(deep))
     if r.random() < 0.5:
         x = k.add(x, k.read("bias", r.choice(out), d))
