@@ -29,6 +29,7 @@ PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
 FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
+SHORT_LINE = 8  # elements in a row that fill half a vector
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -167,8 +168,17 @@ def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
 
 
 def _oriented(kernel: Kernel, m: Match) -> Match:
-    """The same contraction with its operands in the order that makes stores contiguous along J."""
+    """The same contraction with its operands in the order that makes stores contiguous along J; where they are so along
+    no axis that fills lanes, the loads of one operand.
+    """
+
+    def is_long(axis: str) -> bool:
+        return usual(kernel.axes.get(axis, 0)) >= SHORT_LINE
+
     last = {walked_axis(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
+    if not any(map(is_long, last)):
+        loaded = {a for v in (m.left, m.right) for a in [contiguous_axis(kernel, v)] if a not in m.k and is_long(a)}
+        last = loaded if len(loaded) == 1 else last
     swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
     return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
 

@@ -167,7 +167,7 @@ def _aligned(o: Value, index: tuple[Dim, ...]) -> tuple[Dim, ...]:
 
 
 def _name(n: int) -> str:
-    return AXIS_NAMES[n] if n < len(AXIS_NAMES) else f"i{n}"
+    return AXIS_NAMES[n] if n < len(AXIS_NAMES) else f"axis{n}"
 
 
 class _Context:

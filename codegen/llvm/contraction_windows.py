@@ -88,5 +88,3 @@ def _row(part: Part, s: Contraction, point: dict[str, Index], panel: Index) -> I
     depth = w.min(w.sub(run, k0), s.depth)
     before = w.mul(w.add(w.mul(outer, run), k0), s.panels)
     return w.add(w.add(before, w.mul(panel, depth)), w.sub(inside, k0))
-
-
