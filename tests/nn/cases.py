@@ -138,6 +138,18 @@ MODULES = {
     "TransformerEncoderLayer norm first": (
         "TransformerEncoderLayer", (4, 2, 6), {"dropout": 0.0, "norm_first": True, "activation": "gelu"}, [(3, 1, 4)],
         {}),
+    "RNN": ("RNN", (3, 2), {}, [(3, 2, 3)], {}),
+    "RNN of relu, given a state": ("RNN", (3, 2), {"nonlinearity": "relu", "bias": False}, [(3, 2, 3), (1, 2, 2)], {}),
+    "LSTM": ("LSTM", (3, 2), {}, [(4, 2, 3)], {}),
+    "LSTM in both directions": ("LSTM", (2, 2), {"num_layers": 2, "bidirectional": True, "batch_first": True},
+                                [(1, 3, 2)], {}),
+    "LSTM projected": ("LSTM", (2, 3), {"proj_size": 2, "num_layers": 2}, [(3, 1, 2)], {}),
+    "LSTM without a batch": ("LSTM", (2, 2), {"bias": False}, [(3, 2)], {}),
+    "GRU": ("GRU", (3, 2), {"num_layers": 2}, [(3, 2, 3), (2, 2, 2)], {}),
+    "GRU in both directions": ("GRU", (2, 2), {"bidirectional": True}, [(3, 1, 2)], {}),
+    "RNNCell": ("RNNCell", (3, 2), {"nonlinearity": "relu"}, [(2, 3), (2, 2)], {}),
+    "LSTMCell": ("LSTMCell", (3, 2), {}, [(2, 3)], {}),
+    "GRUCell": ("GRUCell", (3, 2), {"bias": False}, [(3,), (2,)], {}),
 }  # fmt: skip
 
 OPTIMISERS = {
