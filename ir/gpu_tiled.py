@@ -72,6 +72,8 @@ class Tiled(GpuSchedule):
         for b in self.whole:
             if not expr.is_less_equal(b.extent(kernel), b.size):
                 yield f"{b.axes} are not held whole by {b.size}"
+            elif b.size == 1 and b.extent(kernel) != 1:
+                yield f"{b.axes} may have no position"
         yield from self._fold_objections(kernel)
         yield from self._store_objections(kernel)
 

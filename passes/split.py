@@ -34,9 +34,12 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     Not possible: a result that is used again along the reduced axes (a mean that is subtracted); that is for fusion to
     cut. The results of the pieces are outputs of the first and inputs of the second kernel, named by the kernel.
     """
-    if not needs_split(kernel):
-        return None
-    if any(v.op == "scan" for v in kernel.values):
+    return cut_reduction(kernel, PIECES) if needs_split(kernel) else None
+
+
+def cut_reduction(kernel: Kernel, count: int) -> tuple[Kernel, Kernel] | None:
+    """The two kernels, with about so many pieces; None where that is not possible."""
+    if any(v.op == "scan" for v in kernel.values) or not any(v.op == "reduce" for v in kernel.values):
         return None
     axis = max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
     folds = [v for v in kernel.values if v.op == "reduce" and axis in v.over]
@@ -48,7 +51,7 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     late = tuple(s for s in kernel.stores if s.value in after)
     if any(i in after for s in kernel.stores for i in s.inputs if s not in late):
         return None
-    return _Split(kernel, axis, folds, after, late).kernels()
+    return _Split(kernel, axis, folds, after, late, count).kernels()
 
 
 def _length(kernel: Kernel, axis: str) -> tuple[bool, int]:
@@ -68,19 +71,22 @@ def _after(kernel: Kernel, folds: list[Value]) -> set[Value]:
     return found
 
 
-def pieces(extent: Dim) -> tuple[int, Dim]:
-    """How many pieces an extent is cut into, and their length, which times their number is at least the extent."""
+def pieces(extent: Dim, count: int = PIECES) -> tuple[int, Dim]:
+    """About `count` pieces that an extent is cut into, and their length, which times their number is at least the
+    extent.
+    """
     if isinstance(extent, int):
-        for n in sorted(range(PIECES // 2, PIECES * 2 + 1), key=lambda n: abs(n - PIECES)):
+        for n in sorted(range(max(1, count // 2), count * 2 + 1), key=lambda n: abs(n - count)):
             if extent % n == 0:
                 return n, extent // n
-    return PIECES, expr.floordiv(extent + PIECES - 1, PIECES)
+    return count, expr.floordiv(extent + count - 1, count)
 
 
 class _Split:
-    def __init__(self, kernel: Kernel, axis: str, folds: list[Value], after: set[Value], late: tuple[Store, ...]):
+    def __init__(self, kernel: Kernel, axis: str, folds: list[Value], after: set[Value], late: tuple[Store, ...],
+                 count: int):
         self.kernel, self.axis, self.folds, self.after, self.late = kernel, axis, folds, after, late
-        self.count, self.length = pieces(kernel.axes[axis])
+        self.count, self.length = pieces(kernel.axes[axis], count)
         self.piece = next(n for n in (f"piece{k or ''}" for k in range(99)) if n not in kernel.axes)
 
     def kernels(self) -> tuple[Kernel, Kernel]:
@@ -156,6 +162,8 @@ class Copy:
             return k.constant(v.number, v.dtype)
         if v.op == "reduce":
             return k.reduce(v.combine, self.made[v.args[0]], v.over)
+        if v.op == "scan":
+            return k.scan(v.combine, self.made[v.args[0]], v.over[0])
         if v.op == "index":
             return k.index(self.index(v.index)[0])          # type: ignore[arg-type]
         return k.apply(v.op, tuple(self.made[a] for a in v.args), v.dtype)

@@ -16,6 +16,7 @@ from ...ir.kernel import Index, Store, Value
 from ...ir.types import float32
 from . import scalar
 from .groups import Group
+from .indices import factor
 from .module import Function
 from .names import TYPES, is_narrow, number
 from .names import scalar as typed
@@ -74,9 +75,7 @@ class Tile:
                 place = self.value(i)
                 if i.dtype.name not in ("i64", "u64"):
                     place = f"{place}.to(tl.int64)"
-                factor = self.f.spell(stride)
-                terms.append(place if factor == "1" else
-                             f"{place} * {factor}" if factor.isalnum() else f"{place} * ({factor})")
+                terms.append(place if stride == 1 else f"{place} * {factor(self.f.spell(stride))}")
             else:
                 flat = flat + stride * i
         offset = self.spell(flat)
@@ -112,8 +111,8 @@ class Tile:
         place = self.address(s.buffer, s.index)
         if s.mode == "add":
             at = self.f.let("place", place)
-            x = scalar.spell(self.f.use, "add", s.value.dtype, s.value.dtype, (self.f.let("old", f"tl.load({at}{mask})"), x))
-            place = at
+            d, old = s.value.dtype, self.f.let("old", f"tl.load({at}{mask})")
+            x, place = scalar.spell(self.f.use, "add", d, d, (old, x)), at
         self.f.do(f"tl.store({place}, {x}{mask})")
 
     # ---- values
@@ -147,7 +146,7 @@ class Tile:
         if v.op == "index":
             position = self.spell(v.index[0])                       # type: ignore[arg-type]
             return self.name(v, f"tl.full((), {position}, tl.int64)" if position.lstrip("-").isdigit()
-                             else f"({position}).to(tl.int64)")
+                             else f"{factor(position)}.to(tl.int64)")
         if v.op in ("reduce", "scan"):
             from .folds import fold_in_tile
 
@@ -189,4 +188,6 @@ class Tile:
             return text
         if text.startswith("tl.full"):
             return f"tl.full({shape}, {number(v.number, v.dtype)}, {TYPES[v.dtype.name]})"
-        return f"tl.broadcast_to({text}, {shape})" if self.shape(v.axes) else f"tl.full({shape}, {text}, {TYPES[v.dtype.name]})"
+        if self.shape(v.axes):
+            return f"tl.broadcast_to({text}, {shape})"
+        return f"tl.full({shape}, {text}, {TYPES[v.dtype.name]})"

@@ -17,6 +17,7 @@ from ...ir.kernel import Kernel, Store, Value
 from ...ir.schedule import Source
 from . import folds, online
 from .groups import Group, open_group
+from .indices import factor
 from .module import Function
 from .tile import Tile
 
@@ -71,8 +72,7 @@ class _Tiled:
             if pieces == 1:
                 groups.insert(0, self._open(b, "0" if b.size == 1 else ""))
                 continue
-            count = self.f.spell(pieces)
-            count = count if count.isidentifier() or count.isdigit() else f"({count})"
+            count = factor(self.f.spell(pieces))
             start = rest if outermost else f"{rest} % {count}"
             groups.insert(0, self._open(b, start if b.size == 1 else f"{start} * {b.size}"))
             if not outermost and (n > 0 or self.schedule.ranges > 1):
@@ -189,7 +189,7 @@ class _Tiled:
         if self.schedule.ranges == 1:
             tile.store(s)
         else:
-            length = self.f.spell(expr.floordiv(size + self.schedule.ranges - 1, self.schedule.ranges))
+            length = factor(self.f.spell(expr.floordiv(size + self.schedule.ranges - 1, self.schedule.ranges)))
             with self.f.indented(f"if {at} // {length} == {self.rest}:"):
                 tile.inside().store(s)
         self.f.do("tl.debug_barrier()")

@@ -1,0 +1,272 @@
+"""How kernels run on a GPU: `plan(kernel, target)` gives kernels that do the same, each with a schedule.
+
+Contractions, and contractions that share an axis, have tiles of their own (`gpu_contraction.py`, `gpu_streamed.py`).
+All others become `Tiled`: here it is decided which axes are cut among programs, which are held whole and which are run
+through in turns, and how many elements of each a tile has. A kernel that does not fit one nest is taken apart
+(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). What decides the order of a sum
+depends on the kernel alone, not on the device.
+"""
+
+from __future__ import annotations
+
+from ..ir import expr
+from ..ir.errors import VerifyError
+from ..ir.gpu import GpuSchedule, GpuTarget
+from ..ir.gpu_tiled import Block, Tiled, may_collide
+from ..ir.kernel import Kernel
+from ..ir.schedule import independent_axes
+from . import contraction, gpu_contraction, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
+from .collapse import collapse
+from .gpu_access import Access
+from .patch import split_patch
+from .split import cut_reduction
+from .walks import usual
+
+ELEMENTS = 1024                 # of a tile: a thread of 128 has 8, so that it loads 16 bytes at a time
+THREADS_ELEMENTS = 8            # elements that a thread should have
+MOST_WARPS = 16
+MOST_WHOLE = 16384              # elements of a row that is held in registers
+MOST_TOGETHER = 8192            # elements of a tile with several reduced axes
+TURN = 2048                     # elements of a row that is run through in turns
+COLUMNS = 64                    # columns side by side where a reduction runs down them
+FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
+MANY_PROGRAMS = 1024            # what cutting a long reduction aims at
+LONG = 1 << 15                  # elements that are reduced: below, a second kernel costs more than it gains
+LEAST_PIECE = 1024              # elements of a piece of a cut reduction
+TRANSPOSED = (32, 64)           # a tile that is read along one side and written along the other
+SHORT = 64                      # an innermost axis below it is flattened with those around it
+RANGES = 256                    # programs that share the places of a scatter
+
+Part = tuple[Kernel, GpuSchedule]
+
+
+def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
+    """Kernels that do what one does, in order, with their schedules."""
+    found = streamed.match(kernel)
+    if found is not None:
+        return _streamed(kernel, *found, target)
+    patch = split_patch(kernel)
+    if patch is not None:
+        return [p for k in patch for p in plan(k, target)]
+    product = contraction.match(kernel)
+    if product is not None and gpu_contraction.suits(kernel, product):
+        return _contraction(kernel, product, target)
+    return tiled(collapse(kernel), target)
+
+
+def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
+    halves = gpu_split_stream.split_stream(kernel, row, stream, roles, target)
+    if halves is not None:
+        return [p for k in halves for p in plan(k, target)]
+    chosen = gpu_streamed.schedule(kernel, row, stream, roles, target)
+    if chosen is not None:
+        return [(kernel, chosen)]
+    return [p for k in gpu_streamed.take_apart(kernel, roles) for p in plan(k, target)]
+
+
+def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) -> list[Part]:
+    grouped = gpu_split.split_groups(kernel)
+    if grouped is not None:
+        return plan(grouped, target)
+    halves = gpu_split.split_depth(kernel, product, target)
+    if halves is not None:
+        return [p for k in halves for p in plan(k, target)]
+    return [(kernel, gpu_contraction.schedule(kernel, product, target))]
+
+
+def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
+    """Kernels on tiles; a contraction may be among them that is worth none of its own."""
+    parts = gpu_parts.by_stores(kernel)
+    if len(parts) > 1:
+        return [p for k in parts for p in tiled(collapse(k), target)]
+    (kernel,) = parts
+    chosen = _Shape(kernel, target).schedule()
+    if chosen is None:
+        return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+    pieces = _pieces(kernel, chosen)
+    if pieces > 1:
+        halves = cut_reduction(kernel, pieces)
+        if halves is not None:
+            return [p for k in halves for p in tiled(collapse(k), target)]
+        if len({v.over for v in kernel.values if v.over}) and len(_folds(kernel)) > 1 and not _has_scan(kernel):
+            return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+    return [(kernel, chosen)]
+
+
+def _folds(kernel: Kernel) -> list:
+    return [v for v in kernel.values if v.op in ("reduce", "scan")]
+
+
+def _has_scan(kernel: Kernel) -> bool:
+    return any(v.op == "scan" for v in kernel.values)
+
+
+def _pieces(kernel: Kernel, chosen: Tiled) -> int:
+    """In how many pieces the longest reduction should be cut so that the device has work; 1 for as it is."""
+    programs = max(1, usual(chosen.programs(kernel)))
+    if programs >= FEW_PROGRAMS or _has_scan(kernel):
+        return 1
+    lengths = [usual(expr.product(kernel.axes[a] for a in v.over)) for v in _folds(kernel)]
+    work = max([usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) for v in _folds(kernel)],
+               default=0)
+    if work < LONG:
+        return 1
+    wanted = min(MANY_PROGRAMS // programs, max(lengths) // 16, work // programs // LEAST_PIECE)
+    return 1 << max(0, wanted.bit_length() - 1)
+
+
+def power(n: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+class _Shape:
+    """What the choice needs to know of a kernel."""
+
+    def __init__(self, kernel: Kernel, target: GpuTarget):
+        self.kernel, self.target = kernel, target
+        self.access = Access(kernel)
+        self.extents = {a: max(1, usual(n)) for a, n in kernel.axes.items()}
+        folds = _folds(kernel)
+        self.folded = [a for a in kernel.axes if any(a in v.over for v in folds)]
+        self.classes = self._classes(folds)
+        stores = kernel.stores
+        self.colliding = [a for a in kernel.axes if a not in self.folded
+                          and any(a in s.axes and a not in independent_axes(kernel, s) for s in stores)]
+        self.free = [a for a in kernel.axes if a not in self.folded and a not in self.colliding]
+
+    def _classes(self, folds) -> list[tuple[str, ...]]:
+        """Folded axes that all reductions take together."""
+        found: dict[tuple[bool, ...], list[str]] = {}
+        for a in self.folded:
+            found.setdefault(tuple(a in v.over for v in folds), []).append(a)
+        return [tuple(axes) for axes in found.values()]
+
+    def schedule(self) -> Tiled | None:
+        """A legal schedule; None where there is none."""
+        if self.colliding:
+            chosen = self._scatter() if not self.folded else None
+        elif not self.folded:
+            chosen = self._pointwise()
+        else:
+            chosen = self._rows()
+        return chosen if chosen is not None and self._is_legal(chosen) else None
+
+    def _is_legal(self, chosen: Tiled) -> bool:
+        try:
+            chosen.check(self.kernel)
+        except VerifyError:
+            return False
+        return True
+
+    def _size(self, axes) -> int:
+        out = 1
+        for a in axes:
+            out *= self.extents[a]
+        return out
+
+    def _is_static(self, axes) -> bool:
+        return all(isinstance(self.kernel.axes[a], int) for a in axes)
+
+    def _tiled(self, grid: list[Block], turns: Block | None = None, whole: tuple[Block, ...] = (),
+               ranges: int = 1) -> Tiled:
+        """With warps for the elements of the tile."""
+        elements = 1
+        for b in (*grid, *((turns,) if turns else ()), *whole):
+            elements *= b.size
+        warps = min(MOST_WARPS, max(1, elements // (self.target.warp * THREADS_ELEMENTS)))
+        return Tiled(warps=min(warps, 8) if turns is None and not whole else warps, stages=2,
+                     grid=tuple(b for b in grid if b.axes), turns=turns, whole=whole, ranges=ranges)
+
+    def _elements(self, count: int) -> int:
+        """Of a tile, so that small kernels have programs for all processors."""
+        return min(ELEMENTS, max(128, power(count // (4 * FEW_PROGRAMS))))
+
+    # ---- no reductions
+
+    def _pointwise(self) -> Tiled:
+        axes = list(self.kernel.axes)
+        elements = self._elements(self._size(axes))
+        if len(axes) <= 1:
+            return self._tiled([Block(tuple(axes), elements)] if axes else [])
+        lane = self.access.lane(axes) or axes[-1]
+        other = self.access.other_lane(axes, lane)
+        rest = [a for a in axes if a not in (lane, other)]
+        if other:
+            rows, columns = (min(side, power(self.extents[a])) for side, a in zip(TRANSPOSED, (other, lane)))
+            return self._tiled([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
+        if self._is_static(axes) and self.extents[lane] < SHORT and lane == axes[-1]:
+            return self._tiled([Block(tuple(axes), elements)])
+        columns = min(elements, power(self.extents[lane]))
+        rows = min(power(self._size(rest)), elements // columns)
+        return self._tiled([Block(tuple(rest), rows), Block((lane,), columns)])
+
+    def _scatter(self) -> Tiled:
+        """Places that may meet are taken one by one."""
+        lane = self.access.lane(self.free) if self.free else ""
+        rest = [a for a in self.free if a != lane]
+        grid = [Block(tuple(rest)), *([Block((lane,), min(256, power(self.extents[lane])))] if lane else [])]
+        ranged = all(may_collide(self.kernel, s) for s in self.kernel.stores)
+        turns = Block(tuple(self.colliding))
+        programs = 1
+        for b in grid:
+            programs *= -(-self._size(b.axes) // b.size)
+        ranges = max(1, min(RANGES, 2048 // programs, self.access.places())) if ranged else 1
+        return self._tiled(grid, turns, (), ranges)
+
+    # ---- reductions
+
+    def _rows(self) -> Tiled | None:
+        inner, turned = self._held()
+        if inner is None:
+            return None
+        held = 1
+        for axes in inner:
+            held *= power(self._size(axes))
+        lane = self.access.lane(list(self.kernel.axes))
+        grid, beside = self._grid(lane, held, turned)
+        turns = None
+        if turned:
+            most = (MOST_TOGETHER if inner else TURN) // (held * beside)
+            turns = Block(turned, max(1, min(most, power(self._size(turned)))))
+        whole = tuple(Block(axes, self._whole(axes)) for axes in inner)
+        return self._tiled(grid, turns, whole)
+
+    def _whole(self, axes: tuple[str, ...]) -> int:
+        """What holds all positions; two where there is none, so that there is a mask."""
+        extent = expr.product(self.kernel.axes[a] for a in axes)
+        return power(extent) if extent != 0 else 2               # type: ignore[arg-type]
+
+    def _held(self) -> tuple[list[tuple[str, ...]] | None, tuple[str, ...]]:
+        """Which classes of reduced axes are held whole, and which one is run through in turns; None: neither."""
+        static = [c for c in self.classes if self._is_static(c) and not self._is_scanned_with_others(c)]
+        moving = [c for c in self.classes if c not in static]
+        held = 1
+        for c in static:
+            held *= power(self._size(c))
+        limit = MOST_WHOLE if len(self.classes) == 1 else MOST_TOGETHER
+        if not moving and held > limit:
+            longest = max(static, key=lambda c: (self._size(c)))
+            static = [c for c in static if c is not longest]
+            moving = [longest]
+            held //= power(self._size(longest))
+        if len(moving) > 1 or held > (MOST_TOGETHER if moving else limit):
+            return None, ()
+        return static, moving[0] if moving else ()
+
+    def _is_scanned_with_others(self, axes: tuple[str, ...]) -> bool:
+        return len(axes) > 1 and any(v.op == "scan" and set(v.over) & set(axes) for v in _folds(self.kernel))
+
+    def _grid(self, lane: str, held: int, turned: tuple[str, ...]) -> tuple[list[Block], int]:
+        """The blocks of the grid, and how many results are side by side in a tile."""
+        if lane in self.free:                                    # a reduction down columns
+            rest = tuple(a for a in self.free if a != lane)
+            columns = max(1, min(COLUMNS, power(self.extents[lane]), MOST_TOGETHER // held or 1))
+            return [Block(rest), Block((lane,), columns)], columns
+        count = self._size(self.free)
+        width = held * (TURN if turned else 1)
+        beside = max(1, min(2 * ELEMENTS // width, power(count // FEW_PROGRAMS)))
+        if not self.free:
+            return [], 1
+        return [Block(tuple(self.free), 1 << (beside.bit_length() - 1))], beside
+
