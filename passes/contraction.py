@@ -197,7 +197,7 @@ def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     few = FEW_ROWS_DOTS if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_STREAM
     if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP and m.is_product:
         return _few_rows(kernel, m, target)
-    return _tiled(kernel, m, target)
+    return next(tilings(kernel, m, target))
 
 
 def _cost(v: Value) -> float:
@@ -257,17 +257,22 @@ def _with_dot(m: Match, target: Target) -> Match:
     return replace(m, left=m.left.args[0], right=m.right.args[0], dot=dot) if dot else m
 
 
-def _tiled(kernel: Kernel, m: Match, target: Target) -> Contraction:
-    extents = kernel.axes
+def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
+    """Ways to run it on the register tile that differ in how A is read, the best first."""
     m = _with_dot(m, target)
-    size, deep = m.packed.itemsize, DEPTHS[m.dot]
     lanes = max(1, target.vector_bytes // compute_dtype(m.total.dtype).itemsize)
-    k = k_order(kernel, m)
-    j = _with_last(m.j, _column_axis(kernel, m))
+    k, j = k_order(kernel, m), _with_last(m.j, _column_axis(kernel, m))
+    for reading in _readings(kernel, m, k, lambda height: tile_shape(height, kernel.axes[j[-1]], lanes, target)):
+        yield _tiled(kernel, m, target, lanes, k, j, reading)
+
+
+def _tiled(
+    kernel: Kernel, m: Match, target: Target, lanes: int, k: tuple[str, ...], j: tuple[str, ...], reading: tuple
+) -> Contraction:
+    extents = kernel.axes
+    size, deep = m.packed.itemsize, DEPTHS[m.dot]
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
-    left, i, i_flat, k_flat, (rows, vectors) = next(
-        _readings(kernel, m, k, lambda height: tile_shape(height, extents[j[-1]], lanes, target))
-    )
+    left, i, i_flat, k_flat, (rows, vectors) = reading
     k_flat = 1 if right == "rows" or not m.divides(extents[k[-1]]) else k_flat
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes

@@ -32,6 +32,7 @@ UNIT_ELEMENTS = 2048            # of a block of a long vector axis
 CHUNK_NANOSECONDS = 15_000      # that one thread should have to do at least
 GATHER, SCATTER = 4.0, 6.0      # an element of a strided access, in scalar additions
 VECTOR = 1 / 16
+MOST_ALTERNATIVES = 4           # that are worth measuring
 
 
 def schedule(kernel: Kernel, target: Target) -> Schedule:
@@ -55,6 +56,15 @@ def rows(kernel: Kernel) -> Rows | None:
             if (best is None or cost < best[0]) and is_legal(candidate, kernel):
                 best = cost, candidate
     return shape.with_grain(best[1], best[0]) if best else None
+
+
+def alternatives(kernel: Kernel) -> list[Rows]:
+    """The best legal schedules with other axes in lanes, by the model's cost."""
+    shape = _Shape(kernel)
+    found = [c for unrolled in dict.fromkeys((shape.unrolled, ())) for c in shape.candidates(unrolled)
+             if is_legal(c, kernel)]
+    priced = sorted(((shape.cost(c), n) for n, c in enumerate(found)))
+    return [shape.with_grain(found[n], cost) for cost, n in priced[:MOST_ALTERNATIVES]]
 
 
 def is_legal(candidate: Schedule, kernel: Kernel) -> bool:

@@ -23,6 +23,7 @@ from ..ir.kernel_text import parse_kernel, print_kernel
 from ..ir.program import Branch, Carry, Copy, Launch, Loop, Program, Slot, walk
 from ..ir.reader import Reader
 from ..ir.schedule import Schedule, Source
+from ..ir.streamed import Streamed
 from ..ir.types import DType, dtype
 from . import cache, jit, machine
 from .executable import Executable
@@ -117,10 +118,15 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 @once
 def _classes() -> dict[str, type]:
     """The classes that an entry may name."""
-    found: list[type] = [Slot, Launch, Loop, Carry, Branch, Copy, Buffer, Program, Schedule]
+    found: list[type] = [Slot, Launch, Loop, Carry, Branch, Copy, Buffer, Program, Schedule, Streamed]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []
     return {c.__name__: c for c in found}
+
+
+def schedule_text(schedule: Schedule) -> str:
+    """A schedule as a text that `read_schedule` reads."""
+    return json.dumps(_plain(schedule, {}))
 
 
 # ---- finding ---------------------------------------------------------------------------------------------------------
@@ -148,6 +154,14 @@ def restore(entry: str) -> Executable | None:
     functions = jit.adopt(images)
     addresses = {id(s): functions[name][s.entry] for s, (name, _) in zip(sources, header["code"])}
     return Executable(program, dict(zip(launches, used)), [addresses[id(s)] for s in used])
+
+
+def read_schedule(text: str) -> Schedule:
+    """The schedule of a text; ValueError, KeyError or TypeError where it is none."""
+    schedule = _Reading([]).object(json.loads(text))
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{text} is no schedule")
+    return schedule
 
 
 class _Reading:

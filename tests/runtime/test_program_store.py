@@ -188,3 +188,10 @@ def test_machine_code_is_adopted_once(empty_cache, saved):
     source = next(iter(saved[-1][1].sources.values()))
     key = jit.key_of(source)
     assert jit.adopt({key: jit.kept(source)}) == jit.adopt({key: b"image\nnot read again"})
+
+
+def test_a_fresh_process_knows_all_schedules():
+    """A schedule is read by its class' name, whether or not something has been compiled by it."""
+    code = "from braze.runtime.program_store import _classes; print(*_classes())"
+    known = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert {"Rows", "Contraction", "Serial", "Skewed", "Streamed"} <= set(known.split())
