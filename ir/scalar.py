@@ -40,7 +40,7 @@ def _floor_divide(x, y):
 
 
 def _remainder(x, y):
-    safe = np.where((y == 0) | (y == np.array(-1).astype(y.dtype)) & (x.dtype.kind == "i"), 1, y).astype(y.dtype)
+    safe = np.where((y == 0) | (y == np.array(-1).astype(y.dtype)[()]) & (x.dtype.kind == "i"), 1, y).astype(y.dtype)
     return np.where(y == 0, 0, x % safe).astype(x.dtype)
 
 
@@ -59,7 +59,7 @@ def _shift_right(x, n):
 
 def cast(x: Any, to: DType) -> Any:
     """x converted: float to integer rounds towards zero, saturates, and makes NaN 0; integers wrap."""
-    x = np.asarray(x)
+    x = _as_array(x)
     if to.is_integer and (x.dtype.kind == "f" or x.dtype.kind == "V"):
         wide = x.astype(np.float64)
         info = np.iinfo(to.numpy)
@@ -70,6 +70,11 @@ def cast(x: Any, to: DType) -> Any:
     if to.kind == "b":
         return x != 0
     return x.astype(to.numpy)
+
+
+def _as_array(x: Any) -> Any:
+    """Numbers as arrays; arrays of any device are what they are."""
+    return x if hasattr(x, "dtype") else np.asarray(x)
 
 
 def _multiply_high(x, y):
@@ -91,7 +96,7 @@ def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
     """16-bit floats are computed in float32 and rounded once."""
 
     def run(*xs):
-        xs = tuple(np.asarray(x) for x in xs)
+        xs = tuple(map(_as_array, xs))
         d = xs[0].dtype
         if d.itemsize == 2:
             return f(*(x.astype(np.float32) for x in xs)).astype(d)
@@ -117,6 +122,10 @@ def _fused(x, y, z):
 
 
 def _erf(x):
+    if type(x).__module__.partition(".")[0] == "cupy":
+        from cupyx.scipy.special import erf as erf_on_device
+
+        return erf_on_device(x)
     try:
         from scipy.special import erf
     except ImportError:

@@ -18,7 +18,7 @@ def _dropped(x: Tensor, p: float, shape: tuple[Any, ...]) -> Tensor:
         return x
     if p == 1.0:
         return x * 0.0
-    keep = F.greater_equal(random.rand(shape), p)
+    keep = F.greater_equal(random.rand(shape, device=x.device), p)
     return F.where(keep, x * (1.0 / (1.0 - p)), 0.0)
 
 

@@ -36,29 +36,30 @@ def fans(t: Tensor) -> tuple[int, int]:
 @no_grad()
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Uniform in [a, b)."""
-    return t._assign(random.rand(t.shape, dtype=t.dtype, generator=generator) * (b - a) + a)
+    return t._assign(random.rand(t.shape, dtype=t.dtype, generator=generator, device=t.device) * (b - a) + a)
 
 
 @no_grad()
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normal with this mean and standard deviation."""
-    return t._assign(random.randn(t.shape, dtype=t.dtype, generator=generator) * std + mean)
+    return t._assign(random.randn(t.shape, dtype=t.dtype, generator=generator, device=t.device) * std + mean)
 
 
 @no_grad()
 def trunc_normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
                   generator: Any = None) -> Tensor:
     """Normal, drawn again until it lies in [a, b]."""
-    values = np.array(random.randn(t.shape, generator=generator)) * std + mean
+    values = np.array(random.randn(t.shape, generator=generator, device="cpu")) * std + mean
     while (outside := (values < a) | (values > b)).any():
-        values[outside] = np.asarray(random.randn(int(outside.sum()), generator=generator)) * std + mean
+        again = random.randn(int(outside.sum()), generator=generator, device="cpu")
+        values[outside] = np.asarray(again) * std + mean
     return t.copy_(values)
 
 
 @no_grad()
 def constant_(t: Tensor, value: float) -> Tensor:
     """One number everywhere."""
-    return t._assign(Tensor(np.full(t.shape, value, t.dtype.numpy)))
+    return t.fill_(value)
 
 
 def zeros_(t: Tensor) -> Tensor:
@@ -109,7 +110,8 @@ def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearit
 def orthogonal_(t: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """A (semi-)orthogonal matrix, uniformly drawn (Saxe et al. 2014)."""
     rows, columns = t.shape[0], math.prod(t.shape[1:])
-    drawn = np.asarray(random.randn(max(rows, columns), min(rows, columns), generator=generator), np.float64)
+    shape = max(rows, columns), min(rows, columns)
+    drawn = np.asarray(random.randn(shape, generator=generator, device="cpu"), np.float64)
     q, r = np.linalg.qr(drawn)
     q = q * np.sign(np.diag(r))
     return t.copy_((gain * (q.T if rows < columns else q)).reshape(t.shape))

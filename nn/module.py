@@ -11,10 +11,10 @@ from typing import Any
 
 from ..ir.errors import TraceError
 from ..ir.interpreter import _current
-from ..ir.types import dtype as as_dtype
 from ..tracer.tensor import Tensor
 from ..tracer.trace import Trace
 from ..tracer.world import Watched
+from . import placement
 from .parameter import Parameter
 from .state import load_state_dict
 
@@ -54,6 +54,11 @@ class Module(Watched):
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = placement.on_its_device(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__new__(cls)
@@ -272,20 +277,20 @@ class Module(Watched):
         return self
 
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
-        """Floating-point parameters and buffers in another dtype; gradients are forgotten. The device is always
-        "cpu"."""
-        for a in (*args, device):
-            if isinstance(a, str) and a.split(":")[0] in ("cuda", "gpu"):
-                next(self.parameters()).to(a)
-            dtype = dtype if a is None or a == "cpu" else a
-        if dtype is None:
-            return self
-        wanted = as_dtype(dtype)
-        for t in (*self.parameters(), *self.buffers()):
-            if t.dtype.is_float and t.dtype is not wanted:
-                t._array, t._meta, t._grad = t._array.astype(wanted.numpy), None, None
+        """Parameters, buffers and gradients on a device, floating-point ones in a dtype: `to("cuda")`,
+        `to(braze.bfloat16)`, `to("cuda", braze.bfloat16)`. In place; gradients are forgotten where the dtype changes.
+        """
+        placement.to(self, *placement.wanted(args, dtype, device))
         self._changed()
         return self
+
+    def cuda(self, device: Any = None) -> Module:
+        """Parameters, buffers and gradients on a GPU: the current one, or the one of this name or number."""
+        return self.to(device="cuda" if device is None else device)
+
+    def cpu(self) -> Module:
+        """Parameters, buffers and gradients on the CPU."""
+        return self.to(device="cpu")
 
     def float(self) -> Module:
         """Parameters and buffers in float32."""

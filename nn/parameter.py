@@ -9,6 +9,7 @@ import numpy as np
 from ..ir.errors import TraceError
 from ..ir.interpreter import _current
 from ..tracer.creation import tensor
+from ..tracer.devices import on_host
 from ..tracer.tensor import Tensor
 
 
@@ -29,4 +30,4 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
     def __reduce__(self) -> Any:
-        return Parameter, (np.array(self._array), self._requires_grad)
+        return Parameter, (np.array(on_host(self._array)), self._requires_grad)

@@ -28,7 +28,8 @@ def load_state_dict(module: Module, state: dict[str, Any], strict: bool) -> tupl
     with no_grad():
         for path, t in own.items():
             if path in state:
-                t.copy_(state[path])
+                value = state[path]
+                t.copy_(value.to(t.device) if isinstance(value, Tensor) else value)
     return missing, unexpected
 
 

@@ -16,6 +16,8 @@ from ..ir.errors import GradientError, ShapeError, TraceError
 from ..ir.interpreter import _current, interpreting
 from ..ir.ops import F
 from ..ir.types import float32, float64
+from ..tracer.creation import full, tensor, zeros
+from ..tracer.devices import device
 from ..tracer.modes import enable_grad, no_grad
 from ..tracer.tensor import Tensor
 from ..tracer.trace import Trace
@@ -151,10 +153,10 @@ class Optimizer(Watched):
         state = self.state.get(p)
         if state is None:
             with interpreting(None):
-                state = {name: Tensor(np.full(p.shape, self.initial(name, group), p.dtype.numpy))
+                state = {name: full(p.shape, self.initial(name, group), p.dtype, device=p.device)
                          for name in self.slots_of(group)}
                 if self.counts_steps:             # parameters that start together count together
-                    state["step"] = fresh.setdefault("step", Tensor(np.zeros((), np.float32)))
+                    state["step"] = fresh.setdefault(p.device, zeros((), device=p.device))
             self.state[p] = state
             self._name(p, state)
         return state
@@ -179,7 +181,7 @@ class Optimizer(Watched):
             state = self.state.get(p)
             if id(p) not in moving and state is not None and id(state["step"]) in shared:
                 with interpreting(None):
-                    state["step"] = Tensor(np.array(state["step"]._array))
+                    state["step"] = Tensor(state["step"]._array.copy())
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""
@@ -204,8 +206,9 @@ class Optimizer(Watched):
                 if name != "params":
                     group[name] = _as_float(value, group.get(name))
         params = [p for g in self.param_groups for p in g["params"]]
-        steps: dict[float, Tensor] = {}
-        self.state = {params[n]: {k: _own(k, v, steps) for k, v in s.items()} for n, s in state["state"].items()}
+        steps: dict[Any, Tensor] = {}
+        self.state = {params[n]: {k: _own(k, v, params[n].device, steps) for k, v in s.items()}
+                      for n, s in state["state"].items()}
         self._changed()
 
     def __repr__(self) -> str:
@@ -215,12 +218,12 @@ class Optimizer(Watched):
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 
 
-def _own(name: str, value: Any, steps: dict[float, Tensor]) -> Tensor:
-    """A copy of a loaded state tensor; equal step counters become one."""
-    array = np.array(value)
+def _own(name: str, value: Any, where: device, steps: dict[Any, Tensor]) -> Tensor:
+    """A copy of a loaded state tensor on its parameter's device; equal step counters become one."""
+    array = np.array(value.cpu() if isinstance(value, Tensor) else value)
     if name == "step":
-        return steps.setdefault(float(array), Tensor(array.astype(float32.numpy)))
-    return Tensor(array)
+        return steps.setdefault((float(array), where), tensor(array, float32, device=where))
+    return tensor(array, device=where)
 
 
 def _as_float(value: Any, default: Any) -> Any:

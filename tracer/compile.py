@@ -22,6 +22,7 @@ from .signature import Call, describe, show
 if TYPE_CHECKING:
     from .specialise import CompilationRecord, Specialisation
 
+MODES = ("default", "reduce-overhead", "max-autotune")
 MANY_COMPILATIONS = 32              # of one function: a warning says why
 
 
@@ -31,9 +32,9 @@ class CompiledFunction:
     """
 
     def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str], backend: str,
-                 dynamic: bool | None):
+                 dynamic: bool | None, mode: str = "default"):
         functools.update_wrapper(self, function, updated=())
-        self.function, self.backend, self.dynamic = function, backend, dynamic
+        self.function, self.backend, self.dynamic, self.mode = function, backend, dynamic, mode
         self.name = getattr(function, "__name__", type(function).__name__)
         self.static = tuple(static_argnames)
         self.parameters = _parameter_names(getattr(function, "forward", function) if hasattr(function, "_compiled")
@@ -112,7 +113,7 @@ class CompiledFunction:
                 raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
             pattern = self._pattern(call, known)
             with _uncollected():
-                spec = Specialisation(self.function, self.name, call, pattern, self.backend)
+                spec = Specialisation(self.function, self.name, call, pattern, self.backend, self.mode)
             self.specialisations.append(spec)
             self.compilations.append(CompilationRecord(spec, reason))
             self._by_key[call.key] = [spec, *known]
@@ -211,11 +212,13 @@ def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (),
-            backend: str = "auto", dynamic: bool | None = None) -> Any:
+            backend: str = "auto", dynamic: bool | None = None, mode: str = "default") -> Any:
     """Compile a function, method or module; also a decorator.
 
-    `static_argnames`: arguments whose values are part of the signature. `backend`: "auto" or "llvm" (native kernels) or
-    "numpy". `dynamic`: None makes sizes symbolic once they have varied, True from the start, False never.
+    `static_argnames`: arguments whose values are part of the signature. `backend`: "auto", or "llvm" (native kernels)
+    or "numpy" for tensors on the CPU, or "triton" for those on a GPU. `dynamic`: None makes sizes symbolic once they
+    have varied, True from the start, False never. `mode`: "default"; "reduce-overhead" replays a program of fixed
+    sizes as one graph of the device; "max-autotune" measures how kernels run best.
 
     >>> @braze.compile
     ... def f(x):
@@ -223,10 +226,12 @@ def compile(function: Callable[..., Any] | None = None, *, static_argnames: str 
     >>> f(braze.ones(3))
     tensor(6.)
     """
+    if mode not in MODES:
+        raise CompileError(f"there is no mode {mode!r}; use one of {', '.join(MODES)}")
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
 
     def wrap(f: Any) -> Any:
-        compiled = CompiledFunction(f, names, backend, dynamic)
+        compiled = CompiledFunction(f, names, backend, dynamic, mode)
         return f._compiled(compiled) if hasattr(f, "_compiled") else compiled       # a module stays a module
 
     return wrap if function is None else wrap(function)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.errors import DeviceError
+from .world import enter_region, leave_region
 
 _KINDS = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda"}
 _defaults: ContextVar[tuple[device, ...]] = ContextVar("braze_default_devices", default=())
@@ -50,10 +51,12 @@ class device(str):
 
     def __enter__(self) -> device:
         _defaults.set((*_defaults.get(), located(self)))
+        enter_region()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         _defaults.set(_defaults.get()[:-1])
+        leave_region()
 
     def __repr__(self) -> str:
         return f"device({str(self)!r})"
@@ -67,6 +70,11 @@ CPU = device("cpu")
 
 class Unplaced(np.ndarray):
     """An array that was made of sizes and numbers alone: it lies on the CPU, and goes wherever it is needed."""
+
+
+def is_name(x: Any) -> bool:
+    """Does an argument that may be a dtype name a device?"""
+    return isinstance(x, device) or isinstance(x, str) and x.partition(":")[0] in _KINDS
 
 
 def default() -> device:
@@ -103,11 +111,14 @@ def is_used() -> bool:
 
 def of(array: Any) -> device:
     """Where an array lies."""
-    if isinstance(array, (np.ndarray, np.generic)) and (not _used or type(array) is np.ndarray):
+    if type(array) in (np.ndarray, Unplaced) or isinstance(array, np.generic):
         return CPU
     from ..runtime import devices
 
-    return device(devices.device_of(array))
+    name = devices.device_of(array)
+    if name != CPU:
+        hardware(name)
+    return device(name)
 
 
 def moved(array: Any, where: device) -> Any:
@@ -115,8 +126,8 @@ def moved(array: Any, where: device) -> Any:
     here = of(array)
     if here == where:
         return array.view(np.ndarray) if type(array) is Unplaced else array
-    on_host = array if here == CPU else hardware(here).to_host(array)
-    return on_host if where == CPU else hardware(where).from_host(on_host)
+    host = array if here == CPU else hardware(here).to_host(array)
+    return host if where == CPU else hardware(where).from_host(host)
 
 
 def on_host(array: Any) -> Any:

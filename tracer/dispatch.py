@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..ir.types import DType
 from .tensor import Tensor, dtype_of_array
 
@@ -54,7 +56,7 @@ def prepare(t: Tensor) -> Meta | None:
     """Give a tensor its `_meta`; None if its memory cannot be passed as it is."""
     if t._meta is None:
         array = t._array
-        if array is None or array.flags.num & _AS_NEEDED != _AS_NEEDED:
+        if type(array) is not np.ndarray or array.flags.num & _AS_NEEDED != _AS_NEEDED:
             return None
         t._meta = intern(array.shape, dtype_of_array(array), t._requires_grad or t._node is not None)
     return t._meta

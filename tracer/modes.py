@@ -9,8 +9,43 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from . import world
+from .devices import CPU, default
+
 _grad_enabled: ContextVar[bool] = ContextVar("braze_grad_enabled", default=True)
 is_grad_enabled = _grad_enabled.get
+
+
+_PRECISIONS = {"highest": "ieee", "high": "tf32", "medium": "bf16"}      # as GpuTarget spells them
+_precision = ["highest"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How products of float32 matrices are made on a GPU: "highest" in float32, "high" in tensor cores with operands
+    rounded to tf32 (10 bits), "medium" to bfloat16 (7 bits). On a CPU always in float32.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
+    _precision[0] = precision
+    world.bump()
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` has set."""
+    return _precision[0]
+
+
+def product_precision() -> str:
+    """The precision as a `GpuTarget` has it."""
+    return _PRECISIONS[_precision[0]]
+
+
+def ambient() -> Any:
+    """What a program depends on besides its arguments and captures; None where all is as usual."""
+    device = default()
+    if device is CPU and _precision[0] == "highest":
+        return None
+    return str(device), _precision[0]
 
 
 class _GradMode:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from ..ir.interpreter import interpreting
 from ..ir.program import Launch, Program, walk
 from ..ir.schedule import Source
 from ..ir.text import print_graph
+from .devices import hardware
+from .modes import product_precision
 
-BACKENDS = ("auto", "llvm", "numpy")
+BACKENDS = ("auto", "llvm", "numpy", "triton")
 
 
 @dataclass
@@ -72,23 +74,26 @@ class Stages:
         return "\n\n".join(seen)
 
 
-def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int]) -> Stages:
+def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int], device: str = "cpu",
+          mode: str = "default") -> Stages:
     """The stages of a graph: found on disk, or compiled and kept there."""
-    if target_for(backend).triple == "" or not configuration.cache_directory or configuration.dump_directory:
-        return compile_graph(graph, backend, donated, hints)
+    target = target_for(backend, device)
+    if getattr(target, "triple", "") == "" or not configuration.cache_directory or configuration.dump_directory:
+        return compile_graph(graph, backend, donated, hints, device, mode)
     from ..runtime import program_store
 
-    decided = (backend, target_for(backend), sorted(donated.items()), sorted(hints.items()))
+    decided = (backend, target, mode, sorted(donated.items()), sorted(hints.items()))
     entry = program_store.key(print_graph(graph, locations=False), *map(repr, decided))
-    stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints))
+    stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints, device, mode))
     stages.executable = stages.run("restore", program_store.restore, entry)
     if stages.executable is None:
-        stages = compile_graph(graph, backend, donated, hints)
+        stages = compile_graph(graph, backend, donated, hints, device, mode)
         program_store.save(entry, stages.executable)
     return stages
 
 
-def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int]) -> Stages:
+def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
+                  device: str = "cpu", mode: str = "default") -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load."""
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
@@ -102,9 +107,9 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
         optimized = stages.run("optimized", lambda: hoist_products(shorten_row_sums(simplify(stripped))))
-        target = target_for(backend)
+        target = target_for(backend, device)
         program = stages.run("fused", assemble, optimized, target, donated, hints)
-        stages.executable = stages.run("load", _load, program, backend, target)
+        stages.executable = stages.run("load", _load, program, backend, target, device)
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
@@ -126,12 +131,17 @@ def dump(name: str, stages: Stages) -> None:
     (folder / "times.txt").write_text("\n".join(times) + "\n")
 
 
-def target_for(backend: str) -> Any:
-    """The machine that a back end compiles for."""
+def target_for(backend: str, device: str = "cpu") -> Any:
+    """The machine that a back end compiles for: a `Target`, or the `GpuTarget` of a device."""
     from ..ir.target import Target
 
     if backend not in BACKENDS:
         raise CompileError(f"there is no back end {backend!r}; use one of {', '.join(BACKENDS)}")
+    if device != "cpu":
+        return _device_target(backend, device)
+    if backend == "triton":
+        raise CompileError("the back end 'triton' is for tensors on a GPU, and these are on the CPU: move them there, "
+                           "x.to('cuda') (BRAZE_TRITON_INTERPRET=1 simulates one)")
     if backend == "numpy":
         return Target()
     from ..runtime.machine import host
@@ -139,7 +149,19 @@ def target_for(backend: str) -> Any:
     return host()
 
 
-def _load(program: Program, backend: str, target: Any) -> Any:
+def _device_target(backend: str, device: str) -> Any:
+    if backend not in ("auto", "triton"):
+        raise CompileError(f"the back end {backend!r} is for tensors on the CPU, and these are on {device}: leave "
+                           "`backend` out, or move them, x.cpu()")
+    return replace(hardware(device).target, precision=product_precision())
+
+
+def _load(program: Program, backend: str, target: Any, device: str) -> Any:
+    if device != "cpu":
+        from ..codegen.triton import emit as emit_triton
+        from ..runtime import devices
+
+        return devices.load(program, lambda kernel, schedule: emit_triton(kernel, schedule, target), hardware(device))
     from ..runtime.executable import load
 
     def emit(kernel: Any, schedule: Any) -> Source:

@@ -22,7 +22,7 @@ from ..ir.interpreter import _current
 from . import pytree, world
 from .autograd import TapeNode
 from .dispatch import intern, prepare
-from .modes import _grad_enabled
+from .modes import _grad_enabled, ambient
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Printer:
             "Tensor": Tensor, "prepare": prepare, "current": _current.get, "grad": _grad_enabled.get,
             "count": sys.getrefcount,
             "W": world.WORLD, "ndarray": np.ndarray, "absent": ABSENT, "c_double": c_double, "addressof": addressof,
-            "TapeNode": TapeNode, "miss": None, "world": world.WORLD[0],
+            "TapeNode": TapeNode, "miss": None, "world": world.WORLD[0] if world.is_steady() else None,
         }  # fmt: skip
         self.tests: list[str] = []
         self.before: list[str] = []
@@ -96,14 +96,15 @@ class _Printer:
         return self.space["fast"]
 
     def _renewal(self) -> Callable[[], bool]:
-        space, watches = self.space, self.spec.watches
+        space, watches, usual = self.space, self.spec.watches, self.spec.ambient
 
         def renew() -> bool:
             """Something has changed: nothing that this specialisation depends on?"""
             now = world.WORLD[0]
-            if not all(w.holds() for w in watches):
+            if ambient() != usual or not all(w.holds() for w in watches):
                 return False
-            space["world"] = now
+            if world.is_steady():
+                space["world"] = now
             return True
 
         return renew

@@ -14,22 +14,27 @@ import numpy as np
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.types import DType, dtype, float32, int64, uint64
+from . import devices
 from .arguments import dims
+from .creation import made
 from .tensor import Tensor
 
 _STREAMS = 4                          # a draw takes up to four streams of words
-_ADVANCE = Tensor(np.array([0, _STREAMS], np.uint64))
+_ADVANCE = Tensor(np.array([0, _STREAMS], np.uint64).view(devices.Unplaced))
 
 
 class Generator:
-    """A source of random numbers. `seed` starts it anew; `state` is a uint64 tensor [seed, position]."""
+    """A source of random numbers on a device. `seed` starts it anew; `state` is a uint64 tensor [seed, position]."""
 
-    def __init__(self, seed: int = 0):
-        self.state = Tensor(np.array([seed, 0], np.uint64))
+    def __init__(self, seed: int = 0, device: Any = "cpu"):
+        self.seed = seed
+        self.device = devices.located(device)
+        self.state = Tensor(devices.moved(np.array([seed % 2**64, 0], np.uint64), self.device))
 
     def manual_seed(self, seed: int) -> Generator:
         """Start anew from a seed."""
-        self.state._assign(Tensor(np.array([seed % 2**64, 0], np.uint64)))
+        self.seed = seed
+        self.state._assign(Tensor(np.array([seed % 2**64, 0], np.uint64).view(devices.Unplaced)))
         return self
 
     def draw(self) -> tuple[Tensor, int]:
@@ -37,8 +42,8 @@ class Generator:
         state = self.state
         if _current.get() is None:
             now = Tensor(state._array)
-            array = np.array(state._array)
-            array[1] += np.uint64(_STREAMS)
+            array = state._array.copy()
+            array[1:] += np.uint64(_STREAMS)
             state._assign(Tensor(array))
             return now, 0
         now = F.add(state, 0)
@@ -47,18 +52,39 @@ class Generator:
 
 
 default_generator = Generator()
+_generators: dict[str, Generator] = {devices.CPU: default_generator}
+
+
+def generator_on(device: Any = None) -> Generator:
+    """The default generator of a device: each draws the same numbers from the same seed."""
+    where = devices.located(device)
+    found = _generators.get(where)
+    if found is None:
+        found = _generators[where] = Generator(default_generator.seed, where)
+    return found
 
 
 def manual_seed(seed: int) -> Generator:
-    """Start the default generator anew."""
-    return default_generator.manual_seed(seed)
+    """Start the default generators anew; returns that of the CPU."""
+    for generator in _generators.values():
+        generator.manual_seed(seed)
+    return default_generator
+
+
+def _draw(generator: Generator | None, device: Any) -> tuple[Tensor, int]:
+    """A draw from the generator, or from that of the device; in a trace, of the program's."""
+    if generator is None:
+        trace = _current.get()
+        generator = generator_on(trace.placement.device if trace is not None and device is None else device)
+    return generator.draw()
 
 
 def _float(d: Any) -> DType:
     return float32 if d is None else dtype(d)
 
 
-def _marked(t: Tensor, requires_grad: bool) -> Tensor:
+def _finished(t: Tensor, device: Any, requires_grad: bool = False) -> Tensor:
+    t = t if device is None else made(t, device)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -66,43 +92,46 @@ def _shape(shape: tuple[Any, ...]) -> Any:
     return dims(shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape)
 
 
-def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False,
+         device: Any = None) -> Tensor:
     """Uniform numbers in [0, 1)."""
-    state, stream = (generator or default_generator).draw()
-    return _marked(F.random_uniform(state, _shape(shape), _float(dtype), stream), requires_grad)
+    state, stream = _draw(generator, device)
+    return _finished(F.random_uniform(state, _shape(shape), _float(dtype), stream), device, requires_grad)
 
 
-def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None, requires_grad: bool = False,
+          device: Any = None) -> Tensor:
     """Standard normal numbers."""
-    state, stream = (generator or default_generator).draw()
-    return _marked(F.random_normal(state, _shape(shape), _float(dtype), stream), requires_grad)
+    state, stream = _draw(generator, device)
+    return _finished(F.random_normal(state, _shape(shape), _float(dtype), stream), device, requires_grad)
 
 
 def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None,
-            generator: Generator | None = None) -> Tensor:
+            generator: Generator | None = None, device: Any = None) -> Tensor:
     """Integers in [low, high), or [0, low); by multiplication, with a bias below 2^-32 of the range."""
     low, high = (0, low) if high is None else (low, high)
-    state, stream = (generator or default_generator).draw()
+    state, stream = _draw(generator, device)
     bits = F.cast(F.random_bits(state, shape=dims(size), stream=stream), dtype=uint64)
     scaled = F.shift_right(F.mul(bits, high - low), 32)
-    return F.astype(F.add(F.cast(scaled, dtype=int64), low), int64 if dtype is None else _named(dtype))
+    return _finished(F.astype(F.add(F.cast(scaled, dtype=int64), low), int64 if dtype is None else _named(dtype)),
+                     device)
 
 
 def _named(d: Any) -> DType:
     return dtype(d)
 
 
-def randperm(n: int, generator: Generator | None = None) -> Tensor:
+def randperm(n: int, generator: Generator | None = None, device: Any = None) -> Tensor:
     """A random order of 0 … n - 1."""
-    state, stream = (generator or default_generator).draw()
-    return F.argsort(F.random_bits(state, shape=(n,), stream=stream), axis=0, descending=False)
+    state, stream = _draw(generator, device)
+    return _finished(F.argsort(F.random_bits(state, shape=(n,), stream=stream), axis=0, descending=False), device)
 
 
 def rand_like(x: Tensor, **kwargs: Any) -> Tensor:
-    """Uniform numbers in the shape and dtype of x."""
-    return rand(x.shape, dtype=kwargs.pop("dtype", x.dtype), **kwargs)
+    """Uniform numbers in the shape, dtype and device of x."""
+    return rand(x.shape, **{"dtype": x.dtype, "device": x.device, **kwargs})
 
 
 def randn_like(x: Tensor, **kwargs: Any) -> Tensor:
-    """Standard normal numbers in the shape and dtype of x."""
-    return randn(x.shape, dtype=kwargs.pop("dtype", x.dtype), **kwargs)
+    """Standard normal numbers in the shape, dtype and device of x."""
+    return randn(x.shape, **{"dtype": x.dtype, "device": x.device, **kwargs})

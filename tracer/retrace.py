@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import TraceError
 from ..ir.graph import Graph, Node, Value
+from .devices import on_host
 from .signature import Call
 from .tensor import Tensor
 
@@ -68,9 +69,9 @@ def _same_capture(x: Any, y: Any) -> bool:
     """The same tensor, or equal constants that each trace has made for itself; numbers are read at each call."""
     if x is y or not isinstance(x, Tensor):
         return isinstance(y, Tensor) is isinstance(x, Tensor)
-    if not isinstance(y, Tensor) or x.type != y.type or x.requires_grad or y.requires_grad:
+    if not isinstance(y, Tensor) or x.shape != y.shape or x.dtype is not y.dtype or x.requires_grad or y.requires_grad:
         return False
-    return x._array.tobytes() == y._array.tobytes()
+    return on_host(x._array).tobytes() == on_host(y._array).tobytes()
 
 
 def _differ(one: Graph, other: Graph) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import pytree
-from .modes import _grad_enabled
+from .modes import _grad_enabled, ambient
 from .tensor import Tensor
 
 
@@ -31,7 +31,7 @@ class Call:
     @property
     def key(self) -> Any:
         """What must be equal for a specialisation to be considered."""
-        return self.structure, self.kinds, _grad_enabled.get()
+        return self.structure, self.kinds, _grad_enabled.get(), ambient()
 
 
 def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str] = (),
@@ -46,7 +46,8 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str
         if n in fixed:
             kinds.append(("static", type(x), _hashable(x)))
         elif isinstance(x, Tensor):
-            kinds.append(("tensor", x.dtype, x.ndim, x.requires_grad))
+            kind = ("tensor", x.dtype, x.ndim, x.requires_grad)
+            kinds.append(kind if type(x._array) is np.ndarray else (*kind, x.device))
             numbers += x.shape
             owners += [(n, d) for d in range(x.ndim)]
         elif isinstance(x, (np.ndarray, np.generic)):
@@ -116,7 +117,8 @@ def show(call: Call) -> str:
             out.append(f"int {next(numbers)}")
         elif kind[0] == "tensor":
             shape = ", ".join(str(next(numbers)) for _ in range(kind[2]))
-            out.append(f"{kind[1].name}[{shape}]" + (" requires_grad" if kind[3] else ""))
+            where = f" on {kind[4]}" if kind[4:] and kind[4] != "cpu" else ""
+            out.append(f"{kind[1].name}[{shape}]{where}" + (" requires_grad" if kind[3] else ""))
         else:
             out.append(repr(kind[2]))
     return ", ".join(out)

@@ -19,8 +19,11 @@ from ..ir.types import TensorType, float32
 from . import pytree
 from .aliasing import is_sole_owner
 from .autograd import TapeNode
+from .devices import CPU, Unplaced, device, moved
 from .guards import Guards, Watch
+from .modes import ambient
 from .pipeline import Stages, lower
+from .placement import Restart
 from .retrace import CHEAP_SECONDS, difference, trace_settled
 from .signature import Call, show
 from .sizes import Size
@@ -48,10 +51,18 @@ class Traced:
 
 
 def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[int | None], name: str) -> Traced:
-    """Run the function once on symbolic tensors."""
+    """Run the function once on symbolic tensors; again, if the device was another one than was taken for granted."""
+    try:
+        return _trace_on(None, function, call, pattern, name)
+    except Restart as again:
+        return _trace_on(again.where, function, call, pattern, name)
+
+
+def _trace_on(where: device | None, function: Callable[..., Any], call: Call, pattern: Sequence[int | None],
+              name: str) -> Traced:
     symbols = {n: f"n{n}" for n, p in enumerate(pattern) if p is None}
     hints = {s: call.numbers[n] for n, s in symbols.items()}
-    trace = Trace(name, hints)
+    trace = Trace(name, hints, where=where)
     numbers: list[Dim] = [
         symbol(symbols[n], 2 if call.owners[n][1] >= 0 else None) if n in symbols else v  # type: ignore[arg-type]
         for n, v in enumerate(call.numbers)]
@@ -161,17 +172,19 @@ class Specialisation:
     """A traced and compiled function for one signature."""
 
     def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None],
-                 backend: str):
+                 backend: str, mode: str = "default"):
         begin = time.perf_counter()
         self.signature, self.call, self.pattern, self.backend = show(call), call, tuple(pattern), backend
         self.traced = trace_settled(trace_function, function, call, pattern, name)
         self.trace_seconds = time.perf_counter() - begin
         trace = self.traced.trace
+        self.device, self.ambient, self.mode = trace.placement.final, ambient(), mode
+        trace.captures[:] = [(self._placed(x), v) for x, v in trace.captures]
         self.guards = tuple(trace.guards)
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
-        self.captures = [(x, v.type if isinstance(x, Tensor) else None, isinstance(x, Tensor) and x.requires_grad)
-                         for x, v in trace.captures]
+        self.captures = [(x, x.type, x.requires_grad) if isinstance(x, Tensor) else (x, None, False)
+                         for x, _ in trace.captures]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
         self._connect()
@@ -180,6 +193,12 @@ class Specialisation:
         self.when = time.time()
 
     # ---- compiling
+
+    def _placed(self, x: Any) -> Any:
+        """A captured tensor, or a constant that was made of sizes and numbers on the program's device."""
+        if not isinstance(x, Tensor) or type(x._array) is not Unplaced:
+            return x
+        return Tensor(moved(x._array, self.device))
 
     def _connect(self) -> None:
         """Order the inputs of the graph: arguments, then captures, as they were made; compile."""
@@ -199,14 +218,14 @@ class Specialisation:
         self.backward: Stages | None = None
         if self.wrt:
             forward = self._split_for_backward()
-        self.stages = lower(forward, self.backend, self._donations(), self.hints)
+        self.stages = lower(forward, self.backend, self._donations(), self.hints, self.device, self.mode)
 
     def _split_for_backward(self) -> Graph:
         from .differentiate import split
 
         halves = split(self.traced.graph, self.wrt, self.hints)
         self.residuals, self.held = halves.residuals, halves.held
-        self.backward = lower(halves.backward, self.backend, {}, self.hints)
+        self.backward = lower(halves.backward, self.backend, {}, self.hints, self.device, self.mode)
         return halves.forward
 
     def _donations(self) -> dict[int, int]:
@@ -243,7 +262,7 @@ class Specialisation:
                     return False
         for x, type, needs in self.captures:
             if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype
-                                     or x.requires_grad != needs):
+                                     or x.requires_grad != needs or x.device != type.device):
                 return False
         if not self.traced.outside.check():
             return False
@@ -301,9 +320,9 @@ class Specialisation:
         if self.wrt:
             self._record(call, tensors, arrays, results[count:], sizes)
         for t, n in traced.writes:
-            t._assign_traced(tensors[n])
+            t._assign_traced(self._for(t, tensors[n]))
         for leaf, n in traced.argument_writes:
-            call.leaves[leaf]._assign_traced(tensors[n])
+            call.leaves[leaf]._assign_traced(self._for(call.leaves[leaf], tensors[n]))
         for t, m in traced.grads:
             t._grad = None if m is None else tensors[m]
         for holder, name, n in traced.attributes:
@@ -313,6 +332,10 @@ class Specialisation:
             leaves.append(tensors[x] if kind == "output" else call.leaves[x] if kind == "argument"
                           else int(expr.evaluate(x, sizes)) if kind == "size" else x)
         return pytree.unflatten(traced.result, leaves)
+
+    def _for(self, t: Tensor, new: Tensor) -> Tensor:
+        """A result where the tensor is that takes it over: one of the CPU without dimensions stays there."""
+        return new if self.device == CPU or t.device == self.device else Tensor(moved(new._array, t.device))
 
     def _record(self, call: Call, outputs: list[Tensor], arrays: list[Any], residuals: list[Any],
                 sizes: dict[str, int]) -> None:

@@ -37,7 +37,8 @@ class Trace:
     inputs.
     """
 
-    def __init__(self, name: str, hints: Mapping[str, int] | None = None, parent: Trace | None = None):
+    def __init__(self, name: str, hints: Mapping[str, int] | None = None, parent: Trace | None = None,
+                 where: device | None = None):
         self.builder = GraphBuilder(name)
         self.hints = dict(hints or {})
         self.parent = parent
@@ -62,7 +63,7 @@ class Trace:
         self.born: dict[int, Any] = {}                   # modules made in this trace
         self.watched: dict[int, Watch] = {}              # modules and optimisers that the trace depends on
         self.scalars: dict[Any, Tensor] = {}             # hyperparameters that are inputs already
-        self.placement: Placement = Placement() if parent is None else parent.placement
+        self.placement: Placement = Placement(where) if parent is None else parent.placement
         self.symbolic = bool(self.hints)
         self.alive = True
 

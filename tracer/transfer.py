@@ -14,8 +14,6 @@ from .autograd import record
 from .modes import _grad_enabled
 from .tensor import Tensor
 
-_DEVICE_NAMES = ("cpu", "cuda", "gpu")
-
 
 def to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False,
        copy: bool = False) -> Tensor:
@@ -26,7 +24,7 @@ def to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blockin
             device, dtype = a.device, a.dtype
         elif a is None:
             continue
-        elif isinstance(a, devices.device) or isinstance(a, str) and a.partition(":")[0] in _DEVICE_NAMES:
+        elif devices.is_name(a):
             device = a
         else:
             dtype = a

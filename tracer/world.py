@@ -7,6 +7,7 @@ was like.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,28 @@ WORLD = [0]
 def bump() -> None:
     """Something changed: compiled functions look at their guards again."""
     WORLD[0] += 1
+
+
+_regions = [0]
+_lock = threading.Lock()
+
+
+def enter_region() -> None:
+    """Some thread runs under another default device, or with automatic casts: compiled functions look at each call."""
+    with _lock:
+        _regions[0] += 1
+    bump()
+
+
+def leave_region() -> None:
+    """That is over."""
+    with _lock:
+        _regions[0] -= 1
+
+
+def is_steady() -> bool:
+    """May a compiled function remember that nothing has changed?"""
+    return not _regions[0]
 
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))

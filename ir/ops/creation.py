@@ -102,20 +102,20 @@ def philox(mulhi, mullo, xor, add, counter, key, rounds: int = 10):
 def _random_bits(xp, state, shape, stream):
     n = int(np.prod(shape, dtype=np.int64))
     element = xp.arange(n, dtype=xp.uint64)
-    words = _counter_words(state, stream)
+    words = _counter_words(state, stream)             # vectors of one element, on the state's device
     mask = xp.uint64(0xFFFFFFFF)
     e0, e1 = (element & mask), (element >> xp.uint64(32))
     low = np.uint64(0xFFFFFFFF)
     out = philox(lambda a, m: (a * np.uint64(m)) >> np.uint64(32), lambda a, m: (a * np.uint64(m)) & low,
-                 np.bitwise_xor,
+                 xp.bitwise_xor,
                  lambda a, b: (a + np.uint64(b)) & low, (e0, e1, words[2], words[3]), (words[0], words[1]))
     return out[0].astype(xp.uint32).reshape(shape)
 
 
 def _counter_words(state, stream):
-    seed, position = (int(v) for v in np.asarray(state).astype(np.uint64))
-    position = (position + stream) & (2**64 - 1)
-    return [np.uint64(w) for w in (seed & 0xFFFFFFFF, seed >> 32, position & 0xFFFFFFFF, position >> 32)]
+    seed, position = state[:1].astype(np.uint64), state[1:].astype(np.uint64) + np.uint64(stream)
+    low, width = np.uint64(0xFFFFFFFF), np.uint64(32)
+    return [seed & low, seed >> width, position & low, position >> width]
 
 
 def _lower_random(c, index, types, shape, stream):

@@ -36,6 +36,7 @@ TRAITS = {
     "choice": "the first operand is a bool that chooses, and takes no part in promotion",
     "free": "a kernel need compute nothing for it",
     "repeats": "a view that shows an element more than once",
+    "host": "its evaluation rule takes arrays of NumPy alone; on another device it goes by the host",
     "overwrites": "a scatter into a copy of operand 0; the updates are operand 1 and replace what is there",
 }
 

@@ -1,6 +1,8 @@
 """Gather and scatter. Indices are int64 tensors of one common shape; negative ones are resolved before.
 
 An index outside its dimension raises in eager mode; in kernels a gather gives 0 and a scatter drops the element.
+Scatters have an order (sums of floats, the last one wins) that devices' libraries do not keep: eagerly they go by the
+host.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def _check_bounds(x_shape, indices, axes) -> None:
                                 f"{show_shape(x_shape)})")
 
 
-def _full_index(x_shape, indices, axes):
+def _full_index(xp, x_shape, indices, axes):
     """Index arrays for all dimensions: gathered ones together at the place of the first."""
     rank, shape = len(x_shape), indices[0].shape
     first = axes[0]
@@ -70,7 +72,7 @@ def _full_index(x_shape, indices, axes):
             i = indices[axes.index(d)]
             out.append(i.reshape(*shape, *(1,) * (total - first - len(shape))))
         else:
-            out.append(np.arange(x_shape[d]).reshape([-1 if p == position else 1 for p in range(total)]))
+            out.append(xp.arange(x_shape[d]).reshape([-1 if p == position else 1 for p in range(total)]))
             position += 1
     return tuple(out)
 
@@ -85,7 +87,7 @@ def _gather(xp, x, *indices, axes):
     _check_bounds(x.shape, indices, axes)
     if len(axes) == 1:
         return xp.take(x, indices[0], axis=axes[0])
-    return x[_full_index(x.shape, indices, axes)]
+    return x[_full_index(xp, x.shape, indices, axes)]
 
 
 def _lower_gather(c, index, types, axes):
@@ -108,7 +110,7 @@ gather = general("gather", "gather", _gather, arity=None, lower=_lower_gather, i
 def _scatter_add(xp, updates, *indices, axes, shape):
     _check_bounds(shape, indices, axes)
     out = xp.zeros(shape, updates.dtype)
-    xp.add.at(out, _full_index(shape, indices, axes), updates)
+    xp.add.at(out, _full_index(xp, shape, indices, axes), updates)
     return out
 
 
@@ -124,7 +126,7 @@ def _scatter_places(c, point, updates, indices, axes, rank):
 scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
                       lower=lambda c, point, types, axes, shape: _scatter_places(c, point, 0, types[1:], axes,
                                                                                  len(shape)),
-                      dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear",),
+                      dtypes=NUMBERS, parameters=("axes", "shape"), traits=("linear", "host"),
                       infer=lambda types, axes, shape: types[0].with_shape(shape),
                       vjp=lambda g, y, updates, *indices, axes, shape: (
                           F.gather(g, *indices, axes=axes), *(None for _ in indices)),
@@ -136,7 +138,7 @@ scatter_add = general("scatter_add", "scatter", _scatter_add, arity=None,
 def _scatter_set(xp, x, updates, *indices, axes):
     _check_bounds(x.shape, indices, axes)
     out = xp.array(x)
-    out[_full_index(x.shape, indices, axes)] = updates
+    out[_full_index(xp, x.shape, indices, axes)] = updates
     return out
 
 
@@ -148,7 +150,7 @@ def _scatter_set_vjp(g, y, x, updates, *indices, axes):
 scatter_set = general("scatter_set", "scatter", _scatter_set, arity=None,
                       lower=lambda c, point, types, axes: _scatter_places(c, point, 1, types[2:], axes,
                                                                           len(types[0].shape)),
-                      parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear", "overwrites"),
+                      parameters=("axes",), vjp=_scatter_set_vjp, traits=("linear", "overwrites", "host"),
                       infer=lambda types, axes: types[0], samples=_SETS,
                       doc="x with `updates` written at `indices` along `axes`, the last one wins.")
 
@@ -188,7 +190,7 @@ scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
                         dtypes=NUMBERS, parameters=("axis", "size"),
                         infer=lambda types, axis, size: types[0].with_shape(
                             size if i == axis else d for i, d in enumerate(types[0].shape)),
-                        traits=("linear",),
+                        traits=("linear", "host"),
                         vjp=lambda g, y, updates, index, axis, size: (F.gather_along(g, index, axis=axis), None),
                         samples=_SCATTERS_ALONG,
                         doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of "

@@ -150,7 +150,7 @@ cumprod = scan("cumprod", "prod", _accumulate("multiply"), doc="The running prod
 
 
 def _running(name, combine, doc):
-    return scan(name, combine, _accumulate(f"{combine}imum"), dtypes=REAL, doc=doc,
+    return scan(name, combine, _accumulate(f"{combine}imum"), dtypes=REAL, doc=doc, traits=("host",),
                 vjp=lambda g, y, x, axis, reverse=False: (
                     F.scatter_along(g, _holder(y, x, axis, reverse), axis=axis, size=x.shape[axis]),),
                 jvp=lambda tangents, y, x, axis, reverse=False: F.gather_along(

@@ -56,7 +56,7 @@ def _library(name, evaluate, vjp, domain=REAL_LINE, source="", doc=""):
         return xp.asarray(evaluate(np.asarray(x, np.float64))).astype(d)
 
     return general(name, "library", run, arity=1, dtypes=REAL, vjp=vjp, domain=domain, source=source, doc=doc,
-                   traits=("elementwise",), infer=lambda types: types[0].with_dtype(inexact(types[0].dtype)))
+                   traits=("elementwise", "host"), infer=lambda types: types[0].with_dtype(inexact(types[0].dtype)))
 
 
 def _each(name, fallback):
@@ -177,6 +177,7 @@ def _logcumsumexp_jvp(tangents, y, x, axis, reverse=False):
 
 logcumsumexp = general("logcumsumexp", "library", _logcumsumexp, arity=1, dtypes=FLOATS, parameters=("axis", "reverse"),
                        infer=lambda types, axis, reverse=False: types[0], vjp=_logcumsumexp_vjp, jvp=_logcumsumexp_jvp,
+                       traits=("host",),
                        samples=tuple((((2, 5),), {"axis": a, "reverse": r}) for a in (0, 1) for r in (False, True)),
                        doc="log of the running sum of exp(x), without overflow.")
 
