@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
+from ..types import float32
 from .declare import composite, normalize_axes
 from .namespace import F
 from .reductions import expand
+
+
+def _is_narrow(x):
+    return x is not None and hasattr(x, "dtype") and x.dtype.is_float and x.dtype.bits == 16
+
+
+def rounded_once(function):
+    """16-bit floats are computed in float32, with all that is between, and the result is rounded once."""
+
+    @functools.wraps(function)
+    def run(x, *rest, **named):
+        if not _is_narrow(x):
+            return function(x, *rest, **named)
+        wide = [F.cast(a, dtype=float32) if _is_narrow(a) else a for a in (x, *rest, *named.values())]
+        count = 1 + len(rest)
+        return F.cast(function(*wide[:count], **dict(zip(named, wide[count:]))), dtype=x.dtype)
+
+    return run
 
 
 @composite
@@ -26,6 +46,7 @@ def clip(x, low=None, high=None):
 
 
 @composite
+@rounded_once
 def softmax(x, axis):
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
     (axis,) = normalize_axes(axis, len(x.shape))
@@ -35,6 +56,7 @@ def softmax(x, axis):
 
 
 @composite
+@rounded_once
 def log_softmax(x, axis):
     """log(softmax(x)), exact for small probabilities."""
     (axis,) = normalize_axes(axis, len(x.shape))
@@ -44,6 +66,7 @@ def log_softmax(x, axis):
 
 
 @composite
+@rounded_once
 def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(variance + eps) * weight + bias over axes (Ba, Kiros and Hinton 2016)."""
     centred = x - expand(F.mean(x, axes), axes)
@@ -54,6 +77,7 @@ def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
 
 
 @composite
+@rounded_once
 def attention(q, k, v, mask=None, causal=False, scale=None):
     """softmax(q k^T * scale + mask) v over the last two dimensions (Vaswani et al. 2017). A bool mask keeps where it is
     true.
