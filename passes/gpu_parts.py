@@ -13,14 +13,21 @@ from .split import Copy
 
 
 def by_stores(kernel: Kernel) -> list[Kernel]:
-    """A kernel for each set of stores that run through the same axes, in order; reduced axes do not count."""
+    """A kernel for each set of stores that run through the same axes, in order; reduced axes do not count, nor do stores
+    to no memory.
+    """
     folded = {a for v in kernel.values for a in v.over}
+    real = [s for s in kernel.stores if 0 not in kernel.buffers[s.buffer].shape]
+    if not real:
+        return []
+    if len(real) < len(kernel.stores):
+        return by_stores(part(kernel, kernel.name, {}, {}, real))
     kinds: dict[tuple[frozenset[str], int], list[Store]] = {}
     for n, s in enumerate(kernel.stores):
         alone = s.is_scatter or bool(set(s.axes) - independent_axes(kernel, s)) or not all(
             are_disjoint(kernel, s, t) for t in kernel.stores if t is not s)
         kinds.setdefault((frozenset(s.axes) - folded, n if alone else -1), []).append(s)
-    if len(kinds) == 1:
+    if len(kinds) <= 1:
         return [kernel]
     return [part(kernel, f"{kernel.name}_{n}", {}, {}, stores) for n, stores in enumerate(kinds.values())]
 

@@ -77,7 +77,7 @@ def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) 
 def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels on tiles; a contraction may be among them that is worth none of its own."""
     parts = gpu_parts.by_stores(kernel)
-    if len(parts) > 1:
+    if len(parts) != 1:
         return [p for k in parts for p in tiled(collapse(k), target)]
     (kernel,) = parts
     chosen = _Shape(kernel, target).schedule()

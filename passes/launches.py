@@ -6,15 +6,16 @@ values, stores and schedule, and so are emitted and compiled once too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ..ir.gpu import GpuTarget
 from ..ir.kernel import Buffer, Kernel, Value
 from ..ir.program import Launch
 from ..ir.schedule import Schedule
 from ..ir.target import Target
-from . import contraction, streamed
+from . import contraction, gpu_schedule, streamed
 from .collapse import collapse
 from .patch import split_patch
 from .schedule import schedule
@@ -36,7 +37,7 @@ class _Part(NamedTuple):
 class Launcher:
     """Makes the launches of one program; `slot` enters memory between two kernels and gives its name."""
 
-    def __init__(self, target: Target, slot: Callable[[Buffer], str]):
+    def __init__(self, target: Target | GpuTarget, slot: Callable[[Buffer], str]):
         self.target, self.slot = target, slot
         self.plans: dict[Any, list[_Part]] = {}
 
@@ -50,11 +51,20 @@ class Launcher:
 
     def _plan(self, kernel: Kernel) -> list[_Part]:
         parts = []
-        for k in (kernel,) if streamed.match(kernel) is not None else _simpler(kernel):
+        added: set[str] = set()                          # memory that sums are scattered into, zeroed once
+        for k, chosen in self._scheduled(kernel):
             renamed, memory = _with_local_names(k)
-            zeroed = tuple(s.buffer for s in k.stores if s.mode == "add")
-            parts.append(_Part(renamed, schedule(renamed, self.target), memory, zeroed))
+            zeroed = tuple(dict.fromkeys(s.buffer for s in k.stores if s.mode == "add" and s.buffer not in added))
+            added |= set(zeroed)
+            parts.append(_Part(renamed, chosen, memory, zeroed))
         return parts
+
+    def _scheduled(self, kernel: Kernel) -> Iterable[tuple[Kernel, Schedule]]:
+        """Kernels that do the same, with their schedules."""
+        if isinstance(self.target, GpuTarget):
+            return gpu_schedule.plan(kernel, self.target)
+        simpler = (kernel,) if streamed.match(kernel) is not None else _simpler(kernel)
+        return [(k, schedule(k, self.target)) for k in simpler]
 
     def _launch(self, part: _Part, slots: dict[str, str], origin: tuple[Any, ...]) -> Launch:
         for local, name in part.memory.items():

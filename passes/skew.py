@@ -15,6 +15,7 @@ from dataclasses import replace
 from ..ir import expr
 from ..ir.claims import offsets
 from ..ir.expr import Dim, Expr
+from ..ir.gpu import GpuTarget
 from ..ir.kernel import Kernel
 from ..ir.program import Branch, Launch, Loop, Step
 from ..ir.schedule import Skewed
@@ -29,8 +30,10 @@ FIRST_CACHE_SHARE = 0.85        # of the first one, for a tile from turn to turn
 BLOCKS_PER_THREAD = 4           # so that threads that are disturbed find others' help
 
 
-def skew(steps: Sequence[Step], target: Target) -> tuple[Step, ...]:
-    """The steps with skewed schedules where they are legal and worth it."""
+def skew(steps: Sequence[Step], target: Target | GpuTarget) -> tuple[Step, ...]:
+    """The steps with skewed schedules where they are legal and worth it, which is on a CPU alone."""
+    if isinstance(target, GpuTarget):
+        return tuple(steps)
     return tuple(_skewed(s, target) for s in steps)
 
 

@@ -82,6 +82,7 @@ def _interpreter() -> Any:
     _mend_bfloat16(interpreter)
     _mend_folds(interpreter)
     _mend_bounds(interpreter)
+    _mend_splats(interpreter)
     return interpreter
 
 
@@ -162,3 +163,13 @@ def _mend_bounds(interpreter: Any) -> None:
         tensor.__index__ = lambda self: self.handle.data.item()
 
     interpreter._patch_lang_tensor = patched
+
+
+def _mend_splats(interpreter: Any) -> None:
+    """A single comparison that is spread over a tile becomes an integer of its operands' type."""
+    handle = interpreter.TensorHandle
+
+    def splat(self: Any, kind: Any, x: Any) -> Any:
+        return handle(np.full(kind.shape, x.data.reshape(-1)[0], x.data.dtype), x.dtype.scalar)
+
+    interpreter.InterpreterBuilder.create_splat = splat

@@ -180,7 +180,8 @@ def {name}(angle):
     exponent = (size >> 52).to(tl.int64)
     skipped = tl.maximum(exponent - 1013, 0)
     word, shift = skipped >> 6, (skipped & 63).to(tl.uint64)
-    a = b = c = d = significand * 0
+    a = significand * 0
+    b, c, d = a, a, a
 {words}
     first = (a << shift) | (b >> 1 >> (63 - shift))
     second = (b << shift) | (c >> 1 >> (63 - shift))

@@ -59,5 +59,5 @@ def open_group(f: Function, axes: Sequence[str], start: str, size: int, dim: int
 
 
 def is_multiple(extent: Dim, size: int) -> bool:
-    """Is an extent surely a multiple of the size?"""
-    return expr.mod(extent, size) == 0
+    """Is an extent surely a multiple of the size, and not zero?"""
+    return extent != 0 and expr.mod(extent, size) == 0

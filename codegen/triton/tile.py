@@ -47,8 +47,10 @@ class Tile:
     # ---- positions
 
     def groups_of(self, axes: Iterable[str]) -> list[Group]:
-        """The groups that these axes are in, in the order of dimensions."""
-        wanted = set(axes)
+        """The groups that these axes are in, in the order of dimensions. Along an axis of one position nothing
+        varies.
+        """
+        wanted = {a for a in axes if self.f.kernel.axes[a] != 1}
         return [g for g in self.groups if wanted & set(g.axes)]
 
     def shape(self, axes: Iterable[str]) -> list[int]:
@@ -154,6 +156,8 @@ class Tile:
         return self.name(v, self._apply(v))
 
     def _load(self, v: Value) -> str:
+        if 0 in self.f.kernel.buffers[v.buffer].shape:
+            return f"tl.full({self.shape(v.axes) or '()'}, {number(v.fill or 0, v.dtype)}, {TYPES[v.dtype.name]})"
         tests = self.mask(v.axes)
         other = ""
         if v.fill is not None:
