@@ -102,8 +102,9 @@ class Contraction(Schedule):
     `k_flat` of K are what a depth is taken from, the last of J is cut into panels; the axes before them are loops. A is
     read in place (`left` "direct") or copied, in lanes along K ("rows") or along I ("columns"); B is packed, in lanes
     along J ("columns") or along K and transposed ("rows"; "windows": along all of K as B lies, in another order), again
-    for each unit or, where it `keeps`, once for units that follow each other. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in lanes along J
-    or along K, `vectors` at a time.
+    for each unit or, where it `keeps`, once for units that follow each other; or it lies as if packed, each panel along
+    a last axis of J of its own ("direct"). "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
+    lanes along J or along K, `vectors` at a time.
 
     With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
     the left ones `flip` their sign where the instruction needs one side signed and one unsigned.
@@ -145,6 +146,8 @@ class Contraction(Schedule):
                               f"{self.block}")
         if self.right == "windows" and (not self.keeps or self.lanes * self.vectors % 16 or self._cuts_vectors(kernel)):
             raise VerifyError(f"kernel {kernel.name}: B is packed as it lies for all depths at once, in whole vectors")
+        if self.right == "direct" and (len(self.k) > 1 or kernel.axes[self.j[-1]] != self.lanes * self.vectors):
+            raise VerifyError(f"kernel {kernel.name}: B is read in place where the last axis of J is a panel")
         if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
             raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with "
                               "others")

@@ -293,6 +293,8 @@ def _tiled(
     width, keeps = panels_of(panels, bytes_each, depth * columns * size, target, others)
     if keeps and _has_windows(kernel, m, k) and columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run):
         right = "windows"
+    if right == "columns" and _is_laid_out(kernel, m, j, k, columns):
+        right, keeps = "direct", False
     units = product([batches, blocks(panels, width), row_blocks])
     work = block * usual(whole) * width * columns // deep
     return Contraction(
@@ -332,6 +334,13 @@ def _column_axis(kernel: Kernel, m: Match) -> str:
     walks += [walked_axis(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores]
     long = [a for a in walks if a in m.j and usual(kernel.axes[a]) >= MIN_RUN // 2]
     return long[0] if long else _lane_axis(kernel, m.right, m.j)
+
+
+def _is_laid_out(kernel: Kernel, m: Match, j: tuple[str, ...], k: tuple[str, ...], columns: int) -> bool:
+    """Does B lie in memory as it would be packed?"""
+    steps = None if m.dot or m.right.dtype is not m.packed else strides(kernel, m.right)
+    return (steps is not None and len(k) == 1 and kernel.axes[j[-1]] == columns and steps.get(j[-1]) == 1
+            and steps.get(k[-1]) == columns)
 
 
 def _has_windows(kernel: Kernel, m: Match, k: tuple[str, ...]) -> bool:

@@ -3,8 +3,8 @@
 A recurrent layer multiplies each element of its input by the same matrix: turn by turn that reads the matrix again for
 a few rows, all at once it is a contraction as any other. The loop then scans the results. The left operand must be an
 element of a sequence, the right one made of what does not change from turn to turn. What is made of such a product and
-of what does not change, such as its sum with a bias, comes along. A matrix that products inside read in another order
-than it lies in memory is laid out for them once.
+of what does not change, such as its sum with a bias, comes along. A matrix that products inside read turn by turn is
+laid out for them once: in panels, as a register tile reads it, or at least in the order in which it is read.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from collections.abc import Sequence
 
 from ..ir import expr
 from ..ir.build import GraphBuilder
+from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
+from ..ir.types import TensorType
 from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
 
 MANY_ROWS = 512                          # rows of one turn that read the matrix often enough
-FEW_ROWS = 8                             # rows of one turn that read it but once, in any order
+FEW_ROWS = 12                            # rows of one turn that read it but once, in any order
+PANEL = 32                               # columns of a register tile of 32-bit floats, where vectors have 512 bits
 MOST_BYTES = 1 << 28                     # of all turns' results
 
 
@@ -47,9 +50,9 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value]) -> Sequence[
     still = _made_of(body, steady)
     found = [n for n in body.nodes if n.op is F.matmul and n.operands[0] in scanned and n.operands[1] in still
              and _is_worth_it(n, operands[first])]
-    turned = _turned(body, still, found)
+    matrices = _read_each_turn(body, still, found)
     attrs = {**node.attrs, "body": hoist_products(body)}
-    if not found and not turned:
+    if not found and not matrices:
         return copy_node(builder, node, operands, attrs)
     outside = dict(zip(body.inputs, operands))
     ahead = _element_by_element(body, found, still)
@@ -58,11 +61,32 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value]) -> Sequence[
             outside[n.result] = _of_all_turns(builder, n, [outside[v] for v in n.operands], n in ahead)
     used = {v for n in body.nodes if n not in ahead for v in n.operands} | set(body.outputs)
     taken = [n for n in ahead if n.result in used]
-    attrs["body"] = hoist_products(_with_inputs(body, taken, first + count, turned))
+    attrs["body"] = hoist_products(_with_inputs(body, taken, first + count, matrices))
     attrs["scanned"] = count + len(taken)
     made = [outside[n.result] for n in taken]
-    laid_out = [outside[n.result] for n in turned]
+    laid_out = [in_panels(outside[v]) for v in matrices]
     return copy_node(builder, node, [*operands[:first + count], *made, *operands[first + count:], *laid_out], attrs)
+
+
+def in_panels(matrix: Value) -> Value:
+    """[J / PANEL, K, PANEL] of a matrix [K, J]; itself where it has no whole panels."""
+    deep, columns = matrix.shape
+    if not _has_panels(matrix):
+        return matrix
+    parts = F.reshape(matrix, shape=(deep, columns // PANEL, PANEL))  # type: ignore[operator]
+    return F.permute(parts, axes=(1, 0, 2))
+
+
+def _from_panels(panels: Value, deep: Dim, columns: Dim) -> Value:
+    """The matrix that was laid out so."""
+    if len(panels.shape) == 2:
+        return panels
+    return F.reshape(F.permute(panels, axes=(1, 0, 2)), shape=(deep, columns))
+
+
+def _has_panels(matrix: Value) -> bool:
+    columns = matrix.shape[-1]
+    return isinstance(columns, int) and columns % PANEL == 0 and matrix.dtype.bits == 32 and matrix.dtype.is_float
 
 
 def _element_by_element(body: Graph, products: Sequence[Node], still: set[Value]) -> list[Node]:
@@ -97,23 +121,26 @@ def _is_worth_it(n: Node, sequence: Value) -> bool:
     return rows < MANY_ROWS and bytes_ <= MOST_BYTES
 
 
-def _turned(body: Graph, still: set[Value], found: Sequence[Node]) -> list[Node]:
-    """The transpositions of steady matrices that products which stay inside read."""
-    matrices = [n.operands[1] for n in body.nodes if n.op is F.matmul and n not in found
-                and FEW_ROWS < usual(expr.product(n.results[0].shape[:-1])) < MANY_ROWS]
-    nodes = dict.fromkeys(v.node for v in matrices if v in still)
-    return [n for n in nodes if n is not None and n.op is F.permute]
+def _read_each_turn(body: Graph, still: set[Value], found: Sequence[Node]) -> list[Value]:
+    """The steady matrices that products which stay inside read in another order than they lie in memory."""
+    matrices = dict.fromkeys(n.operands[1] for n in body.nodes if n.op is F.matmul and n not in found
+                             and FEW_ROWS < usual(expr.product(n.results[0].shape[:-1])) < MANY_ROWS)
+    return [v for v in matrices if v in still and len(v.shape) == 2
+            and (_has_panels(v) or v.node is not None and v.node.op is F.permute)]
 
 
-def _with_inputs(body: Graph, elements: Sequence[Node], place: int, matrices: Sequence[Node]) -> Graph:
-    """The body with further inputs instead of these nodes: elements after its own sequences', matrices at the end."""
+def _with_inputs(body: Graph, elements: Sequence[Node], place: int, matrices: Sequence[Value]) -> Graph:
+    """The body with further inputs instead of these values: elements after its own sequences', matrices at the end."""
     builder = PassBuilder(body.name)
     builder.notes.update(body.notes)
     inputs = [builder.input(v.type, v.name) for v in body.inputs[:place]]
-    given = {n: builder.input(n.results[0].type, f"product{i}") for i, n in enumerate(elements)}
+    given = {n.result: builder.input(n.results[0].type, f"product{i}") for i, n in enumerate(elements)}
     inputs += [builder.input(v.type, v.name) for v in body.inputs[place:]]
-    given.update((n, builder.input(n.results[0].type, f"matrix{i}")) for i, n in enumerate(matrices))
     with interpreting(builder):
-        outputs = inline(body, inputs, lambda n, operands: (given[n],) if n in given
-                         else copy_node(builder, n, operands))
+        for i, v in enumerate(matrices):
+            shape = (v.shape[1] // PANEL, v.shape[0], PANEL) if _has_panels(v) else v.shape  # type: ignore[operator]
+            given[v] = _from_panels(builder.input(TensorType(shape, v.dtype), f"matrix{i}"), *v.shape)
+        values = [given.get(v, x) for v, x in zip(body.inputs, inputs)]
+        outputs = inline(body, values, lambda n, operands: (given[n.result],) if len(n.results) == 1
+                         and n.result in given else copy_node(builder, n, operands))
     return dce(builder.build(outputs))

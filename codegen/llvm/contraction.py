@@ -149,7 +149,7 @@ class Tiled:
         """Bytes of the packed B, of A's copy, of C, and of sums of B's columns."""
         s = self.s
         deep = self._extent(self.k_outer) * self._padded(self._extent(self.k_inner)) if s.keeps else s.depth
-        b = (deep * s.panels + LANES * s.deep) * self.width
+        b = 0 if s.right == "direct" else (deep * s.panels + LANES * s.deep) * self.width
         copied = s.block if s.left == "rows" else s.depth
         a: Dim = 0 if s.left == "direct" else self.copy_step * (copied + s.deep) + LANES
         if self.window:
@@ -192,7 +192,7 @@ class Tiled:
             left, right = Narrow(self.kernel, o.left, o.dot, s.flips), Narrow(self.kernel, o.right, o.dot, False)
             packs = {"rows": pack_row_words, "columns": pack_words}
             copies["columns"] = copy_column_words
-        self.pack = packs[s.right](module, right, s)
+        self.pack = packs[s.right](module, right, s) if s.right in packs else None
         self.copy = copies[s.left](module, left, s, self.copy_step) if s.left in copies else None
         self.copy_lines = copy_window(module, left, s, self.window) if self.window else None
 
@@ -354,8 +354,8 @@ class Tiled:
         self.w.loop(0, self.count, 1, panel)
 
     def _step(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
-        w, s, d = self.w, self.s, self.o.dtype
-        if not s.keeps:
+        w, s, o, d = self.w, self.s, self.o, self.o.dtype
+        if self.pack is not None and not s.keeps:
             self._pack(here, base, k0, depth, first, last)
         if self.copy is not None:
             own = {"to": self.a, "first": self.first_row, "count": self.rows, "k0": k0, "depth": depth}
@@ -367,7 +367,8 @@ class Tiled:
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
             columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.width)
-            b = self._panel_at(base, p, depth)
+            point = {**place.point, s.j[-1]: j0, **positions(self.scope, k0, self.k_inner)}
+            b = self._panel_at(base, p, depth) if self.pack else self._address(here, o.right, point)
 
             def tile(r: Index) -> None:
                 at = w.add(self.first_row, r)
@@ -401,7 +402,7 @@ class Tiled:
             return row, w.at(self.a, offset, self.o.packed)
         begin = w.min(row, w.sub(self.height, s.rows))  # the last tile is moved up to end with the rows
         point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
-        return begin, self._address(here, point)
+        return begin, self._address(here, self.o.left, point)
 
     def _place_in_window(self, here: Scope, k0: Index) -> Index:
         """Where in the copied lines the depth from k0 on begins."""
@@ -418,7 +419,6 @@ class Tiled:
                 offset = w.add(offset, w.mul(here.point[a], step))
         return offset
 
-    def _address(self, here: Scope, point: dict[str, Index]) -> X:
-        load = self.o.left
+    def _address(self, here: Scope, load: Value, point: dict[str, Index]) -> X:
         flat = here.enter(point).place(self.kernel.buffers[load.buffer], load.index).start
         return self.w.at(here.pointers[load.buffer], flat, load.dtype)

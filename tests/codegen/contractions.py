@@ -43,6 +43,11 @@ def biased_relu(k, x):
     return k.mul(x, k.read("scale", "i", d))
 
 
+def biased_panels(k, x):
+    """The tangent of a sum with a bias and what was there."""
+    return k.tanh(k.add(k.add(x, k.read("bias", "lj")), k.read("before", "ilj")))
+
+
 def several_stores(m, n, p) -> Kernel:
     """The product, its transpose, and its sign as an integer."""
     k = Zoo("several_stores", {"i": m, "j": n, "k": p})
@@ -76,6 +81,14 @@ def batched(b, m, n, p, left="bik", right="bkj", y="bij") -> Kernel:
     """A product for each of a batch, under any layouts."""
     k = Zoo("batched", {"b": b, "i": m, "j": n, "k": p})
     k.write("y", y, k.reduce("sum", k.mul(k.read("x", left), k.read("w", right)), "k"))
+    return k.build()
+
+
+def panels(m, parts, width, p, epilogue=None) -> Kernel:
+    """A product with a matrix that lies in panels of so many columns."""
+    k = Zoo("panels", {"i": m, "l": parts, "j": width, "k": p})
+    x = k.reduce("sum", k.mul(k.read("a", "ik"), k.read("b", "lkj")), "k")
+    k.write("y", "ilj", epilogue(k, x) if epilogue else x)
     return k.build()
 
 

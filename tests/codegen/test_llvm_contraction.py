@@ -174,6 +174,21 @@ def test_rows_a_page_apart_are_copied():
     run_like_definition(kernel)
 
 
+@pytest.mark.parametrize("m,parts,p", [(32, 3, 40), (20, 1, 16), (33, 5, 700), (16, 2, K), (M, 2, 30)])
+@pytest.mark.parametrize("lanes", [16, 8])
+def test_panels_are_read_in_place(m, parts, p, lanes):
+    kernel = make.panels(m, parts, 2 * lanes, p, make.biased_panels)
+    target = dataclasses.replace(host(), vector_bytes=4 * lanes, registers=32)
+    assert contraction.schedule(kernel, contraction.match(kernel), target).right == "direct"
+    run_like_definition(kernel, target=target)
+
+
+def test_panels_of_another_width_are_packed():
+    kernel = make.panels(30, 3, 24, 40)
+    assert contraction.schedule(kernel, contraction.match(kernel), host()).right == "columns"
+    run_like_definition(kernel)
+
+
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize(
     "sizes",
