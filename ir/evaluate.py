@@ -58,12 +58,12 @@ def evaluate_graph(graph: Graph, arrays: Sequence[Any], sizes: Mapping[str, int]
     return tuple(got[v] for v in graph.outputs)
 
 
-def evaluate_node(node: Node, operands: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:
-    """The results of one node."""
+def evaluate_node(node: Node, operands: Sequence[Any], sizes: Mapping[str, int], xp: Any = np) -> tuple[Any, ...]:
+    """The results of one node, in NumPy or a namespace like it."""
     if node.op.kind == "control":
         return _CONTROL[node.op.name](node, operands, sizes)
-    out = node.op.evaluate(np, *operands, **{k: resolve(v, sizes) for k, v in node.attrs.items()})
-    return tuple(np.asarray(x) for x in out) if isinstance(out, tuple) else (np.asarray(out),)
+    out = node.op.evaluate(xp, *operands, **{k: resolve(v, sizes) for k, v in node.attrs.items()})
+    return tuple(xp.asarray(x) for x in out) if isinstance(out, tuple) else (xp.asarray(out),)
 
 
 def _cond(node: Node, operands: Sequence[Any], sizes: Mapping[str, int]) -> tuple[Any, ...]:

@@ -59,13 +59,15 @@ class Launch:
 class HostCall:
     """Call `function(*input arrays) -> tuple of arrays` in Python and copy the results into the output slots.
 
-    What has no kernel: library routines (sort, linear algebra), complex numbers, callbacks.
+    What has no kernel: library routines (sort, linear algebra), complex numbers, callbacks. Where it `takes_namespace`,
+    `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace.
     """
 
     name: str
     function: Callable[..., tuple[Any, ...]]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    takes_namespace: bool = False
 
 
 @dataclass(frozen=True)

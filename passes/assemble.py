@@ -146,7 +146,9 @@ class _Assembler:
         for r, made in zip(n.results, direct):
             rest = [t for t in targets[r] if t is not made]
             after += self._copies(r, {r: made}, rest)
-        return [*before, HostCall(n.op.name, _host_function(n), tuple(inputs), tuple(t.slot for t in direct)), *after]
+        call = HostCall(n.op.name, _host_function(n), tuple(inputs), tuple(t.slot for t in direct),
+                        takes_namespace="host" not in n.op.traits)
+        return [*before, call, *after]
 
     def _whole(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place:
         """The value in a slot of its own."""
@@ -273,10 +275,10 @@ def _host_function(n: Node) -> Any:
     """The node's evaluation as a function of those operands that are no numbers."""
     region = Graph("host", tuple(v for v in n.operands if v.literal is None), (), (), {})
 
-    def call(*arrays: Any) -> tuple[Any, ...]:
+    def call(*arrays: Any, xp: Any = np) -> tuple[Any, ...]:
         given = iter(arrays)
-        operands = [next(given) if v.literal is None else np.asarray(v.literal, v.dtype.numpy) for v in n.operands]
-        return evaluate_node(n, operands, read_sizes(region, arrays))
+        operands = [next(given) if v.literal is None else xp.asarray(v.literal, v.dtype.numpy) for v in n.operands]
+        return evaluate_node(n, operands, read_sizes(region, arrays), xp)
 
     return call
 

@@ -1,19 +1,32 @@
-"""NVIDIA GPUs: CuPy holds memory, streams and events and launches kernels through the driver. CuPy is imported when a
-device is first asked for.
+"""NVIDIA GPUs: CuPy holds memory, streams, events and graphs, and reaches the driver. CuPy is imported when a device is
+first asked for.
+
+What is asked of CuPy here is in its versions 13 and 14.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from ..ir.errors import DeviceError
+from ..ir.errors import CompileError, DeviceError
 from ..ir.gpu import GpuTarget
-from .device import Device
+from . import cuda_facts
+from .device import Device, DeviceKernel, Frame
+from .triton_compiler import Compiled, Request, compile_sources
+
+_WARP = 32
+_SHARED_BYTES_BY_DEFAULT = 48 << 10      # above, a function must be told how much dynamic shared memory it gets
+_MAX_DYNAMIC_SHARED_SIZE = 8             # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_DEVICE_TO_HOST, _DEVICE_TO_DEVICE = 2, 3                # cudaMemcpyKind
+_LARGEST_NUMBER = 16                     # bytes of a number that is read back
 
 
 @cache
@@ -58,50 +71,207 @@ def open_device(number: int) -> Cuda:
     return Cuda(_cupy(), number)
 
 
+class CudaKernel(DeviceKernel):
+    """A function of a loaded module, launched through the driver."""
+
+    def __init__(self, driver: Any, compiled: Compiled):
+        try:
+            self._module = driver.moduleLoadData(compiled.binary)
+            self._function = driver.moduleGetFunction(self._module, compiled.entry)
+            if compiled.shared > _SHARED_BYTES_BY_DEFAULT:
+                driver.funcSetAttribute(self._function, _MAX_DYNAMIC_SHARED_SIZE, compiled.shared)
+        except driver.CUDADriverError as error:
+            raise CompileError(f"the driver does not load kernel {compiled.entry} ({compiled.shared} bytes of shared "
+                               f"memory, {compiled.registers} registers): {error}") from error
+        self._launch = driver.launchKernel
+        self._threads, self._shared = _WARP * compiled.warps, compiled.shared
+        self.compiled = compiled
+        self.scratch = compiled.global_scratch
+        if compiled.profile_scratch:
+            raise CompileError(f"kernel {compiled.entry} was compiled for Triton's profiler")
+
+    def launch(self, grid: tuple[int, int, int], frame: Frame, start: int, stream: int) -> None:
+        """Enqueue it."""
+        if 0 not in grid:
+            self._launch(self._function, *grid, self._threads, 1, 1, self._shared, stream, frame.address + 8 * start, 0)
+
+
 class Cuda(Device):
-    """A GPU, by its number."""
+    """A GPU, by its number.
+
+    Arrays and temporaries come from CuPy's memory pool and follow its current stream.
+    """
 
     def __init__(self, cupy: Any, number: int):
+        super().__init__()
         self.name = f"cuda:{number}"
         self.xp = cupy
         self.number = number
-        self.target = GpuTarget()
+        self.memory_errors = (cupy.cuda.memory.OutOfMemoryError,)
+        self._runtime = cupy.cuda.runtime
+        self._kernels: dict[Any, CudaKernel] = {}
+        self._local = threading.local()
+        self._loading = threading.Lock()
         self._peak = 0
+        with self.activate():
+            self._runtime.free(0)        # makes the device's context, which the driver's functions need
+        self.target: GpuTarget = cuda_facts.target(cupy, number)
+        self.description: str = cuda_facts.name(cupy, number)
+
+    # ---- arrays ----
 
     def from_host(self, array: np.ndarray) -> Any:
         """A copy of a NumPy array on this device, contiguous."""
-        with self.xp.cuda.Device(self.number):
-            return self.xp.asarray(array, order="C")
+        plain = np.asarray(array)
+        with self.activate():            # by page-locked memory of CuPy's pool, without waiting
+            return self.attempt(lambda: self.xp.array(plain, order="C"), plain.nbytes, f"a copy of {_shown(plain)}")
 
     def to_host(self, array: Any) -> np.ndarray:
         """A copy of one of its arrays in NumPy; waits for what computes it."""
-        return array.get()
+        with self.activate():
+            return array.get()
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """A new array with undefined contents; a DeviceError where there is no memory left."""
-        with self.xp.cuda.Device(self.number):
+    def owns(self, array: Any) -> bool:
+        """Does this array lie on this device?"""
+        return isinstance(array, self.xp.ndarray) and array.data.device_id == self.number
+
+    def address(self, array: Any) -> int:
+        """Where the data of one of its arrays begins."""
+        return array.data.ptr
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: np.dtype, owner: Any) -> Any:
+        """Its memory at an address as an array that keeps `owner` alive."""
+        memory = self.xp.cuda
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        pointer = memory.MemoryPointer(memory.UnownedMemory(address, size, owner, self.number), 0)
+        return self.xp.ndarray(shape, dtype, pointer)
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """A new array with undefined contents."""
+        with self.activate():
             return self.xp.empty(shape, dtype)
 
     def synchronize(self) -> None:
         """Wait until all that was asked of the device is done."""
-        self.xp.cuda.Device(self.number).synchronize()
+        with self.activate():
+            self._runtime.deviceSynchronize()
+
+    # ---- memory facts ----
+
+    def _pool(self) -> Any:
+        return self.xp.get_default_memory_pool()
 
     @property
     def allocated_bytes(self) -> int:
         """Bytes that are in use now."""
-        with self.xp.cuda.Device(self.number):
-            return self.xp.get_default_memory_pool().used_bytes()
+        with self.activate():
+            return self._pool().used_bytes() - self.arenas.kept_bytes
 
     @property
     def peak_bytes(self) -> int:
-        """The most bytes that were in use at a time since the start or the last `reset_peak`."""
-        return max(self._peak, self.allocated_bytes)
+        """The most bytes that the pool held at a time since the start or the last `reset_peak`: what was in use,
+        rounded up to the pool's blocks.
+        """
+        with self.activate():
+            self._peak = max(self._peak, self._pool().total_bytes())
+        return self._peak
 
     def reset_peak(self) -> None:
-        """Count the peak anew from what is in use now."""
-        self._peak = self.allocated_bytes
+        """Count the peak anew from what is in use now; memory that is kept for later is given up."""
+        self.release()
+        with self.activate():
+            self._peak = self._pool().total_bytes()
+
+    def capacity(self) -> tuple[int, int]:
+        """Bytes that are free, those of the pool included, and bytes that there are."""
+        with self.activate():
+            free, total = self._runtime.memGetInfo()
+            return free + self._pool().free_bytes(), total
 
     def release(self) -> None:
         """Give up memory that is kept for later and not in use."""
-        with self.xp.cuda.Device(self.number):
-            self.xp.get_default_memory_pool().free_all_blocks()
+        super().release()
+        with self.activate():
+            self._peak = max(self._peak, self._pool().total_bytes())
+            self._pool().free_all_blocks()
+
+    # ---- programs ----
+
+    def activate(self) -> AbstractContextManager[Any]:
+        """Make it the current device for a while."""
+        if self._runtime.getDevice() == self.number:
+            return nullcontext()
+        return self.xp.cuda.Device(self.number)
+
+    def stream(self) -> int:
+        """The current stream, on which work runs in order."""
+        return self.xp.cuda.get_current_stream().ptr
+
+    def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
+        """These kernels, compiled together and loaded, equal ones once."""
+        keys = [_key(r) for r in requests]
+        with self._loading:
+            missing = {key: r for key, r in zip(keys, requests) if key not in self._kernels}
+            for key, compiled in zip(missing, compile_sources(list(missing.values()))):
+                self._kernels[key] = CudaKernel(self.xp.cuda.driver, compiled)
+            return [self._kernels[key] for key in keys]
+
+    def zero(self, address: int, size: int, stream: int) -> None:
+        """Clear memory."""
+        if size:
+            self._runtime.memsetAsync(address, 0, size, stream)
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy memory on the device."""
+        if size:
+            self._runtime.memcpyAsync(target, source, size, _DEVICE_TO_DEVICE, stream)
+
+    def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
+        """The number at an address; waits for what computes it."""
+        if not hasattr(self._local, "number"):
+            self._local.number = self.xp.cuda.alloc_pinned_memory(_LARGEST_NUMBER)
+        number = self._local.number
+        self._runtime.memcpyAsync(number.ptr, address, dtype.itemsize, _DEVICE_TO_HOST, stream)
+        self._runtime.streamSynchronize(stream)
+        return np.frombuffer(number, np.uint8, dtype.itemsize).copy().view(dtype)[0]
+
+    def record(self, work: Callable[[int], None]) -> Callable[[int], None] | None:
+        """A CUDA graph of the work; None where that cannot be captured."""
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        try:
+            stream.begin_capture()
+            try:
+                work(stream.ptr)
+            finally:
+                graph = stream.end_capture()
+        except (self._runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError):
+            return None
+        return lambda current: graph.launch()             # on CuPy's current stream, which that is
+
+    def timer(self) -> Callable[[], Callable[[], float]]:
+        """A clock of events on the current stream."""
+        cuda = self.xp.cuda
+
+        def start() -> Callable[[], float]:
+            begin = cuda.Event()
+            begin.record()
+
+            def stop() -> float:
+                end = cuda.Event()
+                end.record()
+                end.synchronize()
+                return 1e6 * cuda.get_elapsed_time(begin, end)
+
+            return stop
+
+        return start
+
+
+def _shown(array: np.ndarray) -> str:
+    return f"{array.dtype.name}{list(array.shape)}"
+
+
+def _key(request: Request) -> Any:
+    """What a loaded kernel is found by."""
+    facts = request.source.facts
+    return request.source.text, request.divisible, facts["arguments"], facts["warps"], facts["stages"]

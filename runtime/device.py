@@ -1,28 +1,61 @@
-"""What a device is to the rest of the runtime: memory, copies, kernels and a namespace like NumPy's.
+"""What a device is to the rest of the runtime: arrays and a namespace like NumPy's above, addresses and kernels below.
 
-Kernels and copies work on addresses and run in order on the device's current stream; what the host reads waits for
-them.
+Kernels and copies work on addresses and run in order on a stream; what the host reads waits for them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from ..ir.errors import DeviceError
 from ..ir.gpu import GpuTarget
+from . import device_memory
+from .triton_compiler import Request
+
+ALIGNMENT = 16                   # of every pointer that a kernel is given: it is compiled for that
+
+
+class Frame:
+    """The arguments of a program's kernels for one call: words of 64 bits, and the table of where each of them lies,
+    which is what the driver wants.
+    """
+
+    def __init__(self, words: np.ndarray):
+        self.words = words.copy()
+        self.table = self.words.__array_interface__["data"][0] + 8 * np.arange(words.size, dtype=np.int64)
+        self.address: int = self.table.__array_interface__["data"][0]
+
+
+class DeviceKernel(ABC):
+    """A kernel loaded on a device, which needs `scratch` bytes of memory for each of its programs."""
+
+    scratch: int = 0
+
+    @abstractmethod
+    def launch(self, grid: tuple[int, int, int], frame: Frame, start: int, stream: int) -> None:
+        """Run it; its arguments begin at word `start`: pointers, sizes, then the scratch memory's and a null pointer.
+        """
 
 
 class Device(ABC):
     """A device by `name` ("cuda:0"), with the facts that the compiler needs (`target`).
 
-    `xp` is the namespace in which evaluation rules run on its arrays: CuPy, or one like it.
+    `xp` is the namespace in which evaluation rules run on its arrays: CuPy, or one like it. `memory_errors` are what
+    that raises when memory is short.
     """
 
     name: str
     xp: Any
     target: GpuTarget
+    memory_errors: tuple[type[BaseException], ...] = ()
+
+    def __init__(self) -> None:
+        self.arenas = device_memory.Arenas(self)
 
     def __repr__(self) -> str:
         return f"<device {self.name}>"
@@ -38,12 +71,43 @@ class Device(ABC):
         """A copy of one of its arrays in NumPy; waits for what computes it."""
 
     @abstractmethod
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """A new array with undefined contents; a DeviceError where there is no memory left."""
+    def owns(self, array: Any) -> bool:
+        """Does this array lie on this device?"""
+
+    @abstractmethod
+    def address(self, array: Any) -> int:
+        """Where the data of one of its arrays begins."""
+
+    @abstractmethod
+    def view(self, address: int, shape: tuple[int, ...], dtype: np.dtype, owner: Any) -> Any:
+        """Its memory at an address as an array that keeps `owner` alive."""
 
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until all that was asked of the device is done."""
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype, purpose: str = "") -> Any:
+        """A new array with undefined contents, aligned; a DeviceError says for which `purpose` there is no memory, and
+        what holds it.
+        """
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return self.attempt(lambda: self.allocate(shape, dtype), size,
+                            purpose or f"{np.dtype(dtype).name}{list(shape)}")
+
+    def attempt(self, make: Callable[[], Any], size: int, purpose: str) -> Any:
+        """What `make` gives, which needs so many bytes: tried again when memory that is kept for later is given up."""
+        try:
+            return make()
+        except self.memory_errors:
+            self.release()
+        try:
+            return make()
+        except self.memory_errors as error:
+            raise self.shortage(size, purpose) from error
+
+    @abstractmethod
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+        """`empty`, with the namespace's own error."""
 
     # ---- memory facts ----
 
@@ -62,5 +126,49 @@ class Device(ABC):
         """Count the peak anew from what is in use now."""
 
     @abstractmethod
+    def capacity(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes that there are."""
+
     def release(self) -> None:
         """Give up memory that is kept for later and not in use."""
+        self.arenas.release()
+
+    def shortage(self, size: int, purpose: str) -> DeviceError:
+        """The error of memory that ran out: what was asked, what is held, and by which arrays."""
+        return DeviceError(device_memory.shortage_text(self, size, purpose))
+
+    # ---- programs ----
+
+    @abstractmethod
+    def activate(self) -> AbstractContextManager[Any]:
+        """Make it the current device for a while."""
+
+    @abstractmethod
+    def stream(self) -> int:
+        """The current stream, on which work runs in order."""
+
+    @abstractmethod
+    def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
+        """These kernels, compiled together and loaded."""
+
+    @abstractmethod
+    def zero(self, address: int, size: int, stream: int) -> None:
+        """Clear memory."""
+
+    @abstractmethod
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy memory on the device."""
+
+    @abstractmethod
+    def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
+        """The number at an address; waits for what computes it."""
+
+    @abstractmethod
+    def record(self, work: Callable[[int], None]) -> Callable[[int], None] | None:
+        """What `work(stream)` asks of the device, without doing it, as a function of the current stream that does it at
+        once; None where that cannot be.
+        """
+
+    @abstractmethod
+    def timer(self) -> Callable[[], Callable[[], float]]:
+        """A clock on the current stream: call it at the start, what it returns at the end, for nanoseconds."""

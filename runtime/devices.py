@@ -13,6 +13,9 @@ from typing import Any
 from ..ir.configuration import configuration
 from ..ir.errors import DeviceError
 from .device import Device
+from .device_executable import load
+
+__all__ = ["Device", "count", "device_of", "get", "load"]
 
 _found: dict[str, Device] = {}
 _lock = threading.Lock()

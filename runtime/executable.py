@@ -14,7 +14,7 @@ from ..ir.kernel import Kernel
 from ..ir.program import Launch, Program, walk
 from ..ir.schedule import Schedule, Source
 from . import calls, jit, lowering, memory, native, stepped
-from .layout import Layout, layout_of
+from .layout import Layout, layout_of, size_reader
 
 Emit = Callable[[Kernel, Schedule], Source]
 
@@ -25,15 +25,20 @@ _PLANS_REMEMBERED = 256
 
 def load(program: Program, emit: Emit) -> Executable:
     """The program, ready to run. `emit` makes the source of a kernel; those of all kernels are compiled together."""
-    launches = [s for s in walk(program.steps) if isinstance(s, Launch)]
+    return Executable(program, sources_of(program, emit))
+
+
+def sources_of(program: Program, emit: Emit) -> dict[Launch, Source]:
+    """The source of each launch's kernel."""
     emitted: dict[tuple[int, ...], Source] = {}
     sources = {}
-    for s in launches:                   # kernels that differ in nothing but their origin share values and stores
-        key = id(s.kernel.values), id(s.kernel.stores), id(s.schedule)
-        if key not in emitted:
-            emitted[key] = emit(s.kernel, s.schedule)
-        sources[s] = emitted[key]
-    return Executable(program, sources)
+    for s in walk(program.steps):
+        if isinstance(s, Launch):        # kernels that differ in nothing but their origin share values and stores
+            key = id(s.kernel.values), id(s.kernel.stores), id(s.schedule)
+            if key not in emitted:
+                emitted[key] = emit(s.kernel, s.schedule)
+            sources[s] = emitted[key]
+    return sources
 
 
 class Executable:
@@ -59,8 +64,7 @@ class Executable:
         self._dtypes = [slot.dtype.numpy for slot in self._input_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
         self._takes = [places.get(program.slots[n].takes) for n in self.output_slots]
-        # others are given
-        self._size_places = [(places[slot], dimension) for slot, dimension in program.sizes.values() if slot]
+        self._sizes_of = size_reader(program)
         self._returns_outputs = program.outputs == self.output_slots
         self._plans: dict[tuple[int, ...], tuple[Layout, list[memory.OutputPool]]] = {}
 
@@ -90,18 +94,6 @@ class Executable:
         results = dict(zip(self.output_slots, outputs))
         given = dict(zip(self.program.inputs, inputs))
         return [results[n] if n in results else np.array(given[n]) for n in self.program.outputs]
-
-    def _sizes_of(self, inputs: Sequence[np.ndarray], sizes: Mapping[str, int] | None) -> tuple[int, ...]:
-        if len(inputs) != len(self._input_slots):
-            raise ShapeError(f"{self.program.name} takes {len(self._input_slots)} inputs, not {len(inputs)}")
-        if sizes is not None:
-            return tuple([int(sizes[name]) for name in self.program.sizes])
-        if len(self._size_places) < len(self.program.sizes):
-            raise ShapeError(f"{self.program.name} has sizes that no input shows; they must be given")
-        for n, dimension in self._size_places:
-            if np.ndim(inputs[n]) <= dimension:
-                raise ShapeError(f"{self._input_slots[n]} is given an array of shape {np.shape(inputs[n])}")
-        return tuple([inputs[n].shape[dimension] for n, dimension in self._size_places])
 
     def _plan(self, values: tuple[int, ...]) -> tuple[Layout, list[memory.OutputPool]]:
         """Shapes for these sizes, and the pools that the outputs come from; remembered for sizes that come again."""

@@ -4,11 +4,13 @@ come again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..ir import expr
-from ..ir.errors import CompileError
+from ..ir.errors import CompileError, ShapeError
 from ..ir.expr import Dim
 from ..ir.program import Branch, Loop, Program, Step
 from ..ir.schedule import Source
@@ -57,6 +59,27 @@ def layout_of(program: Program, outputs: Sequence[str], sources: Sequence[Source
         return found
 
     return remembered
+
+
+def size_reader(program: Program) -> Callable[[Sequence[Any], Mapping[str, int] | None], tuple[int, ...]]:
+    """The function from a call's inputs, and sizes where they are given, to the program's sizes in their order."""
+    slots = [program.slots[n] for n in program.inputs]
+    numbers = {name: n for n, name in enumerate(program.inputs)}
+    places = [(numbers[slot], dimension) for slot, dimension in program.sizes.values() if slot]    # others are given
+
+    def read(inputs: Sequence[Any], sizes: Mapping[str, int] | None) -> tuple[int, ...]:
+        if len(inputs) != len(slots):
+            raise ShapeError(f"{program.name} takes {len(slots)} inputs, not {len(inputs)}")
+        if sizes is not None:
+            return tuple([int(sizes[name]) for name in program.sizes])
+        if len(places) < len(program.sizes):
+            raise ShapeError(f"{program.name} has sizes that no input shows; they must be given")
+        for n, dimension in places:
+            if np.ndim(inputs[n]) <= dimension:
+                raise ShapeError(f"{slots[n]} is given an array of shape {np.shape(inputs[n])}")
+        return tuple([inputs[n].shape[dimension] for n, dimension in places])
+
+    return read
 
 
 def _limits(steps: Sequence[Step]) -> dict[str, Dim | None]:

@@ -7,17 +7,21 @@ operands.
 
 from __future__ import annotations
 
+import ctypes
+import time
 import types
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from ..ir.errors import DeviceError
 from ..ir.gpu import GpuTarget
-from . import memory
-from .device import Device
+from ..ir.schedule import Source
+from . import memory, triton_interpreter
+from .device import Device, DeviceKernel, Frame
+from .triton_compiler import Request
 
 NAME = "cuda:0"
 _FROM_HOST = frozenset({"array", "asarray", "asanyarray", "ascontiguousarray"})   # take NumPy's arrays, and copy them
@@ -152,14 +156,32 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> SimulatedArray:
 # ---- the device --------------------------------------------------------------------------------------------------
 
 
+class _Kernel(DeviceKernel):
+    """A source in Triton's interpreter."""
+
+    def __init__(self, source: Source):
+        self._run = triton_interpreter.Interpreted(source)
+        self._count = len(source.facts["arguments"])
+
+    def launch(self, grid: tuple[int, int, int], frame: Frame, start: int, stream: int) -> None:
+        """Run it, now."""
+        self._run(grid, frame.words[start:start + self._count].tolist())
+
+
 class Simulated(Device):
     """The simulated device. `limit_bytes` is how much memory it has: a test of scarcity lowers it."""
 
+    memory_errors = (MemoryError,)
+
     def __init__(self) -> None:
+        super().__init__()
         self.name = NAME
         self.xp = _Namespace(np)
         self.target = GpuTarget()
         self.limit_bytes = 1 << 40
+        self._kernels: dict[str, _Kernel] = {}
+
+    # ---- arrays ----
 
     def from_host(self, array: np.ndarray) -> SimulatedArray:
         """A copy of a NumPy array on this device, contiguous."""
@@ -171,20 +193,39 @@ class Simulated(Device):
         """A copy of one of its arrays in NumPy."""
         return array.get()
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> SimulatedArray:
-        """A new array with undefined contents; a DeviceError where there is no memory left."""
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if _ledger.allocated + size > self.limit_bytes:
-            raise DeviceError(f"{NAME} has no room for {size} bytes")
-        return empty(shape, np.dtype(dtype))
+    def owns(self, array: Any) -> bool:
+        """Does this array lie on this device?"""
+        return isinstance(array, SimulatedArray)
+
+    def address(self, array: SimulatedArray) -> int:
+        """Where the data of one of its arrays begins."""
+        return array.__array_interface__["data"][0]
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: np.dtype, owner: Any) -> SimulatedArray:
+        """Its memory at an address as an array that keeps `owner` alive."""
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size == 0:
+            return np.empty(shape, dtype).view(SimulatedArray)
+        window: Any = (ctypes.c_char * size).from_address(address)
+        window.owner = owner
+        return np.ndarray(shape, dtype, buffer=window).view(SimulatedArray)
 
     def synchronize(self) -> None:
         """Nothing runs beside the host."""
 
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> SimulatedArray:
+        """A new array with undefined contents."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if size > self.capacity()[0]:
+            raise MemoryError(f"{size} bytes")
+        return empty(shape, np.dtype(dtype))
+
+    # ---- memory facts ----
+
     @property
     def allocated_bytes(self) -> int:
         """Bytes that are in use now."""
-        return _ledger.allocated
+        return _ledger.allocated - self.arenas.kept_bytes
 
     @property
     def peak_bytes(self) -> int:
@@ -195,5 +236,51 @@ class Simulated(Device):
         """Count the peak anew from what is in use now."""
         _ledger.peak = _ledger.allocated
 
-    def release(self) -> None:
-        """Give up memory that is kept for later and not in use: there is none."""
+    def capacity(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes that there are."""
+        return self.limit_bytes - _ledger.allocated, self.limit_bytes
+
+    # ---- programs ----
+
+    def activate(self) -> AbstractContextManager[Any]:
+        """It is always the current device."""
+        return nullcontext()
+
+    def stream(self) -> int:
+        """There is one, and its work is done at once."""
+        return 0
+
+    def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
+        """These kernels in the interpreter, equal ones once."""
+        return [self._kernel(r.source) for r in requests]
+
+    def _kernel(self, source: Source) -> _Kernel:
+        found = self._kernels.get(source.text)
+        if found is None:
+            found = self._kernels[source.text] = _Kernel(source)
+        return found
+
+    def zero(self, address: int, size: int, stream: int) -> None:
+        """Clear memory."""
+        ctypes.memset(address, 0, size)
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy memory on the device."""
+        ctypes.memmove(target, source, size)
+
+    def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
+        """The number at an address."""
+        return self.view(address, (), dtype, None).view(np.ndarray)[()]
+
+    def record(self, work: Callable[[int], None]) -> Callable[[int], None] | None:
+        """The work itself: it asks the same each time."""
+        return work
+
+    def timer(self) -> Callable[[], Callable[[], float]]:
+        """A clock of the host."""
+
+        def start() -> Callable[[], float]:
+            begin = time.perf_counter_ns()
+            return lambda: float(time.perf_counter_ns() - begin)
+
+        return start

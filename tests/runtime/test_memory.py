@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from braze.ir.configuration import configuration
 from braze.runtime import executable, memory
-
-from .small_programs import add, double_plus_one, emit, launch, program
+from small_programs import add, double_plus_one, emit, launch, program
 
 F32 = np.dtype(np.float32)
 

@@ -12,8 +12,7 @@ from braze.ir.kernel import KernelBuilder
 from braze.ir.program import Branch, Carry, Copy, HostCall, Loop
 from braze.ir.types import bool_, float32, int64
 from braze.runtime import executable, profile
-
-from .small_programs import add, double_plus_one, emit, emit_numpy, launch, pointwise, program, reference
+from small_programs import add, double_plus_one, emit, emit_numpy, launch, pointwise, program, reference
 
 N = 40
 T = symbol("t", 0)

@@ -15,8 +15,7 @@ from braze.ir.kernel import KernelBuilder
 from braze.ir.program import Carry, Loop  # noqa: F401  (for `in_a_process`)
 from braze.ir.schedule import Source
 from braze.runtime import executable, native, threads
-
-from .small_programs import add, double_plus_one, emit, launch, pointwise, program, reference  # noqa: F401
+from small_programs import add, double_plus_one, emit, launch, pointwise, program, reference  # noqa: F401
 
 N = 100_000
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -12,8 +12,7 @@ from braze.ir.configuration import configuration
 from braze.ir.errors import CompileError
 from braze.ir.gpu import GpuTarget
 from braze.runtime import cache, triton_compiler
-
-from .triton_sources import bad, scale
+from triton_sources import bad, scale
 
 pytest.importorskip("triton")
 TARGETS = {"8.0": GpuTarget(arch="80"), "9.0": GpuTarget(arch="90"), "10.0": GpuTarget(arch="100"),
@@ -75,11 +74,11 @@ def test_what_triton_refuses_is_an_error_with_the_source():
 
 
 def test_a_warm_start_does_not_import_triton():
-    code = ("import sys\nfrom tests.runtime.triton_sources import scale\nfrom braze.ir.gpu import GpuTarget\n"
+    code = ("import sys\nfrom triton_sources import scale\nfrom braze.ir.gpu import GpuTarget\n"
             "from braze.runtime.triton_compiler import compile_source\ncompile_source(scale(), GpuTarget())\n"
             "print('triton' in sys.modules)")
     environment = {**os.environ, "BRAZE_CACHE_DIR": configuration.cache_directory}
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     said = [subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, check=True, capture_output=True,
                            text=True).stdout.strip() for _ in range(2)]
     assert said == ["True", "False"]

@@ -1,0 +1,59 @@
+"""What the compiler needs to know of a GPU, asked of CUDA or looked up by its compute capability.
+
+Rates of arithmetic are those of NVIDIA's architecture white papers and of the CUDA C++ Programming Guide, "Arithmetic
+Instructions": operations a clock and multiprocessor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..ir.gpu import GpuTarget
+
+
+class Rates(NamedTuple):
+    """Multiply-adds a clock and multiprocessor: of float32 outside tensor cores, of 16-bit numbers inside."""
+
+    float32: int
+    dots: int
+
+
+_RATES = {
+    70: Rates(64, 512), 75: Rates(64, 512), 80: Rates(64, 1024), 86: Rates(128, 512), 89: Rates(128, 512),
+    90: Rates(128, 2048), 100: Rates(128, 4096), 103: Rates(128, 4096), 120: Rates(128, 1024),
+}  # fmt: skip
+
+
+def target(cupy: Any, number: int) -> GpuTarget:
+    """The facts of a GPU."""
+    runtime = cupy.cuda.runtime
+
+    def fact(name: str) -> int:
+        return runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), number)
+
+    capability = int(cupy.cuda.Device(number).compute_capability)
+    processors, kilohertz = fact("MultiProcessorCount"), fact("ClockRate")
+    rates = _rates(capability)
+    each = 2 * processors * kilohertz * 1e-6             # flops a nanosecond for a multiply-add a clock
+    return GpuTarget(
+        arch=str(capability), warp=fact("WarpSize"), processors=processors,
+        shared_bytes=fact("MaxSharedMemoryPerBlockOptin"), registers=fact("MaxRegistersPerMultiprocessor"),
+        l2_bytes=fact("L2CacheSize"), bandwidth=_bandwidth(fact("MemoryClockRate"), fact("GlobalMemoryBusWidth")),
+        flops=each * rates.float32, dot_flops=each * rates.dots)
+
+
+def name(cupy: Any, number: int) -> str:
+    """What NVIDIA calls it."""
+    given = cupy.cuda.runtime.getDeviceProperties(number)["name"]
+    return given.decode() if isinstance(given, bytes) else given
+
+
+def _rates(capability: int) -> Rates:
+    """The rates of a compute capability, or of the latest one before it."""
+    known = [c for c in _RATES if c <= capability]
+    return _RATES[max(known)] if known else _RATES[min(_RATES)]
+
+
+def _bandwidth(kilohertz: int, bits: int) -> float:
+    """Bytes a nanosecond, with two transfers a clock; an average device's where CUDA does not say."""
+    return 2 * kilohertz * bits / 8 * 1e-6 if kilohertz and bits else GpuTarget().bandwidth
