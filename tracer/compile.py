@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .specialise import CompilationRecord, Specialisation
 
 MODES = ("default", "reduce-overhead", "max-autotune")
+STAGES = ("graph", "joint", "optimized", "fused", "tuned")
 MANY_COMPILATIONS = 32              # of one function: a warning says why
 
 
@@ -163,12 +164,15 @@ class CompiledFunction:
         return self.specialisations[index]
 
     def ir(self, stage: str = "graph", index: int = -1) -> Any:
-        """A stage of the last (or another) compilation: "graph", "joint", "optimized", "fused" or "source"."""
+        """A stage of the last (or another) compilation: "graph", "joint", "optimized", "fused" or "source"; "tuned"
+        where `mode="max-autotune"` measured schedules.
+        """
         stages = self._chosen(index).stages
         if stage == "source":
             return stages.sources
-        if stage not in ("graph", "joint", "optimized", "fused"):
-            raise CompileError(f"there is no stage {stage!r}; use graph, joint, optimized, fused or source")
+        made = [name for name, _, _ in stages.shown.history if name in STAGES]
+        if stage not in made:
+            raise CompileError(f"there is no stage {stage!r}; use {', '.join(made)} or source")
         return stages.named(stage)
 
     def history(self, index: int = -1) -> list[tuple[str, float, Any]]:
@@ -218,7 +222,8 @@ def compile(function: Callable[..., Any] | None = None, *, static_argnames: str 
     `static_argnames`: arguments whose values are part of the signature. `backend`: "auto", or "llvm" (native kernels)
     or "numpy" for tensors on the CPU, or "triton" for those on a GPU. `dynamic`: None makes sizes symbolic once they
     have varied, True from the start, False never. `mode`: "default"; "reduce-overhead" replays a program of fixed
-    sizes as one graph of the device; "max-autotune" measures how kernels run best.
+    sizes as one graph of the device; "max-autotune" measures how kernels run best on
+    this machine, once, and keeps it on disk; the results do not change.
 
     >>> @braze.compile
     ... def f(x):

@@ -101,6 +101,7 @@ def program_lines(program: Program, stages: Any) -> list[str]:
     for note in program.notes:
         seen[str(note)] = None
     lines += [f"  not fused: {text}" for text in seen]
+    lines += [f"  tuned {tuning}" for name, _, tuned in stages.history if name == "tuned" for tuning in tuned.tunings]
     lines.append("  time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms, _ in stages.history))
     return lines
 

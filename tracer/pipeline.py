@@ -109,7 +109,12 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         optimized = stages.run("optimized", lambda: hoist_products(shorten_row_sums(simplify(stripped))))
         target = target_for(backend, device)
         program = stages.run("fused", assemble, optimized, target, donated, hints)
-        stages.executable = stages.run("load", _load, program, backend, target, device)
+        emit = _emitter(backend, target, device)
+        if mode == "max-autotune" and getattr(target, "triple", ""):
+            from .autotune import autotune
+
+            program = stages.run("tuned", autotune, program, target, emit, hints).program
+        stages.executable = stages.run("load", _load, program, emit, device)
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
@@ -156,21 +161,26 @@ def _device_target(backend: str, device: str) -> Any:
     return replace(hardware(device).target, precision=product_precision())
 
 
-def _load(program: Program, backend: str, target: Any, device: str) -> Any:
+def _emitter(backend: str, target: Any, device: str) -> Callable[[Any, Any], Source]:
+    """What prints the source of a kernel by a schedule."""
     if device != "cpu":
         from ..codegen.triton import emit as emit_triton
+
+        return lambda kernel, schedule: emit_triton(kernel, schedule, target)
+    if backend == "numpy":
+        from ..codegen.numpy import emit as emit_numpy
+
+        return lambda kernel, schedule: emit_numpy(kernel)
+    from ..codegen.llvm import emit as emit_llvm
+
+    return lambda kernel, schedule: emit_llvm(kernel, schedule, target)
+
+
+def _load(program: Program, emit: Callable[[Any, Any], Source], device: str) -> Any:
+    if device != "cpu":
         from ..runtime import devices
 
-        return devices.load(program, lambda kernel, schedule: emit_triton(kernel, schedule, target), hardware(device))
+        return devices.load(program, emit, hardware(device))
     from ..runtime.executable import load
-
-    def emit(kernel: Any, schedule: Any) -> Source:
-        if backend == "numpy":
-            from ..codegen.numpy import emit as emit_numpy
-
-            return emit_numpy(kernel)
-        from ..codegen.llvm import emit as emit_llvm
-
-        return emit_llvm(kernel, schedule, target)
 
     return load(program, emit)
