@@ -251,8 +251,9 @@ def load_before(tile: Tile, v: Value, loop: Sequence[str]) -> None:
 
 def operand(tile: Tile, v: Value, depth: Sequence[str]) -> str:
     """An operand on a tile, zero where positions of the depth do not exist."""
-    masked = tile.mask(set(v.axes) & set(depth))
-    if not masked or v.op != "load" or v.fill not in (None, 0):
+    if not {a for a in depth if tile.f.kernel.axes[a] != 1} & set(v.axes):
+        return zeros_outside(tile, v, tile.spread(v, [a for g in tile.groups for a in g.axes]), depth)
+    if not tile.mask(depth) or v.op != "load" or v.fill not in (None, 0):
         return zeros_outside(tile, v, tile.value(v), depth)
     tests = [*tile.mask(v.axes), *(tile.inside_buffer(v.buffer, v.index) if v.fill is not None else [])]
     zero = "0.0" if v.dtype.is_float else "0"

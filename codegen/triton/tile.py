@@ -37,7 +37,7 @@ class Tile:
             rest: Dim = g.symbol
             for n, a in enumerate(g.axes):
                 inner = expr.product(f.kernel.axes[b] for b in g.axes[n + 1:])
-                self.positions[a] = expr.floordiv(rest, inner)
+                self.positions[a] = 0 if f.kernel.axes[a] == 1 else expr.floordiv(rest, inner)
                 rest = expr.mod(rest, inner)
 
     def inside(self, *groups: Group) -> Tile:

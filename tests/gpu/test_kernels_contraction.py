@@ -1,0 +1,141 @@
+"""Contractions as products on tiles, run by Triton's interpreter against the definition: layouts, prologues, epilogues,
+dtypes, windows, sums cut in two, symbolic sizes, and random ones under random tiles.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from braze.ir.expr import symbol
+from braze.ir.gpu import GpuTarget
+from braze.ir.gpu_contraction import LEAST_DEPTH, GpuContraction
+from braze.ir.kernel import Kernel
+from braze.passes import contraction, gpu_contraction, gpu_split
+from codegen import contractions as c
+from kernel_zoo import assert_close, inputs, reference
+from zoo_tools import outputs
+
+from .kernel_runner import run
+
+TARGET = GpuTarget()
+M, N, K = (symbol(name, 1) for name in "MNK")
+
+
+def schedule(kernel: Kernel, **changes) -> GpuContraction:
+    """The kernel's schedule as a contraction, changed."""
+    found = contraction.match(kernel)
+    assert found is not None
+    return replace(gpu_contraction.schedule(kernel, found, TARGET), **changes)
+
+
+def run_like_definition(kernel: Kernel, sizes=None, parts=None, **changes) -> None:
+    """The kernel gives what the definition gives, and writes nowhere else."""
+    arrays = inputs(kernel, np.random.default_rng(0), sizes or {})
+    parts = parts or [(kernel, schedule(kernel, **changes))]
+    got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes or {}, parts)
+    assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
+
+
+KERNELS = {
+    "plain": c.matmul(33, 40, 50),
+    "all transposed": c.matmul(33, 40, 50, b="jk", a="ki", y="ji"),
+    "epilogue": c.matmul(33, 18, 50, epilogue=c.biased_relu),
+    "several stores": c.several_stores(20, 18, 33),
+    "prologues": c.prologues(20, 33, 18),
+    "batches": c.batched(3, 20, 18, 33),
+    "heads": c.heads(2, 9, 3, 20, 8),
+    "scores": c.scores(2, 2, 17, 9, 8),
+    "two summed axes": c.tensor_product(9, 20, 5, 7),
+    "bf16": c.stored_narrow(20, 30, 70, "bf16"),
+    "f16": c.stored_narrow(20, 30, 70, "f16"),
+    "f64": c.matmul(33, 20, 50, "f64"),
+    "i8": c.narrow_matmul(20, 18, 70, "i8", "i8", "i32"),
+    "i8 scaled": c.narrow_matmul(20, 18, 70, "i8", "i8", "i32", scaled=True),
+    "i8 that wraps": c.matmul(20, 18, 70, "i8"),
+    "u8 by i8": c.narrow_matmul(9, 18, 40, "u8", "i8", "i32"),
+    "i64": c.matmul(9, 20, 30, "i64"),
+    "weights of 8 bits": c.narrow_matmul(20, 18, 40, "f32", "i8", "f32"),
+    "distances": c.distances(9, 20, 30),
+    "any term": c.nearness(9, 20, 30),
+    "window": c.window(2, 5, 6, 7, 9),
+    "window of whole runs": c.window(1, 32, 6, 5, 6),
+    "window, channels first, groups": c.window(2, 3, 4, 7, 5, layout="nchw", groups=2),
+    "window, strided, dilated": c.window(1, 4, 5, 7, 9, step=2, dilation=2),
+    "window of bf16": c.narrow_window(2, 16, 6, 5, 7),
+    "weight gradient": c.weight_gradient(2, 3, 4, 5, 6),
+    "image gradient": c.image_gradient(2, 3, 4, 5, 6),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels(name):
+    run_like_definition(KERNELS[name])
+
+
+@pytest.mark.parametrize("tile", [(16, 32, 16), (64, 16, 32), (32, 64, 64)])
+@pytest.mark.parametrize("together", [1, 3])
+def test_tiles_cover_all_rows_and_columns(tile, together):
+    run_like_definition(c.matmul(70, 90, 50, epilogue=c.biased_relu), tile=tile, together=together)
+
+
+@pytest.mark.parametrize("programs", [1, 4, 100])
+def test_programs_share_all_tiles(programs):
+    run_like_definition(c.matmul(70, 90, 33), tile=(16, 32, 16), programs=programs)
+
+
+@pytest.mark.parametrize("a", ["ik", "ki"])
+@pytest.mark.parametrize("b", ["kj", "jk"])
+def test_descriptors_fetch_operands(a, b):
+    kernel = c.matmul(48, 36, 40, a=a, b=b)
+    run_like_definition(kernel, tile=(16, 16, 32), descriptors=("left", "right"))
+
+
+@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (16, 16, 16), (17, 5, 3), (40, 33, 70)])
+def test_symbolic_sizes(m, n, k):
+    run_like_definition(c.matmul(M, N, K, epilogue=c.biased_relu), {"M": m, "N": n, "K": k}, tile=(16, 16, 32))
+
+
+def test_symbolic_batches():
+    run_like_definition(c.batched(M, 20, N, 8), {"M": 3, "N": 21})
+
+
+@pytest.mark.parametrize("kernel", [c.matmul(20, 18, 512, epilogue=c.biased_relu), c.stored_narrow(9, 8, 1024, "bf16"),
+                                    c.weight_gradient(4, 3, 4, 16, 16)], ids=lambda k: k.name)
+def test_long_sums_are_cut_in_two(kernel):
+    found = contraction.match(kernel)
+    halves = gpu_split.split_depth(kernel, found, replace(TARGET, processors=10_000))
+    assert halves is not None and contraction.match(halves[0]) is not None
+    run_like_definition(kernel)
+
+
+def test_groups_of_channels_become_an_axis():
+    from braze.passes.gpu_schedule import plan
+
+    kernel = c.window(2, 8, 16, 6, 5, groups=1)
+    assert gpu_split.split_groups(kernel) is None and len(plan(kernel, TARGET)) == 1
+
+
+def random_schedule(kernel: Kernel, seed: int) -> GpuContraction:
+    """Any tile of small sizes."""
+    r, base = random.Random(seed), schedule(kernel)
+    least = LEAST_DEPTH[base.operand.itemsize] if base.variant == "dot" else 1
+    tile = (r.choice([16, 32]), r.choice([16, 32]), max(least, r.choice([1, 8, 16, 32])))
+    return replace(base, tile=tile, together=r.choice([1, 2, 8]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_kernels(seed):
+    kernel = c.random_contraction(seed, narrow=seed % 4 == 3)
+    found = kernel and contraction.match(kernel)
+    if found is None or not gpu_contraction.suits(kernel, found):
+        pytest.skip("nothing is contracted")
+    run_like_definition(kernel, parts=[(kernel, random_schedule(kernel, seed))])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40, 400))
+def test_more_random_kernels(seed):
+    test_random_kernels(seed)
