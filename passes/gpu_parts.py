@@ -13,8 +13,8 @@ from .split import Copy
 
 
 def by_stores(kernel: Kernel) -> list[Kernel]:
-    """A kernel for each set of stores that run through the same axes, in order; reduced axes do not count, nor do stores
-    to no memory.
+    """A kernel for each set of stores that run through the same axes, in order. Reduced axes do not count, nor do
+    stores to no memory.
     """
     folded = {a for v in kernel.values for a in v.over}
     real = [s for s in kernel.stores if 0 not in kernel.buffers[s.buffer].shape]

@@ -28,10 +28,11 @@ MOST_WARPS = 16
 MOST_WHOLE = 16384              # elements of a row that is held in registers
 MOST_TOGETHER = 8192            # elements of a tile with several reduced axes
 TURN = 2048                     # elements of a row that is run through in turns
+UNKNOWN_TURN = 1024             # of one whose length is not known
 COLUMNS = 64                    # columns side by side where a reduction runs down them
 FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
-MANY_PROGRAMS = 1024            # what cutting a long reduction aims at
-LONG = 1 << 15                  # elements that are reduced: below, a second kernel costs more than it gains
+MANY_PROGRAMS = 512             # what cutting a long reduction aims at
+LONG = 1 << 16                  # elements that are reduced: below, a second kernel costs more than it gains
 LEAST_PIECE = 1024              # elements of a piece of a cut reduction
 TRANSPOSED = (32, 64)           # a tile that is read along one side and written along the other
 SHORT = 64                      # an innermost axis below it is flattened with those around it
@@ -178,27 +179,33 @@ class _Shape:
         return Tiled(warps=min(warps, 8) if turns is None and not whole else warps, stages=2,
                      grid=tuple(b for b in grid if b.axes), turns=turns, whole=whole, ranges=ranges)
 
-    def _elements(self, count: int) -> int:
+    def _elements(self, axes: list[str]) -> int:
         """Of a tile, so that small kernels have programs for all processors."""
-        return min(ELEMENTS, max(128, power(count // (4 * FEW_PROGRAMS))))
+        if not self._is_static(axes):
+            return ELEMENTS
+        return min(ELEMENTS, max(128, power(self._size(axes) // (4 * FEW_PROGRAMS))))
+
+    def _side(self, axes: tuple[str, ...], most: int) -> int:
+        """Of a tile along some axes: no longer than they are, if that is known."""
+        return max(1, min(most, power(self._size(axes))) if self._is_static(axes) else most)
 
     # ---- no reductions
 
     def _pointwise(self) -> Tiled:
         axes = list(self.kernel.axes)
-        elements = self._elements(self._size(axes))
+        elements = self._elements(axes)
         if len(axes) <= 1:
             return self._tiled([Block(tuple(axes), elements)] if axes else [])
         lane = self.access.lane(axes) or axes[-1]
         other = self.access.other_lane(axes, lane)
         rest = [a for a in axes if a not in (lane, other)]
         if other:
-            rows, columns = (min(side, power(self.extents[a])) for side, a in zip(TRANSPOSED, (other, lane)))
+            rows, columns = (self._side((a,), side) for side, a in zip(TRANSPOSED, (other, lane)))
             return self._tiled([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
         if self._is_static(axes) and self.extents[lane] < SHORT and lane == axes[-1]:
             return self._tiled([Block(tuple(axes), elements)])
         columns = min(elements, power(self.extents[lane]))
-        rows = min(power(self._size(rest)), elements // columns)
+        rows = self._side(tuple(rest), elements // columns)
         return self._tiled([Block(tuple(rest), rows), Block((lane,), columns)])
 
     def _scatter(self) -> Tiled:
@@ -217,18 +224,18 @@ class _Shape:
     # ---- reductions
 
     def _rows(self) -> Tiled | None:
-        inner, turned = self._held()
+        lane = self.access.lane(list(self.kernel.axes))
+        inner, turned = self._held(lane)
         if inner is None:
             return None
         held = 1
         for axes in inner:
             held *= power(self._size(axes))
-        lane = self.access.lane(list(self.kernel.axes))
         grid, beside = self._grid(lane, held, turned)
         turns = None
         if turned:
-            most = (MOST_TOGETHER if inner else TURN) // (held * beside)
-            turns = Block(turned, max(1, min(most, power(self._size(turned)))))
+            most = MOST_TOGETHER if inner else TURN if self._is_static(turned) else UNKNOWN_TURN
+            turns = Block(turned, self._side(turned, most // (held * beside)))
         whole = tuple(Block(axes, self._whole(axes)) for axes in inner)
         return self._tiled(grid, turns, whole)
 
@@ -237,7 +244,7 @@ class _Shape:
         extent = expr.product(self.kernel.axes[a] for a in axes)
         return power(extent) if extent != 0 else 2               # type: ignore[arg-type]
 
-    def _held(self) -> tuple[list[tuple[str, ...]] | None, tuple[str, ...]]:
+    def _held(self, lane: str) -> tuple[list[tuple[str, ...]] | None, tuple[str, ...]]:
         """Which classes of reduced axes are held whole, and which one is run through in turns; None: neither."""
         static = [c for c in self.classes if self._is_static(c) and not self._is_scanned_with_others(c)]
         moving = [c for c in self.classes if c not in static]
@@ -245,12 +252,14 @@ class _Shape:
         for c in static:
             held *= power(self._size(c))
         limit = MOST_WHOLE if len(self.classes) == 1 else MOST_TOGETHER
+        if lane in self.free:
+            limit = MOST_TOGETHER // COLUMNS
         if not moving and held > limit:
             longest = max(static, key=lambda c: (self._size(c)))
             static = [c for c in static if c is not longest]
             moving = [longest]
             held //= power(self._size(longest))
-        if len(moving) > 1 or held > (MOST_TOGETHER if moving else limit):
+        if len(moving) > 1 or held > min(limit, MOST_TOGETHER if moving else limit):
             return None, ()
         return static, moving[0] if moving else ()
 
@@ -261,7 +270,7 @@ class _Shape:
         """The blocks of the grid, and how many results are side by side in a tile."""
         if lane in self.free:                                    # a reduction down columns
             rest = tuple(a for a in self.free if a != lane)
-            columns = max(1, min(COLUMNS, power(self.extents[lane]), MOST_TOGETHER // held or 1))
+            columns = self._side((lane,), COLUMNS)
             return [Block(rest), Block((lane,), columns)], columns
         count = self._size(self.free)
         width = held * (TURN if turned else 1)
