@@ -30,15 +30,23 @@ from .ir.types import (
 )
 from .tracer import autograd
 from .tracer.compile import compile
+from .tracer.devices import device
 from .tracer.eager import eager as _eager  # noqa: F401  (installs the default interpreter)
-from .tracer.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .tracer.modes import (
+    enable_grad,
+    get_float32_matmul_precision,
+    is_grad_enabled,
+    no_grad,
+    set_float32_matmul_precision,
+    set_grad_enabled,
+)
 from .tracer.public import install_methods as _install_methods
 from .tracer.tensor import Tensor
 
 if TYPE_CHECKING:
     from . import nn, optim
     from .runtime.threads import get_num_threads, set_num_threads
-    from .tracer import random, testing
+    from .tracer import cuda, random, testing
     from .tracer.compare import compare
     from .tracer.control import cond, fori_loop, scan, while_loop
     from .tracer.random import Generator, manual_seed, rand, rand_like, randint, randn, randn_like, randperm
@@ -55,7 +63,8 @@ _LATER = {
     "runtime.threads": "get_num_threads set_num_threads",
 }  # fmt: skip
 _HOME = {name: module for module, names in _LATER.items() for name in names.split()}
-_MODULES = {module.rpartition(".")[2]: module for module in ("nn", "optim", "tracer.random", "tracer.testing")}
+_MODULES = {module.rpartition(".")[2]: module for module in ("nn", "optim", "tracer.cuda", "tracer.random",
+                                                             "tracer.testing")}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from ..ir.ops.declare import as_dim
 from . import devices, transfer
 from .arguments import as_dtype, dims, unpacked
 from .tensor import Tensor
+from .transfer import placed
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
@@ -25,10 +26,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
     if isinstance(data, Tensor):
         t = F.stop_gradient(data)
         t = t if dtype is None else F.astype(t, as_dtype(dtype))
-        t = t if device is None else made(t, device)
+        t = t if device is None else placed(t, device)
     elif _lies_elsewhere(data):
         t = Tensor(data.copy() if dtype is None else data.astype(as_dtype(dtype).numpy))
-        t = t if device is None else made(t, device)
+        t = t if device is None else placed(t, device)
     else:
         plain = not isinstance(data, (np.ndarray, np.generic))
         try:
@@ -47,23 +48,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
             array = array.astype(np.complex64)
         t = Tensor(np.ascontiguousarray(array).reshape(array.shape))
         t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
-        t = made(t, device)
+        t = placed(t, device)
     return t.requires_grad_() if requires_grad else t
-
-
-def made(t: Tensor, device: Any) -> Tensor:
-    """A new tensor where it is wanted: on the device that is named, or on the default one."""
-    if device is None and not devices.is_used():
-        return t
-    where = devices.located(device)
-    trace = _current.get()
-    if trace is None:
-        return transfer.moved(t, where)
-    if device is not None:
-        trace.placement.ask_for(where, f"what is made with device={str(where)!r}")
-    if t._array is not None:                       # a constant of the program
-        t._array = devices.moved(t._array, trace.placement.device)
-    return t
 
 
 def _lies_elsewhere(data: Any) -> bool:
@@ -94,7 +80,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
         t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
     else:
-        t = made(F.full(dims(shape), fill_value, as_dtype(d)), device)
+        t = placed(F.full(dims(shape), fill_value, as_dtype(d)), device)
     return t.requires_grad_() if requires_grad else t
 
 
@@ -142,7 +128,7 @@ empty_like = zeros_like
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Tensor:
     """start, start + step, … below stop; `arange(n)` starts at 0."""
     start, stop = (0, start) if stop is None else (start, stop)
-    return made(F.arange(start, stop, step, None if dtype is None else as_dtype(dtype)), device)
+    return placed(F.arange(start, stop, step, None if dtype is None else as_dtype(dtype)), device)
 
 
 def linspace(start: float, stop: float, num: int, dtype: Any = None, endpoint: bool = True,
@@ -155,4 +141,4 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None, device: Any
     """Ones on the k-th diagonal."""
     m = n if m is None else m
     rows = F.reshape(F.iota(size=as_dim(n)), shape=(as_dim(n), 1))
-    return made(F.astype(F.equal(rows + k, F.iota(size=as_dim(m))), as_dtype(dtype)), device)
+    return placed(F.astype(F.equal(rows + k, F.iota(size=as_dim(m))), as_dtype(dtype)), device)

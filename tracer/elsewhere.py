@@ -69,7 +69,8 @@ def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[s
         return op.evaluate(np, *arrays, **attrs)
     machine = devices.hardware(where)
     if "host" not in op.traits:
-        return op.evaluate(machine.xp, *arrays, **attrs)
+        with machine.activate():
+            return op.evaluate(machine.xp, *arrays, **attrs)
     out = op.evaluate(np, *[machine.to_host(a) for a in arrays], **attrs)
     if isinstance(out, tuple):
         return tuple([machine.from_host(np.asarray(a)) for a in out])

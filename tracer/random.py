@@ -16,8 +16,8 @@ from ..ir.ops import F
 from ..ir.types import DType, dtype, float32, int64, uint64
 from . import devices
 from .arguments import dims
-from .creation import made
 from .tensor import Tensor
+from .transfer import placed
 
 _STREAMS = 4                          # a draw takes up to four streams of words
 _ADVANCE = Tensor(np.array([0, _STREAMS], np.uint64).view(devices.Unplaced))
@@ -84,7 +84,7 @@ def _float(d: Any) -> DType:
 
 
 def _finished(t: Tensor, device: Any, requires_grad: bool = False) -> Tensor:
-    t = t if device is None else made(t, device)
+    t = t if device is None else placed(t, device)
     return t.requires_grad_() if requires_grad else t
 
 

@@ -56,6 +56,21 @@ def moved(x: Tensor, where: devices.device) -> Tensor:
     return result
 
 
+def placed(t: Tensor, device: Any) -> Tensor:
+    """A new tensor where it is wanted: on the device that is named, or on the default one."""
+    if device is None and not devices.is_used():
+        return t
+    where = devices.located(device)
+    trace = _current.get()
+    if trace is None:
+        return moved(t, where)
+    if device is not None:
+        trace.placement.ask_for(where, f"what is made with device={str(where)!r}")
+    if t._array is not None:                       # a constant of the program
+        t._array = devices.moved(t._array, trace.placement.device)
+    return t
+
+
 def _stayed(x: Tensor, where: devices.device) -> Tensor:
     """In a trace nothing moves: a program runs on one device."""
     if x._trace is None and _current.get().value_of(x) is None or x.device == where:
