@@ -123,7 +123,7 @@ class DeviceExecutable:
         """What lies elsewhere: a number goes along, an array is an error."""
         if isinstance(array, (np.generic, np.ndarray)) and not array.ndim:
             return np.asarray(array)
-        where = "the CPU" if isinstance(array, np.ndarray) else f"another device ({type(array).__name__})"
+        where = "the CPU" if type(array) is np.ndarray else f"another device ({type(array).__name__})"
         raise DeviceError(f"{self._inputs[n]} is given an array on {where}; {self.program.name} runs on "
                           f"{self.device.name}")
 

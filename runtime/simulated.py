@@ -33,7 +33,7 @@ class SimulatedArray(np.ndarray):
     __array_priority__ = 1000.0
 
     @property
-    def device(self) -> str:
+    def device(self) -> str:  # type: ignore[override]
         """The name of its device."""
         return NAME
 

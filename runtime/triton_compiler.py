@@ -187,15 +187,15 @@ def _stages(tree: Any, target: Any, source: Source) -> Compiled:
     ir.load_dialects(context)
     backend.load_dialects(context)
     made = tree.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
-    texts = {}
+    assembly = ""
     for name, stage in stages.items():
         made = stage(made, facts)
-        texts[name] = made if isinstance(made, bytes) else str(made)
-    is_cuda = target.backend == "cuda"
-    registers, spills = _cubin_facts(made) if is_cuda else _amd_facts(texts["amdgcn"])
+        if name in ("ptx", "amdgcn"):
+            assembly = str(made)
+    registers, spills = _cubin_facts(made) if target.backend == "cuda" else _amd_facts(assembly)
     scratch = [facts.get(f"{kind}_scratch_size") or 0 for kind in ("global", "profile")]
-    return Compiled(bytes(made), texts["ptx" if is_cuda else "amdgcn"], facts["name"], registers, spills,
-                    facts["shared"], facts["num_warps"], *scratch)
+    return Compiled(bytes(made), assembly, facts["name"], registers, spills, facts["shared"], facts["num_warps"],
+                    *scratch)
 
 
 # ---- what the machine code says of itself --------------------------------------------------------------------------

@@ -1,0 +1,231 @@
+"""As much of CuPy as runtime/cuda.py asks for, on NumPy memory, with kernels in Triton's interpreter: the code that
+drives a GPU runs end to end, and what it hands to the driver is read back as the driver would.
+
+A kernel's "machine code" is the key of its source in `sources`. What is launched on a capturing stream is kept for the
+graph, with its arguments as they were.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import types
+
+import numpy as np
+
+ATTRIBUTES = {"MultiProcessorCount": 132, "ClockRate": 1_980_000, "WarpSize": 32, "L2CacheSize": 50 << 20,
+              "MaxSharedMemoryPerBlockOptin": 232_448, "MaxRegistersPerMultiprocessor": 65536,
+              "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120}
+_WIDTHS = {"i1": ctypes.c_int8, "i32": ctypes.c_int32, "i64": ctypes.c_int64}
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class CUDADriverError(RuntimeError):
+    pass
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Cuda:
+    """The state of the fake, and its modules."""
+
+    def __init__(self, devices: int = 1, limit: int = 1 << 30):
+        self.devices, self.limit, self.device = devices, limit, 0
+        self.used: dict[int, int] = dict.fromkeys(range(devices), 0)
+        self.log: list[tuple] = []
+        self.sources: dict[bytes, object] = {}
+        self.loaded: list = []
+        self.capturing: dict[int, list] = {}
+        self.streams = 0
+        self.current_stream = types.SimpleNamespace(ptr=0)
+        self.module = self._module()
+
+    # ---- the runtime and the driver ----
+
+    def do(self, work, stream):
+        """Work on a stream: done now, or kept for a graph."""
+        if stream in self.capturing:
+            self.capturing[stream].append(work)
+        else:
+            work()
+
+    def runtime(self):
+        def memset(address, value, size, stream):
+            self.log.append(("memset", size))
+            self.do(lambda: ctypes.memset(address, value, size), stream)
+
+        def memcpy(target, source, size, kind, stream):
+            self.log.append(("memcpy", size, kind))
+            self.do(lambda: ctypes.memmove(target, source, size), stream)
+
+        def synchronize(stream):
+            assert stream not in self.capturing, "waiting for a stream that is captured"
+            self.log.append(("wait",))
+
+        names = {f"cudaDevAttr{name}": name for name in ATTRIBUTES}
+        return types.SimpleNamespace(
+            CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: self.devices, getDevice=lambda: self.device,
+            free=lambda pointer: None, memsetAsync=memset, memcpyAsync=memcpy, streamSynchronize=synchronize,
+            deviceSynchronize=lambda: self.log.append(("wait",)), **names,
+            deviceGetAttribute=lambda name, number: ATTRIBUTES[name],
+            getDeviceProperties=lambda number: {"name": b"Fake GPU"},
+            memGetInfo=lambda: (self.limit - self.used[self.device], self.limit))
+
+    def driver(self):
+        def load(image):
+            assert type(image) is bytes
+            if image not in self.sources:
+                raise CUDADriverError("CUDA_ERROR_INVALID_IMAGE")
+            self.loaded.append((self.device, self.sources[image]))
+            return len(self.loaded)
+
+        def function(module, name):
+            assert self.loaded[module - 1][1].entry == name
+            return module
+
+        def launch(f, x, y, z, block_x, block_y, block_z, shared, stream, params, extra):
+            device, source = self.loaded[f - 1]
+            assert device == self.device and extra == 0 and (block_y, block_z) == (1, 1)
+            assert all(type(n) is int for n in (x, y, z, block_x, shared, stream, params))
+            words, hidden = self._arguments(source, params)
+            self.log.append(("launch", source.entry, (x, y, z), block_x, shared, hidden))
+            self.do(lambda: self._interpreted(source)((x, y, z), words), stream)
+
+        return types.SimpleNamespace(
+            CUDADriverError=CUDADriverError, moduleLoadData=load, moduleGetFunction=function, launchKernel=launch,
+            funcSetAttribute=lambda f, attribute, value: self.log.append(("attribute", attribute, value)))
+
+    def _arguments(self, source, params):
+        """The words of the arguments, as the driver reads them; and the two hidden pointers."""
+        kinds = [kind for _, kind in source.facts["arguments"]]
+        places = (ctypes.c_void_p * (len(kinds) + 2)).from_address(params)
+        read = [(ctypes.c_uint64 if kind[0] == "*" else _WIDTHS[kind]).from_address(place).value
+                for kind, place in zip([*kinds, "*", "*"], places)]
+        assert all(word % 16 == 0 for word, kind in zip(read, kinds) if kind[0] == "*"), "a pointer is not aligned"
+        return read[:-2], tuple(read[-2:])
+
+    def _interpreted(self, source):
+        from braze.runtime.triton_interpreter import Interpreted
+
+        return Interpreted(source)
+
+    # ---- the module ----
+
+    def _module(self):
+        fake = self
+
+        class Pointer:
+            def __init__(self, memory, offset=0):
+                self.ptr, self.device_id, self.mem = memory.ptr + offset, memory.device_id, memory
+
+        class UnownedMemory:
+            def __init__(self, ptr, size, owner, device_id=-1):
+                self.ptr, self.size, self.owner, self.device_id = ptr, size, owner, device_id
+
+        class ndarray(np.ndarray):
+            def __new__(cls, shape, dtype=float, memptr=None):
+                size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+                window = (ctypes.c_char * size).from_address(memptr.ptr) if size else bytearray()
+                made = np.ndarray.__new__(cls, shape, dtype, buffer=window)
+                made.data_pointer = memptr
+                return made
+
+            def __array_finalize__(self, other):
+                self.data_pointer = getattr(other, "data_pointer", None)
+
+            @property
+            def data(self):
+                at = self.__array_interface__["data"][0]
+                return types.SimpleNamespace(ptr=at, device_id=self.data_pointer.device_id)
+
+            @property
+            def device(self):
+                return types.SimpleNamespace(id=self.data_pointer.device_id)
+
+            def get(self):
+                return np.array(self.view(np.ndarray), order="C")
+
+        class Allocation:
+            """Memory of the pool."""
+
+            def __init__(self, size):
+                rounded = -(-max(size, 1) // 512) * 512
+                if fake.used[fake.device] + rounded > fake.limit:
+                    raise OutOfMemoryError(f"out of memory allocating {rounded} bytes")
+                self.block = (ctypes.c_char * (rounded + 512))()
+                self.ptr = -(-ctypes.addressof(self.block) // 512) * 512
+                self.size, self.device_id = rounded, fake.device
+                fake.used[self.device_id] += rounded
+
+            def __del__(self):
+                if hasattr(self, "size"):
+                    fake.used[self.device_id] -= self.size
+
+        def empty(shape, dtype=float):
+            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            return ndarray(shape, dtype, Pointer(Allocation(size)))
+
+        def array(x, order="C"):
+            made = empty(np.shape(x), x.dtype)
+            made.view(np.ndarray)[...] = x
+            return made
+
+        class Device:
+            def __init__(self, number=None):
+                self.id = fake.device if number is None else number
+                self.compute_capability = "90"
+
+            def __enter__(self):
+                self.before, fake.device = fake.device, self.id
+
+            def __exit__(self, *error):
+                fake.device = self.before
+
+        class Stream:
+            def __init__(self, non_blocking=False):
+                fake.streams += 1
+                self.ptr = 1000 + fake.streams
+
+            def begin_capture(self):
+                fake.capturing[self.ptr] = []
+
+            def end_capture(self):
+                work = fake.capturing.pop(self.ptr)
+                fake.log.append(("captured", len(work)))
+
+                def launch():
+                    fake.log.append(("graph",))
+                    for step in work:
+                        step()
+
+                return types.SimpleNamespace(launch=launch)
+
+        class Event:
+            def record(self):
+                fake.log.append(("event",))
+
+            def synchronize(self):
+                fake.log.append(("wait",))
+
+        pool = types.SimpleNamespace(
+            used_bytes=lambda: fake.used[fake.device], total_bytes=lambda: fake.used[fake.device], free_bytes=lambda: 0,
+            free_all_blocks=lambda: fake.log.append(("release",)))
+        cuda = types.SimpleNamespace(
+            runtime=self.runtime(), driver=self.driver(), Device=Device, Stream=Stream, Event=Event,
+            MemoryPointer=Pointer, UnownedMemory=UnownedMemory, get_elapsed_time=lambda a, b: 0.5,
+            get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
+            memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
+        return types.SimpleNamespace(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda,
+                                     get_default_memory_pool=lambda: pool, flip=np.flip, asarray=np.asarray)
+
+
+class _Pinned(bytearray):
+    """Memory of the host by its address."""
+
+    @property
+    def ptr(self):
+        return ctypes.addressof(ctypes.c_char.from_buffer(self))

@@ -1,0 +1,243 @@
+"""runtime/cuda.py on a fake CuPy: what it hands to the driver, and programs from end to end."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import small_triton
+from braze.ir.errors import CompileError, DeviceError
+from braze.ir.expr import symbol
+from braze.ir.kernel import KernelBuilder
+from braze.ir.program import Carry, HostCall, Loop
+from braze.ir.types import float32
+from braze.runtime import cuda, device_executable, triton_compiler
+from fake_cupy import Cuda
+from small_programs import add, double_plus_one, launch, program
+
+N = 40
+
+
+def ramp(n=N):
+    return np.arange(n, dtype=np.float32)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A fake with one GPU, which loads what `compile_sources` is asked for."""
+    return faked(monkeypatch, Cuda())
+
+
+def faked(monkeypatch, fake, **facts):
+    def compile_sources(requests):
+        made = []
+        for source, target, divisible in requests:
+            code = hashlib.sha256(f"{source.text} {divisible}".encode()).digest()
+            fake.sources[code] = source
+            made.append(triton_compiler.Compiled(code, "", source.entry, 32, 0, **{"shared": 0, "warps": 4, **facts}))
+        fake.compiled.append([r.divisible for r in requests])
+        return made
+
+    fake.compiled = []
+    monkeypatch.setattr(cuda, "compile_sources", compile_sources)
+    monkeypatch.setattr(cuda, "_cupy", lambda: fake.module)
+    return fake
+
+
+@pytest.fixture
+def gpu(fake):
+    return cuda.open_device(0)
+
+
+def launches(fake):
+    return [entry for entry in fake.log if entry[0] == "launch"]
+
+
+def chain(takes=""):
+    """out = 3 (x + y) + 1."""
+    return program(f"x: input n, y: input n, t: temporary n at 0, u: temporary n at 192, out: output n{takes}",
+                   [launch(add(N), x="x", y="y", out="t"), launch(double_plus_one(N), x="t", out="u"),
+                    launch(add(N), x="t", y="u", out="out")], "xy", ["out"], arena=384, shapes={"n": (N,)})
+
+
+def test_facts_of_the_device(gpu):
+    t = gpu.target
+    assert (t.kind, t.arch, t.warp, t.processors, t.shared_bytes) == ("cuda", "90", 32, 132, 232_448)
+    assert t.bandwidth == pytest.approx(3352, rel=1e-3) and t.dot_flops == pytest.approx(1.07e6, rel=1e-2)
+    assert gpu.description == "Fake GPU" and cuda.count() == 1
+
+
+def test_arrays_come_and_go(gpu):
+    there = gpu.from_host(ramp(6).reshape(2, 3)[:, ::2])
+    assert gpu.owns(there) and not gpu.owns(ramp())
+    np.testing.assert_array_equal(gpu.to_host(there), [[0, 2], [3, 5]])
+    assert gpu.from_host(np.array(2.0)).shape == ()
+
+
+def test_a_program_runs_through_the_driver_without_waiting(fake, gpu):
+    loaded = device_executable.load(chain(), small_triton.emit, gpu)
+    x, y = gpu.from_host(ramp()), gpu.from_host(2 * ramp())
+    (out,) = loaded([x, y])
+    np.testing.assert_array_equal(out.get(), 9 * ramp() + 1)
+    assert [entry[:4] for entry in launches(fake)] == [("launch", "pointwise", (3, 1, 1), 128)] * 3
+    assert all(hidden == (0, 0) for *_, hidden in launches(fake)) and ("wait",) not in fake.log
+
+
+def test_equal_kernels_are_compiled_and_loaded_once(fake, gpu):
+    for _ in range(2):
+        device_executable.load(chain(), small_triton.emit, gpu)
+    assert len(fake.loaded) == 2
+
+
+def test_kernels_are_compiled_for_each_pattern_of_divisible_sizes(fake, gpu):
+    B = symbol("B", 0)
+    p = program("x: input n, out: output n", [launch(double_plus_one(B), x="x", out="out")], "x", ["out"],
+                {"B": ("x", 0)}, shapes={"n": (B,)})
+    loaded = device_executable.load(p, small_triton.emit, gpu)
+    for n in (16, 5, 32, 7, 0):
+        np.testing.assert_array_equal(loaded([gpu.from_host(ramp(n))])[0].get(), 2 * ramp(n) + 1)
+    assert [pattern for asked in fake.compiled for pattern in asked] == [(True,), (False,)]
+    assert len(launches(fake)) == 4                      # none for the empty grid
+
+
+def test_counters_of_loops_are_never_taken_as_divisible(fake, gpu):
+    k = KernelBuilder("row", {"i": N})
+    row = symbol("t", 0, 15)
+    k.store("ys", (16, N), [row, k.axis("i")], k.load("xs", (16, N), "f32", [row, k.axis("i")]))
+    body = (launch(k.build(), xs="xs", ys="ys"),)
+    p = program("xs: input r, ys: output r", [Loop("t", 16, (), body)], ["xs"], ["ys"], shapes={"r": (16, N)})
+    xs = np.arange(16 * N, dtype=np.float32).reshape(16, N)
+    (ys,) = device_executable.load(p, small_triton.emit, gpu)([gpu.from_host(xs)])
+    np.testing.assert_array_equal(ys.get(), xs)
+    assert fake.compiled[-1] == [(False,)]
+
+
+def test_large_shared_memory_is_asked_for_once(monkeypatch):
+    fake = faked(monkeypatch, Cuda(), shared=100_000, warps=8)
+    gpu = cuda.open_device(0)
+    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"],
+                shapes={"n": (N,)})
+    device_executable.load(p, small_triton.emit, gpu)([gpu.from_host(ramp())])
+    assert [e for e in fake.log if e[0] == "attribute"] == [("attribute", 8, 100_000)]
+    assert launches(fake)[0][3:5] == (256, 100_000)
+
+
+def test_scratch_memory_of_kernels_lies_behind_the_arena(monkeypatch):
+    fake = faked(monkeypatch, Cuda(), global_scratch=128)
+    gpu = cuda.open_device(0)
+    device_executable.load(chain(), small_triton.emit, gpu)([gpu.from_host(ramp())] * 2)
+    hidden = {entry[-1] for entry in launches(fake)}
+    ((scratch, none),) = hidden
+    assert none == 0 and scratch % 256 == 0 and scratch > 0
+    loaded = device_executable.load(chain(), small_triton.emit, gpu)
+    (plan,) = loaded._plans.values()
+    assert plan.prepared.bytes == 512 + 3 * 128
+
+
+def test_machine_code_that_does_not_load_is_an_error(monkeypatch, fake, gpu):
+    monkeypatch.setattr(cuda, "compile_sources", lambda requests: [
+        triton_compiler.Compiled(b"no cubin", "", r.source.entry, 255, 0, 300_000, 4) for r in requests])
+    with pytest.raises(CompileError, match="does not load kernel pointwise .300000 bytes of shared memory, 255"):
+        device_executable.load(chain(), small_triton.emit, gpu)
+
+
+def test_a_number_that_is_read_costs_one_wait(fake, gpu):
+    p = program("x: input n, count: input i64:z, spare: temporary n at 0, out: output n",
+                [Loop("t", "count", (Carry("x", "now", "then", "out", "spare"),),
+                      (launch(double_plus_one(N), x="now", out="then"),))], ["x", "count"], ["out"], arena=192,
+                shapes={"n": (N,), "z": ()})
+    loaded = device_executable.load(p, small_triton.emit, gpu)
+    (out,) = loaded([gpu.from_host(ramp()), np.int64(3)])
+    np.testing.assert_array_equal(out.get(), 8 * ramp() + 7)
+    assert fake.log.count(("wait",)) == 1 and ("memcpy", 8, 2) in fake.log
+
+
+def test_a_program_is_captured_when_its_addresses_come_again(fake, gpu):
+    loaded = device_executable.load(chain(" takes y"), small_triton.emit, gpu)
+    x, y = gpu.from_host(ramp()), gpu.from_host(ramp())
+    expected = ramp()
+    for turn in range(5):
+        (out,) = loaded([x, y], donated=[False, True])
+        assert out is y
+        expected = 3 * (ramp() + expected) + 1
+        np.testing.assert_array_equal(y.get(), expected)
+        assert fake.log.count(("captured", 3)) == (turn >= 2) and fake.log.count(("graph",)) == max(turn - 1, 0)
+    assert len(launches(fake)) == 3 * 3
+
+
+def test_host_calls_are_not_captured(fake, gpu):
+    call = HostCall("flip", lambda x, xp=np: (xp.flip(x),), ("u",), ("out",), takes_namespace=True)
+    p = program("x: input n, t: temporary n at 0, u: temporary n at 192, out: output n",
+                [launch(double_plus_one(N), x="x", out="t"), launch(double_plus_one(N), x="t", out="u"),
+                 launch(double_plus_one(N), x="u", out="t"), call], "x", ["out"], arena=384, shapes={"n": (N,)})
+    loaded = device_executable.load(p, small_triton.emit, gpu)
+    x = gpu.from_host(ramp())
+    for _ in range(4):
+        np.testing.assert_array_equal(loaded([x])[0].get(), (4 * ramp() + 3)[::-1])
+    assert not [e for e in fake.log if e[0] in ("captured", "graph")]
+
+
+def test_work_that_cannot_be_captured_runs_as_before(fake, gpu, monkeypatch):
+    def refuse(self):
+        raise fake.module.cuda.runtime.CUDARuntimeError("cudaErrorStreamCaptureUnsupported")
+
+    monkeypatch.setattr(fake.module.cuda.Stream, "end_capture", refuse)
+    loaded = device_executable.load(chain(), small_triton.emit, gpu, "reduce-overhead")
+    x = gpu.from_host(ramp())
+    for _ in range(4):
+        np.testing.assert_array_equal(loaded([x, x])[0].get(), 6 * ramp() + 1)
+
+
+def test_memory_that_runs_out_is_an_error_and_the_process_goes_on(monkeypatch):
+    fake = faked(monkeypatch, Cuda(limit=100 << 10))
+    gpu = cuda.open_device(0)
+    held = gpu.from_host(np.zeros((80, 256), np.float32))
+    with pytest.raises(DeviceError, match=r"cuda:0 has no memory for float32\[80, 256\]: 80 KiB asked, 20 KiB of 100 "
+                                          r"KiB free; 1 arrays hold 80 KiB: 1 x float32\[80, 256\]"):
+        gpu.empty((80, 256), np.dtype(np.float32))
+    assert ("release",) in fake.log
+    del held
+    assert gpu.empty((80, 256), np.dtype(np.float32)).shape == (80, 256)
+
+
+def test_memory_facts(gpu):
+    before = gpu.allocated_bytes
+    kept = gpu.empty((1024,), np.dtype(np.float32))
+    assert gpu.allocated_bytes == before + 4096 and gpu.peak_bytes >= before + 4096
+    del kept
+    gpu.reset_peak()
+    assert gpu.allocated_bytes == before == gpu.peak_bytes
+
+
+def test_each_of_several_devices_has_its_kernels_and_memory(monkeypatch):
+    fake = faked(monkeypatch, Cuda(devices=2))
+    first, second = cuda.open_device(0), cuda.open_device(1)
+    for gpu in (first, second, first):
+        x = gpu.from_host(ramp())
+        (out,) = device_executable.load(chain(), small_triton.emit, gpu)([x, x])
+        assert gpu.owns(out) and fake.device == 0
+        np.testing.assert_array_equal(gpu.to_host(out), 6 * ramp() + 1)
+    assert sorted(device for device, _ in fake.loaded) == [0, 0, 1, 1]
+    with pytest.raises(DeviceError, match="another device"):
+        device_executable.load(chain(), small_triton.emit, second)([first.from_host(ramp())] * 2)
+    with pytest.raises(DeviceError, match="no device cuda:2: CuPy 14.fake is here, and CUDA has 2 devices"):
+        cuda.open_device(2)
+
+
+def test_numbers_travel_as_arguments_of_a_kernel(fake, gpu):
+    k = KernelBuilder("scaled", {"i": N})
+    k.store("out", (N,), [k.axis("i")], k.mul(k.load("x", (N,), float32, [k.axis("i")]), k.load("s", (), float32, [])))
+    p = program("x: input n, s: input z, out: output n", [launch(k.build(), x="x", s="s", out="out")], "xs", ["out"],
+                shapes={"n": (N,), "z": ()})
+    loaded = device_executable.load(p, small_triton.emit, gpu)
+    x = gpu.from_host(ramp())
+    for factor in (np.float32(0.5), np.array(3, np.float32), gpu.from_host(np.array(2, np.float32))):
+        np.testing.assert_array_equal(loaded([x, factor])[0].get(), ramp() * float(factor))
+    assert [e[1] for e in launches(fake)] == ["store_numbers", "scaled"] * 2 + ["scaled"]
+    assert not [e for e in fake.log if e[0] == "memcpy"]
+
+
+def test_a_clock_of_events(gpu):
+    stop = gpu.timer()()
+    assert stop() == 0.5e6

@@ -1,0 +1,59 @@
+"""All that runtime/cuda.py and its kin ask of CuPy is there in the CuPy that is installed; no GPU is needed to see."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from braze.runtime import cuda, cuda_facts
+
+cupy = pytest.importorskip("cupy")
+NAMES = {"self.xp": "", "cupy": "", "self._runtime": "cuda.runtime", "cuda": "cuda", "memory": "cuda",
+         "driver": "cuda.driver", "runtime": "cuda.runtime"}
+ATTRIBUTES = ("MultiProcessorCount", "ClockRate", "WarpSize", "MaxSharedMemoryPerBlockOptin",
+              "MaxRegistersPerMultiprocessor", "L2CacheSize", "MemoryClockRate", "GlobalMemoryBusWidth")
+
+
+def chains(module) -> set[str]:
+    """The dotted names below CuPy that a module's text has."""
+    found = set()
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Attribute):
+            root, _, rest = ast.unparse(node).partition(".")
+            if root == "self":
+                first, _, rest = rest.partition(".")
+                root = f"self.{first}"
+            if root in NAMES and rest.replace(".", "").replace("_", "").isalnum():
+                found.add(f"{NAMES[root]}.{rest}".strip("."))
+    return found
+
+
+@pytest.mark.parametrize("module", [cuda, cuda_facts], ids=["cuda", "facts"])
+def test_what_is_asked_of_cupy_is_there(module):
+    asked = chains(module)
+    assert len(asked) >= 5
+    for chain in sorted(asked):
+        at = cupy
+        for name in chain.split("."):
+            if isinstance(at, type):
+                break                    # what an object of the class has
+            assert hasattr(at, name), f"cupy.{chain}"
+            at = getattr(at, name)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_attributes_of_devices_are_named_as_in_cuda(name):
+    assert isinstance(getattr(cupy.cuda.runtime, f"cudaDevAttr{name}"), int)
+    assert f'"{name}"' in Path(cuda_facts.__file__).read_text()
+
+
+def test_signatures_of_what_is_called_by_position():
+    runtime, driver = cupy.cuda.runtime, cupy.cuda.driver
+    assert "intptr_t dst, intptr_t src, size_t size, int kind, intptr_t stream" in runtime.memcpyAsync.__doc__
+    assert "intptr_t ptr, int value, size_t size, intptr_t stream" in runtime.memsetAsync.__doc__
+    assert "intptr_t stream, intptr_t kernel_params, intptr_t extra" in driver.launchKernel.__doc__
+    assert "bytes image" in driver.moduleLoadData.__doc__ and "str funcname" in driver.moduleGetFunction.__doc__
+    assert driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES == cuda._MAX_DYNAMIC_SHARED_SIZE
+    assert (runtime.memcpyDeviceToHost, runtime.memcpyDeviceToDevice) == (cuda._DEVICE_TO_HOST, cuda._DEVICE_TO_DEVICE)
+    assert cupy.ndarray.__weakrefoffset__ and issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
