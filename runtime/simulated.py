@@ -179,7 +179,7 @@ class Simulated(Device):
         self.xp = _Namespace(np)
         self.target = GpuTarget()
         self.limit_bytes = 1 << 40
-        self._kernels: dict[str, _Kernel] = {}
+        self._kernels: dict[tuple[str, Any], _Kernel] = {}
 
     # ---- arrays ----
 
@@ -255,10 +255,10 @@ class Simulated(Device):
         return [self._kernel(r.source) for r in requests]
 
     def _kernel(self, source: Source) -> _Kernel:
-        found = self._kernels.get(source.text)
-        if found is None:
-            found = self._kernels[source.text] = _Kernel(source)
-        return found
+        key = source.text, source.facts["arguments"]        # one text may serve several dtypes
+        if key not in self._kernels:
+            self._kernels[key] = _Kernel(source)
+        return self._kernels[key]
 
     def zero(self, address: int, size: int, stream: int) -> None:
         """Clear memory."""
