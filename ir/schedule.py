@@ -106,7 +106,8 @@ class Contraction(Schedule):
     a last axis of J of its own ("direct"). "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
     lanes along J or along K, `vectors` at a time.
 
-    With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
+    With several `parts`, there are as many sums, of the same A with a B of its own each; the tile has `vectors` of
+    each, and the epilogue all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
     the left ones `flip` their sign where the instruction needs one side signed and one unsigned.
     """
 
@@ -126,6 +127,7 @@ class Contraction(Schedule):
     right: str = "columns"
     keeps: bool = False
     variant: str = "tile"
+    parts: int = 1
     dot: str = ""
     flips: bool = False
 
@@ -139,7 +141,7 @@ class Contraction(Schedule):
         super().check(kernel)
         named = [*self.g, *self.i, *self.j, *self.k]
         folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
-        if len(folds) != 1 or set(folds[0].over) != set(self.k) or len(set(named)) != len(named) or not self.j:
+        if len(folds) != self.parts or any(set(v.over) != set(self.k) for v in folds) or len(set(named)) != len(named) or not self.j:
             raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
         if min(self.rows, self.vectors, self.depth, self.panels) < 1 or self.block % self.rows:
             raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of "

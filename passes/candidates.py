@@ -55,6 +55,8 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
     if s.variant != "tile":
         yield from _few_rows(kernel, s)
         return
+    if s.parts > 1 or s.right == "direct":
+        return
     for vectors in VECTORS:
         for rows in ROWS:
             if _fits(rows, vectors, s, target) and _wastes_little(kernel, rows, vectors, s):

@@ -38,7 +38,8 @@ class Match:
     """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty.
 
     Or of a term that is made of left and right otherwise; then i is not empty either. With a `dot`, left and right are
-    what is cast before it is multiplied.
+    what is cast before it is multiplied. `others` are further sums of products of left with what varies as right does,
+    and that.
     """
 
     total: Value
@@ -49,6 +50,12 @@ class Match:
     j: tuple[str, ...]
     k: tuple[str, ...]
     dot: str = ""
+    others: tuple[tuple[Value, Value], ...] = ()
+
+    @property
+    def parts(self) -> int:
+        """How many sums there are."""
+        return 1 + len(self.others)
 
     @property
     def packed(self) -> DType:
@@ -75,13 +82,19 @@ class Match:
 def match(kernel: Kernel) -> Match | None:
     """The contraction that this kernel is, or None."""
     folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
-    if len(folds) != 1 or folds[0].op != "reduce" or folds[0].combine != "sum":
+    if not folds or any(v.op != "reduce" or v.combine != "sum" or v.over != folds[0].over for v in folds):
         return None
-    total = folds[0]
+    total, *more = folds
     sides = _sides(kernel, total)
     if sides is None:
         return None
     a, b = sides
+    others = tuple(_others(more, a, b))
+    if len(others) != len(more):
+        a, b = b, a
+        others = tuple(_others(more, a, b))
+    if len(others) != len(more):
+        return None
     k = set(total.over)
     left, right = set(a.axes) - k, set(b.axes) - k
     found = Match(
@@ -92,10 +105,23 @@ def match(kernel: Kernel) -> Match | None:
         _in_order(kernel, left - right),
         _in_order(kernel, right - left),
         total.over,
+        others=others,
     )
     if not _only_prologue_and_epilogue(kernel, found) or _contiguous_in_batch(kernel, found):
         return None
+    if others:
+        return found if found.i and found.j else None
     return _oriented(kernel, found)
+
+
+def _others(totals: Sequence[Value], left: Value, right: Value) -> Iterator[tuple[Value, Value]]:
+    """Those of the sums that are of products of left with something like right, and that."""
+    for total in totals:
+        term = total.args[0]
+        if term.op == "mul" and left in term.args and total.dtype is right.dtype and left.dtype is right.dtype:
+            other = term.args[0] if term.args[1] is left else term.args[1]
+            if other.axes == right.axes and other.dtype is right.dtype:
+                yield total, other
 
 
 def _sides(kernel: Kernel, total: Value) -> tuple[Value, Value] | None:
@@ -151,12 +177,14 @@ def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
     """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of
     these?
     """
-    both = made_of_both(m.total.args[0], (m.left, m.right))
-    inner = made_of(m.total.args[0])
+    sums = [(m.total, m.right), *m.others]
+    both = {v for total, right in sums for v in made_of_both(total.args[0], (m.left, right))}
+    inner = {v for total, _ in sums for v in made_of(total.args[0])}
     result = {*m.g, *m.i, *m.j}
     if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
         return False
-    if any(both & set(v.inputs) for v in kernel.values if v is not m.total and v not in both):
+    totals = [total for total, _ in sums]
+    if any(both & set(v.inputs) for v in kernel.values if v not in totals and v not in both):
         return False
     needed = {a for a in result if kernel.axes[a] != 1}
     return all(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) <= result for s in kernel.stores)
@@ -195,7 +223,7 @@ def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """How a contraction runs on a target: which variant, tile, blocks and units."""
     rows = product(kernel.axes[a] for a in m.i)
     few = FEW_ROWS_DOTS if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_STREAM
-    if isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP and m.is_product:
+    if m.parts == 1 and isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP and m.is_product:
         return _few_rows(kernel, m, target)
     return next(tilings(kernel, m, target))
 
@@ -253,7 +281,7 @@ def _with_last(axes: tuple[str, ...], last: str) -> tuple[str, ...]:
 
 def _with_dot(m: Match, target: Target) -> Match:
     """The same match on the narrow numbers that are cast, where the machine multiplies these."""
-    dot = dots.dot(m.total, m.left, m.right, target) if m.is_product else ""
+    dot = dots.dot(m.total, m.left, m.right, target) if m.is_product and m.parts == 1 else ""
     return replace(m, left=m.left.args[0], right=m.right.args[0], dot=dot) if dot else m
 
 
@@ -262,7 +290,8 @@ def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
     m = _with_dot(m, target)
     lanes = max(1, target.vector_bytes // compute_dtype(m.total.dtype).itemsize)
     k, j = k_order(kernel, m), _with_last(m.j, _column_axis(kernel, m))
-    for reading in _readings(kernel, m, k, lambda height: tile_shape(height, kernel.axes[j[-1]], lanes, target)):
+    width = kernel.axes[j[-1]]
+    for reading in _readings(kernel, m, k, lambda height: tile_shape(height, width, lanes, target, m.parts)):
         yield _tiled(kernel, m, target, lanes, k, j, reading)
 
 
@@ -271,12 +300,13 @@ def _tiled(
 ) -> Contraction:
     extents = kernel.axes
     size, deep = m.packed.itemsize, DEPTHS[m.dot]
+    rights = [m.right, *(v for _, v in m.others)]
     right = "rows" if contiguous_axis(kernel, m.right) == k[-1] and usual(extents[k[-1]]) >= MIN_RUN // 2 else "columns"
     left, i, i_flat, k_flat, (rows, vectors) = reading
     k_flat = 1 if right == "rows" or not m.divides(extents[k[-1]]) else k_flat
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
-    depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * size) // 32 * 32)
+    depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * m.parts * size) // 32 * 32)
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
@@ -288,15 +318,16 @@ def _tiled(
     row_parts, block = row_blocks_of(height, rows, most, target.threads if alone else 1)
     row_blocks = lines * row_parts
     whole = product(extents[a] for a in k)
-    bytes_each = whole * columns * size if isinstance(whole, int) else 0
+    bytes_each = whole * columns * m.parts * size if isinstance(whole, int) else 0
     others = usual(batches) * usual(row_blocks)
-    width, keeps = panels_of(panels, bytes_each, depth * columns * size, target, others)
-    if keeps and _has_windows(kernel, m, k) and columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run):
+    width, keeps = panels_of(panels, bytes_each, depth * columns * m.parts * size, target, others)
+    whole_runs = columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run)
+    if keeps and m.parts == 1 and whole_runs and _has_windows(kernel, m, k):
         right = "windows"
-    if right == "columns" and _is_laid_out(kernel, m, j, k, columns):
+    if right == "columns" and not m.dot and all(_is_laid_out(kernel, v, j, k, columns) for v in rights):
         right, keeps = "direct", False
     units = product([batches, blocks(panels, width), row_blocks])
-    work = block * usual(whole) * width * columns // deep
+    work = block * usual(whole) * width * columns * m.parts // deep
     return Contraction(
         units=units,
         grain=grain_of(units, row_blocks, block, work, target),
@@ -315,6 +346,7 @@ def _tiled(
         i_flat=i_flat,
         k_flat=k_flat,
         keeps=keeps,
+        parts=m.parts,
         dot=m.dot,
         flips=m.flips,
     )
@@ -336,9 +368,9 @@ def _column_axis(kernel: Kernel, m: Match) -> str:
     return long[0] if long else _lane_axis(kernel, m.right, m.j)
 
 
-def _is_laid_out(kernel: Kernel, m: Match, j: tuple[str, ...], k: tuple[str, ...], columns: int) -> bool:
+def _is_laid_out(kernel: Kernel, v: Value, j: tuple[str, ...], k: tuple[str, ...], columns: int) -> bool:
     """Does B lie in memory as it would be packed?"""
-    steps = None if m.dot or m.right.dtype is not m.packed else strides(kernel, m.right)
+    steps = strides(kernel, v) if compute_dtype(v.dtype) is v.dtype else None
     return (steps is not None and len(k) == 1 and kernel.axes[j[-1]] == columns and steps.get(j[-1]) == 1
             and steps.get(k[-1]) == columns)
 

@@ -44,6 +44,12 @@ class Operands:
     right: Value
     dtype: DType
     dot: Dot | None = None
+    others: tuple[tuple[Value, Value], ...] = ()  # further sums of left with something else, and that
+
+    @property
+    def sums(self) -> tuple[tuple[Value, Value], ...]:
+        """All sums, and what left is multiplied by in each."""
+        return (self.total, self.right), *self.others
 
     @property
     def is_product(self) -> bool:
@@ -74,12 +80,13 @@ class Operands:
 
 def operands(kernel: Kernel, s: Contraction) -> Operands:
     """Which values of the kernel the schedule speaks of."""
-    total = next(v for v in kernel.values if v.op == "reduce")
+    total, *more = [v for v in kernel.values if v.op == "reduce"]
     left, right = _sides(total.args[0], s)
     if s.dot:
         left, right = left.args[0], right.args[0]
         return Operands(total, left, right, total.dtype, Dot(s.dot, left.dtype, right.dtype, s.flips))
-    return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype)
+    others = tuple((t, next(x for x in t.args[0].args if x is not left)) for t in more)
+    return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype, others=others)
 
 
 def _sides(term: Value, s: Contraction) -> tuple[Value, Value]:
@@ -99,9 +106,10 @@ def _sides(term: Value, s: Contraction) -> tuple[Value, Value]:
     return sides[True], sides[False]
 
 
-def seed_total(scope: Scope, o: Operands, x: X) -> None:
-    """Let the epilogue find the sum."""
-    scope.known[o.total] = x if o.dtype is o.total.dtype else scalar.emit(scope.w, "cast", (x,), o.dtype, o.total.dtype)
+def seed_total(scope: Scope, o: Operands, x: X, total: Value | None = None) -> None:
+    """Let the epilogue find the sum, or another one."""
+    total = total or o.total
+    scope.known[total] = x if o.dtype is total.dtype else scalar.emit(scope.w, "cast", (x,), o.dtype, total.dtype)
 
 
 def emit_contraction(kernel: Kernel, s: Contraction, target: Target) -> Source:
@@ -120,7 +128,8 @@ class Tiled:
     def __init__(self, kernel: Kernel, s: Contraction):
         self.kernel, self.s, self.o = kernel, s, operands(kernel, s)
         self.size = self.o.packed.itemsize
-        self.width = s.vectors * s.lanes  # columns of a panel
+        self.columns = s.vectors * s.lanes  # of a panel
+        self.width = self.columns * s.parts  # of a tile
         self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat :]
         self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat :]
         self.one_step = self._is_one_step()
@@ -149,7 +158,8 @@ class Tiled:
         """Bytes of the packed B, of A's copy, of C, and of sums of B's columns."""
         s = self.s
         deep = self._extent(self.k_outer) * self._padded(self._extent(self.k_inner)) if s.keeps else s.depth
-        b = 0 if s.right == "direct" else (deep * s.panels + LANES * s.deep) * self.width
+        self.part_step = (deep * s.panels + LANES * s.deep) * self.columns
+        b = 0 if s.right == "direct" else self.part_step * s.parts
         copied = s.block if s.left == "rows" else s.depth
         a: Dim = 0 if s.left == "direct" else self.copy_step * (copied + s.deep) + LANES
         if self.window:
@@ -185,14 +195,14 @@ class Tiled:
     def _packing(self) -> None:
         """What copies A, and packs B."""
         s, o, module = self.s, self.o, self.module
-        left, right = (Operand(self.kernel, v, o.dtype) for v in (o.left, o.right))
+        left, *rights = (Operand(self.kernel, v, o.dtype) for v in (o.left, *(v for _, v in o.sums)))
         packs: dict[str, Callable[..., Part]] = {"rows": pack_rows, "columns": pack_columns, "windows": pack_windows}
         copies: dict[str, Callable[..., Part]] = {"rows": copy_rows, "columns": copy_columns}
         if o.dot:
-            left, right = Narrow(self.kernel, o.left, o.dot, s.flips), Narrow(self.kernel, o.right, o.dot, False)
+            left, rights = Narrow(self.kernel, o.left, o.dot, s.flips), [Narrow(self.kernel, o.right, o.dot, False)]
             packs = {"rows": pack_row_words, "columns": pack_words}
             copies["columns"] = copy_column_words
-        self.pack = packs[s.right](module, right, s) if s.right in packs else None
+        self.packs = [packs[s.right](module, x, s, f"pack_b{n}") for n, x in enumerate(rights) if s.right in packs]
         self.copy = copies[s.left](module, left, s, self.copy_step) if s.left in copies else None
         self.copy_lines = copy_window(module, left, s, self.window) if self.window else None
 
@@ -202,7 +212,8 @@ class Tiled:
         if self.window:
             copied["window"] = (self.window.row_step, n)
         row, deep = copied.get(s.left) or self._strides()
-        return Tile(self.o.dtype, s.rows, s.vectors, s.lanes, row, deep, self.width * n, self.width, self.o.dot)
+        shape = s.rows, s.vectors * s.parts, s.lanes
+        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, s.parts)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
@@ -217,29 +228,30 @@ class Tiled:
         own.update({"sums": POINTER} if self.s.flips else {})
         part = Part(self.module, self.kernel, "epilogue", own, [*self.s.g, *self.i_outer, *self.s.j[:-1]])
         w, p = part.w, part.named
-        lanes = math.gcd(self.width, LANES)
+        lanes = math.gcd(self.columns, LANES)
 
         def strip(c: int, mask: X | None) -> None:
             j = self.s.j[-1]
             here = part.scope.enter({j: p["j0"] + c}, lane=j, lanes=lanes, mask=mask)
             if self.i_inner:
-                here.known[self.o.total] = p["c"]  # it is not ready here, nor is what it is made of wanted
+                here.known.update({total: p["c"] for total, _ in self.o.sums})  # not ready, nor what they are made of
                 here.prepare(self.kernel.stores)
 
             def row(r: X) -> None:
                 place = here.enter(positions(part.scope, p["i0"] + r, self.i_inner))
-                at = w.at(p["c"], r * self.width + c, self.o.dtype)
-                seed_total(place, self.o, self._corrected(part, w.load(self.o.dtype, at, lanes), c))
+                for n, (total, _) in enumerate(self.o.sums):
+                    at = w.at(p["c"], r * self.width + (n * self.columns + c), self.o.dtype)
+                    seed_total(place, self.o, self._corrected(part, w.load(self.o.dtype, at, lanes), c), total)
                 for store in self.kernel.stores:
                     place.store(store)
 
             w.loop(0, p["rows"], 1, row)
 
         def strips(masked: bool) -> None:
-            for c in range(0, self.width, lanes):
+            for c in range(0, self.columns, lanes):
                 strip(c, w.mask_below(c, p["columns"], lanes) if masked else None)
 
-        w.when(w.less_equal(self.width, p["columns"]), lambda: strips(False), lambda: strips(True))
+        w.when(w.less_equal(self.columns, p["columns"]), lambda: strips(False), lambda: strips(True))
         return part
 
     def _corrected(self, part: Part, x: X, c: int) -> X:
@@ -259,7 +271,7 @@ class Tiled:
         self.k_turns = extent_of(scope, self.k_outer)
         blocks = w.floordiv(w.add(self.height, s.block - 1), s.block)
         row_blocks = w.mul(extent_of(scope, self.i_outer), blocks)
-        self.per_line = w.floordiv(w.add(extent_of(scope, s.j[-1:]), self.width - 1), self.width)
+        self.per_line = w.floordiv(w.add(extent_of(scope, s.j[-1:]), self.columns - 1), self.columns)
         panels = w.mul(extent_of(scope, s.j[:-1]), self.per_line)
         groups = w.floordiv(w.add(panels, s.panels - 1), s.panels)
 
@@ -306,15 +318,16 @@ class Tiled:
 
         w.loop(0, turns, 1, outer)
 
-    def _panel_at(self, base: Index, p: Index, depth: Index) -> X:
+    def _panel_at(self, base: Index, p: Index, depth: Index, part: int = 0) -> X:
         """Where a panel of B begins; `base` is the number of positions of K before this depth."""
         w = self.w
         before = w.add(w.mul(base, self.s.panels) if self.s.keeps else 0, w.mul(p, self._whole_words(depth)))
-        return w.at(self.b, w.mul(before, self.width), self.o.packed)
+        first = self.scope.index(self.part_step * part) if part else 0
+        return w.at(self.b, w.add(w.mul(before, self.columns), first), self.o.packed)
 
     def _sums_at(self, p: Index) -> X:
         """Where the sums of a panel's columns are."""
-        return self.w.at(self.sums, self.w.mul(p, self.width), self.o.dtype)
+        return self.w.at(self.sums, self.w.mul(p, self.columns), self.o.dtype)
 
     def _words(self, depth: Index) -> Index:
         w, deep = self.w, self.s.deep
@@ -329,7 +342,7 @@ class Tiled:
         number = w.add(self.first_panel, p)
         line, place = unsigned(w, "udiv", number, self.per_line), unsigned(w, "urem", number, self.per_line)
         outer = positions(self.scope, line, self.s.j[:-1]) if len(self.s.j) > 1 else {}
-        return here.enter(outer), w.mul(place, self.width)
+        return here.enter(outer), w.mul(place, self.columns)
 
     def _pack_all(self, here: Scope) -> None:
         """Pack the panels of B that are kept."""
@@ -339,23 +352,26 @@ class Tiled:
 
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
-            self.pack.call(self.w, self.args, {"to": self.b, "first": j0, "panel": p}, place.point)
+            for n, pack in enumerate(self.packs):
+                to = self.w.at(self.b, self.scope.index(self.part_step * n), self.o.packed) if n else self.b
+                pack.call(self.w, self.args, {"to": to, "first": j0, "panel": p}, place.point)
 
         self.w.loop(0, self.count, 1, panel)
 
     def _pack(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
-            own = {"to": self._panel_at(base, p, depth), "first": j0, "k0": k0, "depth": depth}
-            if self.s.flips:
-                own.update(base=base, sums=self._sums_at(p))
-            self.pack.call(self.w, self.args, own, place.point)
+            for n, pack in enumerate(self.packs):
+                own = {"to": self._panel_at(base, p, depth, n), "first": j0, "k0": k0, "depth": depth}
+                if self.s.flips:
+                    own.update(base=base, sums=self._sums_at(p))
+                pack.call(self.w, self.args, own, place.point)
 
         self.w.loop(0, self.count, 1, panel)
 
     def _step(self, here: Scope, base: Index, k0: Index, depth: Index, first: Any, last: Any) -> None:
         w, s, o, d = self.w, self.s, self.o, self.o.dtype
-        if self.pack is not None and not s.keeps:
+        if self.packs and not s.keeps:
             self._pack(here, base, k0, depth, first, last)
         if self.copy is not None:
             own = {"to": self.a, "first": self.first_row, "count": self.rows, "k0": k0, "depth": depth}
@@ -366,16 +382,17 @@ class Tiled:
 
         def panel(p: Index) -> None:
             place, j0 = self._columns(here, p)
-            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.width)
+            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
             point = {**place.point, s.j[-1]: j0, **positions(self.scope, k0, self.k_inner)}
-            b = self._panel_at(base, p, depth) if self.pack else self._address(here, o.right, point)
+            b = [self._panel_at(base, p, depth, n) if self.packs else self._address(here, right, point)
+                 for n, (_, right) in enumerate(o.sums)]
 
             def tile(r: Index) -> None:
                 at = w.add(self.first_row, r)
                 begin, a = self._left_at(here, at, r, k0)
                 number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
                 c = w.at(self.c, w.mul(number, s.rows * self.width), d)
-                w.call("tile", None, a, b, c, self._words(depth), more)
+                w.call("tile", None, a, *b, c, self._words(depth), more)
                 skipped = w.sub(at, begin)
                 own = {
                     "c": w.at(c, w.mul(skipped, self.width), d),

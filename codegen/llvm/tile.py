@@ -20,7 +20,7 @@ from .writer import Function, Module, X
 @dataclass(frozen=True)
 class Tile:
     """Its shape, and the strides in elements: of A between rows and along the depth, of B and of C between rows. With a
-    `dot`, the depth and B's rows are of words.
+    `dot`, the depth and B's rows are of words. Of several `parts`, each has its own B, with as many of the vectors.
     """
 
     dtype: DType
@@ -32,6 +32,7 @@ class Tile:
     b_step: int
     c_step: int
     dot: Dot | None = None
+    parts: int = 1
 
     @property
     def stored(self) -> DType:
@@ -54,18 +55,18 @@ Added = Callable[[Function, X, X, X], X]
 
 
 def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None) -> None:
-    """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
+    """Write `void name(ptr a, ptr b…, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
 
     What is added is the product, or what `added` says. With a `dot`, the depth counts words.
     """
-    pointers = ("a", "b", "c")
+    pointers = ("a", *(f"b{n}" for n in range(tile.parts)), "c")
     w = module.function(
         name,
         {**dict.fromkeys(pointers, POINTER), "depth": INDEX, "more": BOOL},
         noalias=pointers,
         attributes="noinline nounwind",
     )
-    a, b, c, depth, more = w.parameters
+    a, *parts, c, depth, more = w.parameters
     d, t, stored, dot = tile.dtype, type_of(tile.dtype, tile.lanes), tile.stored, tile.dot
     deep = dot.deep if dot else 1
     plus: Added = added or (dot.added if dot else lambda w, a, b, total: multiply_add(w, d, a, b, total))
@@ -73,17 +74,19 @@ def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None)
     def read(pointer: X, lanes: int) -> X:
         return dot.word(w, pointer, lanes) if dot else w.load(d, pointer, lanes)
 
-    def step(_: X, a: X, b: X, *sums: X) -> tuple[X, ...]:
-        right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for v in range(tile.vectors)]
+    def step(_: X, a: X, *rest: X) -> tuple[X, ...]:
+        parts, sums = rest[: tile.parts], rest[tile.parts :]
+        each = tile.vectors // tile.parts
+        right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for b in parts for v in range(each)]
         out = []
         for r in range(tile.rows):
             left = w.splat(read(w.at(a, r * tile.row_step, stored), 1), tile.lanes)
             mine = sums[r * tile.vectors : (r + 1) * tile.vectors]
             out += [plus(w, left, x, total) for x, total in zip(right, mine)]
-        return w.at(a, tile.deep_step, stored), w.at(b, tile.b_step, stored), *out
+        return w.at(a, tile.deep_step, stored), *(w.at(b, tile.b_step, stored) for b in parts), *out
 
     zeros = [w.constant(0, t)] * (tile.rows * tile.vectors)
-    sums = w.loop(0, depth, 1, step, a, b, *zeros)[2:]
+    sums = w.loop(0, depth, 1, step, a, *parts, *zeros)[1 + tile.parts :]
     spots = [w.at(c, r * tile.c_step + v * tile.lanes, d) for r in range(tile.rows) for v in range(tile.vectors)]
     sums = w.when(more, lambda: [w.add(x, w.load(d, p, tile.lanes)) for x, p in zip(sums, spots)], lambda: sums)
     for x, p in zip(sums, spots):

@@ -92,6 +92,20 @@ def panels(m, parts, width, p, epilogue=None) -> Kernel:
     return k.build()
 
 
+def gates(m, n, p, parts=4, a="ik", b="kj", d="f32", columns="j") -> Kernel:
+    """The product of the logistic functions of several sums of the same rows; the first sum is stored too."""
+    sizes = {"l": n // 16, "j": 16} if columns == "lj" else {"j": n}
+    k = Zoo("gates", {"i": m, **sizes, "k": p})
+    left = k.read("a", a, d)
+    sums = [k.reduce("sum", k.mul(left, k.read(f"b{n}", b, d)), "k") for n in range(parts)]
+    gated = sums[0]
+    for x in sums[1:]:
+        gated = k.mul(gated, k.div(1.0, k.add(1.0, k.exp(k.neg(k.add(x, k.read("bias", columns, d)))))))
+    k.write("y", f"i{columns}", gated)
+    k.write("first", f"i{columns}", sums[0])
+    return k.build()
+
+
 def heads(b, t, h, d, e) -> Kernel:
     """An attention projection: columns in two axes, stored with heads outside."""
     k = Zoo("heads", {"b": b, "h": h, "t": t, "e": e, "d": d})

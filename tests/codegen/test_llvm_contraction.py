@@ -183,6 +183,27 @@ def test_panels_are_read_in_place(m, parts, p, lanes):
     run_like_definition(kernel, target=target)
 
 
+@pytest.mark.parametrize("m,n,p", [(32, 48, 40), (13, 35, 17), (70, 64, 300), (M, 40, 30), (20, N, K), (1, 5, 3)])
+@pytest.mark.parametrize("parts,a,b", [(2, "ik", "kj"), (3, "ki", "jk"), (4, "ik", "kj")])
+def test_several_sums_of_the_same_rows(m, n, p, parts, a, b):
+    run_like_definition(make.gates(m, n, p, parts, a, b))
+
+
+@pytest.mark.parametrize("lanes", [16, 8])
+@pytest.mark.parametrize("d", ["f32", "f64"])
+def test_several_sums_on_other_vectors(lanes, d):
+    target = dataclasses.replace(host(), vector_bytes=4 * lanes, registers=32 if lanes == 16 else 16)
+    run_like_definition(make.gates(33, 50, 40, 3, d=d), target=target)
+
+
+def test_several_sums_in_panels():
+    kernel = make.gates(32, 64, 300, 4, b="lkj", columns="lj")
+    target = dataclasses.replace(host(), vector_bytes=64, registers=32)
+    found = contraction.schedule(kernel, contraction.match(kernel), target)
+    assert (found.right, found.parts, found.vectors) == ("direct", 4, 1)
+    run_like_definition(kernel, target=target)
+
+
 def test_panels_of_another_width_are_packed():
     kernel = make.panels(30, 3, 24, 40)
     assert contraction.schedule(kernel, contraction.match(kernel), host()).right == "columns"
