@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -113,8 +113,6 @@ class Cuda(Device):
         self._local = threading.local()
         self._loading = threading.Lock()
         self._peak = 0
-        with self.activate():
-            self._runtime.free(0)        # makes the device's context, which the driver's functions need
         self.target: GpuTarget = cuda_facts.target(cupy, number)
         self.description: str = cuda_facts.name(cupy, number)
 
@@ -199,9 +197,22 @@ class Cuda(Device):
 
     def activate(self) -> AbstractContextManager[Any]:
         """Make it the current device for a while."""
-        if self._runtime.getDevice() == self.number:
-            return nullcontext()
-        return self.xp.cuda.Device(self.number)
+        if self._runtime.getDevice() != self.number:
+            return self._activated()
+        self._bind()
+        return nullcontext()
+
+    @contextmanager
+    def _activated(self) -> Iterator[None]:
+        with self.xp.cuda.Device(self.number):
+            self._bind()
+            yield
+
+    def _bind(self) -> None:
+        """Bind the device's context to this thread, which functions of the driver (unlike the runtime's) do not do."""
+        if not hasattr(self._local, "is_bound"):
+            self._runtime.free(0)
+            self._local.is_bound = True
 
     def stream(self) -> int:
         """The current stream, on which work runs in order."""

@@ -20,13 +20,12 @@ from . import device_steps as ready
 from .device import Device, DeviceKernel
 from .device_steps import Place, Ready
 from .stepped import KernelFunction
-from .triton_compiler import Request
+from .triton_compiler import HIDDEN_ARGUMENTS, Request
 
 _LAUNCHES_WRITTEN_OUT = 1024             # of a loop, at most
 _DIVISOR = 16                            # the divisibility that kernels are compiled for
 _SCRATCH_ALIGNMENT = 256
 _LARGEST = {"i32": 2**31 - 1, "i64": 2**63 - 1}
-HIDDEN_WORDS = 2                         # behind the arguments: the scratch memory's address, and a null pointer
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,11 @@ class _Planner:
             elif self.sizes[name] > _LARGEST[kind]:
                 raise CompileError(f"kernel {step.kernel.name} takes {name} as {kind}, and it is {self.sizes[name]}")
             self.words.append(self.sizes.get(name, 0))
-        self.words += [0] * HIDDEN_WORDS
+        self.words += [0] * HIDDEN_ARGUMENTS
         return counters
 
     def _scratch(self, kernel: DeviceKernel, grid: Sequence[Dim], start: int) -> None:
-        self.places.append(len(self.words) - HIDDEN_WORDS)
+        self.places.append(len(self.words) - HIDDEN_ARGUMENTS)
         self.slots.append(self.scratch_number)
         programs = int(np.prod(ready.grid_for(grid, self.sizes), dtype=np.int64))
         self.scratch_bytes = max(self.scratch_bytes, kernel.scratch * programs)

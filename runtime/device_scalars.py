@@ -11,8 +11,7 @@ import numpy as np
 
 from ..ir.schedule import Source
 from .device import Device, DeviceKernel, Frame
-from .device_plan import HIDDEN_WORDS
-from .triton_compiler import Request
+from .triton_compiler import HIDDEN_ARGUMENTS, Request
 
 BYTES = 16                               # of the place of a number: what pointers are aligned to
 _NUMBERS = 8                             # of a launch
@@ -43,7 +42,7 @@ class Writer:
         if self._kernel is None:
             (self._kernel,) = self._device.kernels([Request(source(), self._device.target)])
         for first in range(0, len(numbers), _NUMBERS):
-            words = np.zeros(1 + _WORDS + HIDDEN_WORDS, np.int64)
+            words = np.zeros(1 + _WORDS + HIDDEN_ARGUMENTS, np.int64)
             words[0] = address + first * BYTES
             memory = words[1:].view(np.uint8)
             for n, number in enumerate(numbers[first:first + _NUMBERS]):

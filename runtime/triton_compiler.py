@@ -26,6 +26,7 @@ from . import cache
 
 _FORMAT = "1"
 _MOST_THREADS = 16
+HIDDEN_ARGUMENTS = 2             # behind a kernel's own: its scratch memory, and that of Triton's profiler
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,9 @@ def _stages(tree: Any, target: Any, source: Source) -> Compiled:
         made = stage(made, facts)
         if name in ("ptx", "amdgcn"):
             assembly = str(made)
+    if target.backend == "cuda" and (found := _parameters(assembly)) != len(tree.signature) + HIDDEN_ARGUMENTS:
+        raise CompileError(f"kernel {source.entry} takes {found} parameters from this Triton ({version()}), not "
+                           f"{len(tree.signature)} and {HIDDEN_ARGUMENTS} hidden ones")
     registers, spills = _cubin_facts(made) if target.backend == "cuda" else _amd_facts(assembly)
     scratch = [facts.get(f"{kind}_scratch_size") or 0 for kind in ("global", "profile")]
     return Compiled(bytes(made), assembly, facts["name"], registers, spills, facts["shared"], facts["num_warps"],
@@ -199,6 +203,12 @@ def _stages(tree: Any, target: Any, source: Source) -> Compiled:
 
 
 # ---- what the machine code says of itself --------------------------------------------------------------------------
+
+
+def _parameters(ptx: str) -> int:
+    """The number of parameters of the kernel in a PTX module."""
+    return ptx[ptx.index(".entry"):].partition(")")[0].count(".param")
+
 
 _ATTRIBUTE_WITH_DATA, _REGISTER_COUNT, _FRAME_SIZE = 4, 0x2F, 0x11       # of NVIDIA's ELF section .nv.info
 
