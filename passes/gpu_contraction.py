@@ -159,7 +159,8 @@ def _is_aligned(kernel: Kernel, m: Match) -> bool:
 def _best(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> tuple[GpuContraction, ...]:
     """The candidates that fit, the best first."""
     found = sorted(_fitting(base, sizes, target), key=lambda s: nanoseconds(s, sizes, target))
-    return tuple(found[:CANDIDATES])
+    smallest = replace(base, tile=(SIDES[0], SIDES[0], LEAST_DEPTH[sizes.operand]), stages=1)
+    return tuple(found[:CANDIDATES]) or (smallest,)
 
 
 def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator[GpuContraction]:

@@ -1,10 +1,12 @@
 """Choosing how a kernel that streams (attention, its gradient) runs on a GPU; taking it apart where it does not fit.
 
 The model is that of `passes/gpu_contraction.py`: a program multiplies at its processor's share of the peak, what passes
-by comes through the L2 cache, and weights cost `WEIGH` nanoseconds each on a processor beside. All sums and tiles of
-scores of a program must fit in `MOST_REGISTERS` a thread, all tiles of operands in shared memory. Tiles of 64 rows or
-more by 32 positions or more keep tensor cores busy; large tiles spill (measured by compiling: GPU.md of the prototypes,
-and the bounds in tests/codegen/triton/test_streamed.py).
+by comes through the L2 cache, and weights cost `WEIGH` nanoseconds each on a processor beside.
+
+All tiles of operands must fit in shared memory, and what a thread holds in `MOST_REGISTERS`: `Holds` is fitted to what
+ptxas made of attention and its gradients with depths of 64 and 128, in 14 tiles each, for compute capability 8.0 and
+9.0, so that what it lets pass does not spill. From 9.0 on, left operands are read from shared memory, and a group of
+four warps multiplies 64 rows.
 """
 
 from __future__ import annotations
@@ -26,9 +28,26 @@ from .walks import usual
 __all__ = ["candidates", "estimate", "match", "schedule", "take_apart"]
 
 ROWS, SPANS = (128, 64, 32, 16), (128, 64, 32, 16)
-MOST_REGISTERS = 150
+MOST_REGISTERS = 238
 WEIGH = 0.02                     # nanoseconds a weight, of one processor
+LONG_ROWS = 256                  # of depths and columns together
 SHORT_SIDE = 24                  # rows and positions that a tile of products wastes, as it were
+
+
+class Holds(NamedTuple):
+    """Registers that a thread holds: `base`, the sums once, the scores of one product `score` times and of each further
+    one `further` times, the rows' operands `left` times, the operands that pass by `right` times.
+    """
+
+    base: float
+    score: float
+    further: float
+    left: float
+    right: float
+
+
+FROM_MEMORY = Holds(60, 1.7, 0.7, 0.0, 0.1)     # operands of tensor cores: in shared memory, from 9.0 on
+FROM_REGISTERS = Holds(75, 1.7, 1.2, 1.0, 0.1)
 
 
 class _Sizes(NamedTuple):
@@ -93,13 +112,27 @@ def _best(sizes: _Sizes, target: GpuTarget) -> tuple[Way, ...]:
 def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
     for rows in ROWS:
         for span in SPANS:
-            for warps in (4, 8):
-                held = rows * (sizes.columns + span * (sizes.scores + 0.5)) * (1.5 if sizes.is_wide else 1.0)
-                if held * max(1, sizes.operand // 4) > MOST_REGISTERS * 32 * warps or rows < 16 * warps // 4:
-                    continue
-                stages = _stages(rows, span, sizes, target)
-                if stages:
-                    yield (rows, span), warps, stages
+            for warps in _warps(rows, sizes, target):
+                if _registers(rows, span, warps, sizes, target) <= MOST_REGISTERS:
+                    stages = _stages(rows, span, sizes, target)
+                    if stages:
+                        yield (rows, span), warps, stages
+
+
+def _warps(rows: int, sizes: _Sizes, target: GpuTarget) -> tuple[int, ...]:
+    """How many warps may share so many rows: one for 16, or for fewer where rows are long."""
+    if rows >= 128 or rows == 64 and not target.has_descriptors and sizes.depths + sizes.columns > LONG_ROWS:
+        return (8,)
+    return (4,)
+
+
+def _registers(rows: int, span: int, warps: int, sizes: _Sizes, target: GpuTarget) -> float:
+    """What a thread holds."""
+    of = FROM_MEMORY if target.has_descriptors and not sizes.is_wide else FROM_REGISTERS
+    threads, words = target.warp * warps, max(1.0, sizes.operand / 4)
+    scores = rows * span * (of.score + of.further * (sizes.scores - 1))
+    operands = of.left * rows * sizes.depths + of.right * 2 * span * (sizes.depths + sizes.columns)
+    return of.base + (words * (rows * sizes.columns + scores) + operands * sizes.operand / 4) / threads
 
 
 def _stages(rows: int, span: int, sizes: _Sizes, target: GpuTarget) -> int:

@@ -14,9 +14,10 @@ from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_contraction import LEAST_DEPTH, GpuContraction
 from braze.ir.kernel import Kernel
 from braze.passes import contraction, gpu_contraction, gpu_split
-from codegen import contractions as c
 from kernel_zoo import assert_close, inputs, reference
 from zoo_tools import outputs
+
+from codegen import contractions as c
 
 from .kernel_runner import run
 
