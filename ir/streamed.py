@@ -81,7 +81,8 @@ class Streamed(Schedule):
     With a softmax, the maximum and the sum of a row run along, and what is summed already is rescaled when the maximum
     grows. The right sides of the inner products are packed once for units that follow each other (`packs`: "rows" if
     they are contiguous along the depth and are transposed, else "columns"); those of the outer ones are read in place
-    ("direct") or packed (`reads`).
+    ("direct") or packed (`reads`). Products with a dot product by instruction (`inner_dots`, `outer_dots`: its name,
+    else "") multiply narrow numbers: scores those that they are cast from, results weights that are rounded to them.
     """
 
     row: str = ""
@@ -93,6 +94,8 @@ class Streamed(Schedule):
     span: int = 512
     packs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    inner_dots: tuple[str, ...] = ()
+    outer_dots: tuple[str, ...] = ()
 
     def check(self, kernel: Kernel) -> None:
         """Raise VerifyError where the kernel must not run so."""
@@ -107,6 +110,10 @@ class Streamed(Schedule):
                               f"{self.block} x {self.span}")
         if len(self.packs) != len(found.inner) or len(self.reads) != len(found.outer):
             raise VerifyError(f"kernel {kernel.name}: {self} speaks of other products than the kernel has")
+        sides = [v for p, dot in zip(found.inner, self.inner_dots) if dot for v in (p.left, p.right)]
+        sides += [p.right for p, dot in zip(found.outer, self.outer_dots) if dot]
+        if any(v.op != "cast" for v in sides) or any(d and r == "direct" for d, r in zip(self.outer_dots, self.reads)):
+            raise VerifyError(f"kernel {kernel.name}: {self} multiplies narrow numbers that are none")
 
 
 def roles(kernel: Kernel, row: str, stream: str) -> Roles:
@@ -210,6 +217,8 @@ class _Reader:
         if softmax is None or v is softmax.weights:
             return False
         running = (softmax.weights, softmax.norm, softmax.peak, *self.totals)
+        if _is_rounding(v):                                   # relative errors are the same before and after
+            return self.is_divided(v.args[0], softmax)
         if v.op == "div" and v.args[1] is softmax.norm:
             self.need(not self.is_divided(v.args[0], softmax), "weights are divided twice")
             return True
@@ -240,6 +249,8 @@ class _Reader:
     def zero_unless(self, v: Value) -> list[Limit]:
         if v.op == "exp" and v.args[0].op == "sub":
             return self.bounds_of(v.args[0].args[0], -math.inf)
+        if _is_rounding(v):
+            return self.zero_unless(v.args[0])
         if v.op in ("mul", "div"):
             return [x for a in (v.args if v.op == "mul" else v.args[:1]) if self.tile <= set(a.axes)
                     for x in self.zero_unless(a)]
@@ -247,6 +258,8 @@ class _Reader:
 
     def bounds_of(self, v: Value, nothing: float) -> list[Limit]:
         """The conditions under which `v` is not a certain constant."""
+        if _is_rounding(v):
+            return self.bounds_of(v.args[0], nothing)
         if v.op != "select":
             return []
         condition, x, y = v.args
@@ -282,6 +295,11 @@ class _Reader:
                       and rest <= columns, f"the store to {s.buffer} is not one for each row")
             mixed = any(rest != {p.column} and _reaches(s.value, (p.total,)) for p in found.outer)
             self.need(not mixed, f"the store to {s.buffer} mixes columns")
+
+
+def _is_rounding(v: Value) -> bool:
+    """Is it a cast between floats? Zeros and infinities stay."""
+    return v.op == "cast" and v.dtype.is_float and v.args[0].dtype.is_float
 
 
 def _reaches(v: Value, wanted: Collection[Value | None]) -> bool:

@@ -7,7 +7,8 @@ from ..ir.expr import product
 from ..ir.kernel import Kernel
 from ..ir.streamed import Product, Roles, Streamed, roles
 from ..ir.target import Target
-from .walks import contiguous_axis, strides, usual
+from . import dots
+from .walks import contiguous_axis, made_of, strides, usual
 
 TALL = 8                        # rows of the register tile: powers of two waste least where a mask cuts tiles
 BLOCK = 64                      # rows of a unit
@@ -57,7 +58,18 @@ def schedule(kernel: Kernel, row: str, stream: str, found: Roles, target: Target
         span=span,
         packs=tuple("rows" if contiguous_axis(kernel, p.right) == p.axis else "columns" for p in found.inner),
         reads=tuple(_reading(kernel, p, vectors * lanes) for p in found.outer),
+        inner_dots=tuple(dots.dot(p.total, p.left, p.right, target) for p in found.inner),
+        outer_dots=tuple(_outer_dot(kernel, p, target) for p in found.outer),
     )
+
+
+def _outer_dot(kernel: Kernel, p: Product, target: Target) -> str:
+    """The dot product that a result may be made by: where what is weighed and what is stored are as narrow, weights may
+    be rounded, too.
+    """
+    stored = [s.value.dtype for s in kernel.stores if p.total in made_of(s.value)]
+    narrow = p.right.op == "cast" and all(d is p.right.args[0].dtype for d in stored)
+    return dots.dot(p.total, p.right, p.right, target) if narrow and p.total.dtype.is_float else ""
 
 
 def _reading(kernel: Kernel, p: Product, panel: int) -> str:

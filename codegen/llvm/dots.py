@@ -54,6 +54,13 @@ class Dot:
         """The total with the numbers of B's words added."""
         return self.added(w, w.splat(w.number(0x01010101, uint32), total.lanes), right, total)
 
+    def narrowed(self, w: Function, x: X) -> X:
+        """Sums as numbers that can be multiplied; subnormal ones become zero, as the product would take them."""
+        t = vector("bfloat", x.lanes)
+        result = w.call(f"llvm.x86.avx512bf16.cvtneps2bf16.{32 * x.lanes}", t, x)
+        assert self.name == "bf16" and result is not None
+        return result
+
     @property
     def offset(self) -> int:
         """What flipping adds to each number of A."""

@@ -15,8 +15,11 @@ from ...ir.expr import Dim, coefficient, static
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
 from ...ir.streamed import Product, Softmax, Streamed, roles
+from ...ir.types import DType
 from .body import Scope, flat_index, open_entry
 from .contraction_packing import Operand, copy_rows, pack_columns, pack_rows
+from .contraction_words import Narrow, pack_row_words, pack_words
+from .dots import Dot
 from .parts import Part, extent_of, positions, unsigned, with_extents
 from .streamed_rows import LANES, Rows, rounded_up
 from .tile import Tile, emit_tile
@@ -43,6 +46,10 @@ class Emitter:
         self.tile_step = s.span + LANES
         self.together = max(n for n in (4, 3, 2, 1) if s.rows % n == 0)
         self.module = Module()
+        none = [""] * len(self.roles.inner + self.roles.outer)
+        inner, outer = ([*names, *none] for names in (s.inner_dots, s.outer_dots))
+        self.inner_dots = [_dot(name, p) for name, p in zip(inner, self.roles.inner)]
+        self.outer_dots = [_dot(name, p) for name, p in zip(outer, self.roles.outer)]
 
     # ---- memory -----------------------------------------------------------------------------------------------------
 
@@ -91,11 +98,15 @@ class Emitter:
 
     # ---- functions beside -------------------------------------------------------------------------------------------
 
-    def contraction(self, p: Product) -> Contraction:
+    def contraction(self, p: Product, dot: Dot | None) -> Contraction:
         """A product as the schedule of packing sees it."""
         s, r = self.s, self.roles
         return Contraction(g=r.g, i=(s.row,), j=(p.column,), k=(p.axis,), rows=s.rows, vectors=s.vectors, lanes=s.lanes,
-                           block=s.block)
+                           block=s.block, dot=dot.name if dot else "")
+
+    def operand(self, v: Value, dot: Dot | None) -> Operand:
+        """A side of a product, as it is copied and packed."""
+        return Narrow(self.kernel, v.args[0], dot, False) if dot else Operand(self.kernel, v, self.dtype)
 
     def write_functions(self) -> None:
         """Register tiles, and what copies their operands."""
@@ -103,19 +114,21 @@ class Emitter:
         self.copies: list[Part] = []
         self.packs: list[Part] = []
         self.gathers: dict[int, Part] = {}
-        for n, p in enumerate(r.inner):
-            shape, right = self.contraction(p), Operand(self.kernel, p.right, d)
-            pack = pack_rows if s.packs[n] == "rows" else pack_columns
-            self.packs.append(pack(self.module, right, shape, f"pack{n}"))
-            self.copies.append(copy_rows(self.module, Operand(self.kernel, p.left, d), shape, self.left_step(p),
-                                         f"copy{n}"))
-            tile = Tile(d, s.rows, s.vectors, s.lanes, self.left_step(p), 1, self.panel, self.tile_step)
+        for n, (p, dot) in enumerate(zip(r.inner, self.inner_dots)):
+            shape, deep = self.contraction(p, dot), depth_of(dot)
+            packs = (pack_row_words, pack_words) if dot else (pack_rows, pack_columns)
+            pack: Callable[..., Part] = packs[s.packs[n] != "rows"]
+            self.packs.append(pack(self.module, self.operand(p.right, dot), shape, f"pack{n}"))
+            self.copies.append(copy_rows(self.module, self.operand(p.left, dot), shape, self.left_step(p), f"copy{n}"))
+            tile = Tile(d, s.rows, s.vectors, s.lanes, self.left_step(p), deep, self.panel * deep, self.tile_step, dot)
             emit_tile(self.module, f"scores{n}", tile)
-        for n, p in enumerate(r.outer):
+        for n, (p, dot) in enumerate(zip(r.outer, self.outer_dots)):
+            gather: Callable[..., Part] = pack_words if dot else pack_columns
+            shape, deep = self.contraction(p, dot), depth_of(dot)
             if s.reads[n] != "direct":
-                self.gathers[n] = pack_columns(self.module, Operand(self.kernel, p.right, d), self.contraction(p),
-                                               f"gather{n}")
-            tile = Tile(d, s.rows, s.vectors, s.lanes, self.tile_step, 1, self.weighed_step(n), self.sum_step(p))
+                self.gathers[n] = gather(self.module, self.operand(p.right, dot), shape, f"gather{n}")
+            tile = Tile(d, s.rows, s.vectors, s.lanes, self.tile_step * deep, deep, self.weighed_step(n) * deep,
+                        self.sum_step(p), dot)
             emit_tile(self.module, f"results{n}", tile)
 
     def weighed_step(self, n: int) -> int:
@@ -126,6 +139,17 @@ class Emitter:
         step = coefficient(flat_index(self.kernel.buffers[load.buffer], load.index)[0], self.s.stream)
         assert isinstance(step, int), "what is weighed is read in place by known strides"
         return step
+
+    def packed(self, dot: Dot | None) -> DType:
+        """What sides of a product are packed as."""
+        return dot.right if dot else self.dtype
+
+    def weighed_at(self, n: int, start: Index, c: Index) -> X:
+        """Where the panel from column c on of what a result weighs is, from a position of the stream on."""
+        w, dot = self.w, self.outer_dots[n]
+        deep = depth_of(dot)
+        length = w.mul(w.floordiv(w.add(self.length, deep - 1), deep), deep) if dot else self.length
+        return w.at(self.area[f"weighed{n}"], w.add(w.mul(start, self.panel), w.mul(length, c)), self.packed(dot))
 
     # ---- the loops --------------------------------------------------------------------------------------------------
 
@@ -156,16 +180,17 @@ class Emitter:
         w = self.w
         for n, p in enumerate(self.roles.inner):
             depth = self.extent(p.axis)
+            dot = self.inner_dots[n]
 
-            def panel(first: X, n: int = n, depth: int = depth) -> None:
-                to = w.at(self.area[f"right{n}"], w.mul(first, depth), self.dtype)
+            def panel(first: X, n: int = n, depth: int = depth, dot: Dot | None = dot) -> None:
+                to = w.at(self.area[f"right{n}"], w.mul(first, rounded_up(depth, depth_of(dot))), self.packed(dot))
                 own: dict[str, Index] = {"to": to, "first": first, "k0": 0, "depth": depth}
                 self.packs[n].call(w, self.args, own, here.point)
 
             w.loop(0, self.length, self.panel, panel)
         for n, part in self.gathers.items():
             for c in range(0, self.extent(self.roles.outer[n].column), self.panel):
-                to = w.at(self.area[f"weighed{n}"], w.mul(self.length, c), self.dtype)
+                to = self.weighed_at(n, 0, c)
                 part.call(w, self.args, {"to": to, "first": c, "k0": 0, "depth": self.length}, here.point)
 
     def block(self, here: Scope, first: Index) -> None:
@@ -245,12 +270,12 @@ class Emitter:
 
     def scores(self, j: Index, p: Index, r: Index) -> None:
         """One register tile of each score."""
-        w, d = self.w, self.dtype
-        for n, inner in enumerate(self.roles.inner):
-            depth = self.extent(inner.axis)
+        w = self.w
+        for n, (inner, dot) in enumerate(zip(self.roles.inner, self.inner_dots)):
+            d, words = self.packed(dot), -(-self.extent(inner.axis) // depth_of(dot))
             a = w.at(self.area[f"left{n}"], w.mul(r, self.left_step(inner)), d)
-            b = w.at(self.area[f"right{n}"], w.mul(j, depth), d)
-            w.call(f"scores{n}", None, a, b, self.in_tile(n, r, p), depth, w.lift(False, like=BOOL))
+            b = w.at(self.area[f"right{n}"], w.mul(j, words * depth_of(dot)), d)
+            w.call(f"scores{n}", None, a, b, self.in_tile(n, r, p), words, w.lift(False, like=BOOL))
 
     def in_tile(self, n: int, r: Index, c: Index) -> X:
         return self.w.at(self.area[f"tile{n}"], self.w.add(self.w.mul(r, self.tile_step), c), self.dtype)
@@ -260,20 +285,31 @@ class Emitter:
         w, s, d = self.w, self.s, self.dtype
         softmax = self.roles.softmax is not None
         w.loop(r, w.add(r, s.rows), self.together, lambda x: Rows(self, here, first, x, j0, low, high).write(softmax))
+        start, depth = w.add(j0, low), w.sub(high, low)
         for n, p in enumerate(self.roles.outer):
-            start = w.add(j0, low)
-            step = self.weighed_step(n)
+            deep = depth_of(self.outer_dots[n])
             direct = s.reads[n] == "direct"
-            base = self.in_place(here, p.right, start) if direct else w.at(self.area[f"weighed{n}"], w.mul(start, step),
-                                                                           d)
+            base = self.in_place(here, p.right, start) if direct else None
+            words = w.floordiv(w.add(depth, deep - 1), deep)
 
-            def columns(c: Index, n: int = n, p: Product = p, base: X = base, direct: bool = direct) -> None:
-                b = w.at(base, c if direct else w.mul(self.length, c), d)
+            def columns(c: Index, n: int = n, p: Product = p, base: X | None = base, words: Index = words) -> None:
+                b = w.at(base, c, d) if base else self.weighed_at(n, start, c)
                 total = w.at(self.area[f"sum{n}"], w.add(w.mul(r, self.sum_step(p)), c), d)
-                w.call(f"results{n}", None, self.in_tile(n, r, low), b, total, w.sub(high, low),
-                       w.lift(True, like=BOOL))
+                w.call(f"results{n}", None, self.weights_at(n, r, low), b, total, words, w.lift(True, like=BOOL))
 
             w.loop(0, self.extent(p.column), self.panel, columns)
+
+    def weights_at(self, n: int, r: Index, c: Index) -> X:
+        """Where the weights of a row for a result are: in place of scores, which as narrow numbers they follow."""
+        return self.w.at(self.in_tile(n, r, 0), c, self.packed(self.outer_dots[n]))
+
+    def keep_weights(self, n: int, r: Index, c: Index, x: X, mask: X | None) -> None:
+        """Write lanes of weights; those that are off are zero where words hold some of both."""
+        w, dot = self.w, self.outer_dots[n]
+        if dot:
+            x = x if mask is None else w.select(mask, x, w.number(0, self.dtype, x.lanes))
+            x = dot.narrowed(w, x)
+        w.store(x, self.weights_at(n, r, c))
 
     def in_place(self, here: Scope, load: Value, start: Index) -> X:
         """Where what is weighed begins at a position of the stream."""
@@ -330,3 +366,13 @@ class Emitter:
         if self.roles.softmax is None:
             return x
         return x / row.known["norm"] if self.roles.divided[n] else x + row.known["nothing"]
+
+
+def _dot(name: str, p: Product) -> Dot | None:
+    side = p.right.args[0].dtype if name else p.right.dtype
+    return Dot(name, side, side, False) if name else None
+
+
+def depth_of(dot: Dot | None) -> int:
+    """Numbers that are multiplied at once."""
+    return dot.deep if dot else 1

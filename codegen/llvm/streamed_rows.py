@@ -85,9 +85,9 @@ class Rows:
         for k, scope in enumerate(scopes):
             for n, p in enumerate(self.e.roles.inner):
                 scope.known[p.total] = w.load(self.d, self.spot(n, k, c), LANES)
-            made += [(self.spot(n, k, c), scope.vector(p.left)) for n, p in enumerate(self.e.roles.outer)]
-        for spot, x in made:
-            w.store(x, spot)
+            made += [(n, k, scope.vector(p.left)) for n, p in enumerate(self.e.roles.outer)]
+        for n, k, x in made:
+            self.e.keep_weights(n, w.add(self.r, k), c, x, mask)
         return []
 
     # ---- the online softmax -----------------------------------------------------------------------------------------
@@ -160,5 +160,5 @@ class Rows:
             made = [scope.vector(p.left) for p in self.e.roles.outer]
             out.append(sums[k] + scope.vector(softmax.weights))
             for n, x in enumerate(made):
-                w.store(x, self.spot(n, k, c))
+                self.e.keep_weights(n, w.add(self.r, k), c, x, mask)
         return out

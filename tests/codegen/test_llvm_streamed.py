@@ -14,6 +14,8 @@ from braze.ir.expr import symbol
 from braze.ir.kernel import Kernel, KernelBuilder
 from braze.ir.streamed import Streamed
 from braze.ir.target import Target
+from braze.ir.types import dtype as type_named
+from braze.ir.types import float32
 from braze.passes import streamed
 from kernel_zoo import ZOO, Zoo, assert_close, inputs, reference, sizes_of
 from zoo_tools import outputs
@@ -45,20 +47,29 @@ def run_like_definition(kernel: Kernel, trials=None, target: Target | None = Non
 
 
 def attention(b, m, n, p, q, causal=None, dtype="f32", mask=False, bias=False, keys="bjk", queries="bik"):
-    """softmax(x y^T / sqrt(p)) z for n keys; row i sees the keys up to i + causal."""
+    """softmax(x y^T / sqrt(p)) z for n keys; row i sees the keys up to i + causal. 16-bit floats are summed in
+    float32.
+    """
     k = Zoo("attention", {"b": b, "i": m, "j": n, "k": p, "d": q})
-    s = k.mul(k.reduce("sum", k.mul(k.read("query", queries, dtype), k.read("key", keys, dtype)), "k"),
+    s = k.mul(k.reduce("sum", k.mul(wide(k, "query", queries, dtype), wide(k, "key", keys, dtype)), "k"),
               1 / math.sqrt(p))
     if bias:
-        s = k.add(s, k.read("bias", "bij", dtype))
+        s = k.add(s, wide(k, "bias", "bij", dtype))
     if mask:
         s = k.select(k.read("mask", "ij", "b1"), s, -math.inf)
     if causal is not None:
         s = k.select(k.ge(k.index(k.axis("i") + causal), k.index(k.axis("j"))), s, -math.inf)
     e = k.exp(k.sub(s, k.reduce("max", s, "j")))
     weights = k.div(e, k.reduce("sum", e, "j"))
-    k.write("y", "bid", k.reduce("sum", k.mul(weights, k.read("value", "bjd", dtype)), "j"))
+    y = k.reduce("sum", k.mul(weights, wide(k, "value", "bjd", dtype)), "j")
+    k.write("y", "bid", k.cast(y, type_named(dtype)))
     return k.build()
+
+
+def wide(k, name, axes, dtype):
+    """A load, 16-bit floats as float32."""
+    x = k.read(name, axes, dtype)
+    return k.cast(x, float32) if x.dtype.bits == 16 else x
 
 
 @pytest.mark.parametrize("name", [name for name, kernel in ZOO.items() if streamed.match(kernel)])
@@ -99,6 +110,33 @@ def test_layouts(queries, keys):
                                      dict(dtype="f64", causal=0)])
 def test_masks_and_types(changes):
     run_like_definition(attention(2, 90, 75, 16, 32, **changes))
+
+
+NARROW = ("bf16", "f16")
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_floats(dtype):
+    """Statistics and sums are of float32; weights are rounded where the machine multiplies bfloat16."""
+    for m, n in SIZES:
+        for causal in (None, 0, 5):
+            run_like_definition(attention(2, m, n, 16, 32, causal, dtype))
+    for p, q in [(1, 1), (3, 17), (9, 40), (64, 64), (80, 97), (256, 31)]:
+        run_like_definition(attention(2, 70, 91, p, q, 0, dtype))
+    for keys in ("bkj", "jbk"):
+        run_like_definition(attention(2, 70, 51, 20, 33, 0, dtype, keys=keys, queries="bki"))
+    for changes in (dict(mask=True), dict(bias=True), dict(mask=True, bias=True, causal=2)):
+        run_like_definition(attention(2, 90, 75, 16, 32, dtype=dtype, **changes))
+    run_like_definition(attention(B, M, N, 24, 24, N - M, dtype), TRIALS)
+    run_like_definition(attention(2, 100, 700, 16, 24, 0, dtype), span=64)
+
+
+def test_bfloat16_is_multiplied_as_it_is():
+    target = dataclasses.replace(host(), vector_bytes=64, features="+avx512bf16")
+    found = schedule(attention(2, 70, 51, 16, 16, 0, "bf16"), target)
+    assert (found.inner_dots, found.outer_dots) == (("bf16",), ("bf16",))
+    found = schedule(attention(2, 70, 51, 16, 16, 0, "f16"), target)
+    assert (found.inner_dots, found.outer_dots) == (("",), ("",))
 
 
 TARGETS = {"AVX2": Target(vector_bytes=32, registers=16), "SSE": Target(),
@@ -164,34 +202,37 @@ def test_rows_that_see_nothing_are_nan(causal):
 # ---- without a softmax: gradients ------------------------------------------------------------------------------------
 
 
-def gradient(b, m, n, p, q, causal=True):
+def gradient(b, m, n, p, q, causal=True, dtype="f32"):
     """What attention's gradient towards queries, and towards keys and values, is made of: P = exp(s - l), dS = P (g v^T
     - delta).
     """
+    d = type_named(dtype)
+
     for by_rows in (True, False):
         k = Zoo("gradient", {"b": b, "i": m, "j": n, "k": p, "d": q, "e": p, **({} if by_rows else {"c": q})})
-        s = k.mul(k.reduce("sum", k.mul(k.read("query", "bik"), k.read("key", "bjk")), "k"), 0.25)
+        s = k.mul(k.reduce("sum", k.mul(wide(k, "query", "bik", dtype), wide(k, "key", "bjk", dtype)), "k"), 0.25)
         if causal:
             s = k.select(k.ge(k.index(k.axis("i")), k.index(k.axis("j"))), s, -math.inf)
         weights = k.exp(k.sub(s, k.read("l", "bi")))
-        towards = k.reduce("sum", k.mul(k.read("g", "bid"), k.read("value", "bjd")), "d")
+        towards = k.reduce("sum", k.mul(wide(k, "g", "bid", dtype), wide(k, "value", "bjd", dtype)), "d")
         difference = k.mul(weights, k.sub(towards, k.read("delta", "bi")))
         axes = {a: k.axis(a) for a in k.axes}
         if by_rows:
-            key = k.load("key", (b, n, p), "f32", (axes["b"], axes["j"], axes["e"]))
-            k.write("dq", "bie", k.mul(k.reduce("sum", k.mul(difference, key), "j"), 0.25))
+            key = k.cast(k.load("key", (b, n, p), dtype, (axes["b"], axes["j"], axes["e"])), float32)
+            k.write("dq", "bie", k.cast(k.mul(k.reduce("sum", k.mul(difference, key), "j"), 0.25), d))
         else:
-            query = k.load("query", (b, m, p), "f32", (axes["b"], axes["i"], axes["e"]))
-            g = k.load("g", (b, m, q), "f32", (axes["b"], axes["i"], axes["c"]))
-            k.write("dk", "bje", k.reduce("sum", k.mul(difference, query), "i"))
-            k.write("dv", "bjc", k.reduce("sum", k.mul(weights, g), "i"))
+            query = k.cast(k.load("query", (b, m, p), dtype, (axes["b"], axes["i"], axes["e"])), float32)
+            g = k.cast(k.load("g", (b, m, q), dtype, (axes["b"], axes["i"], axes["c"])), float32)
+            k.write("dk", "bje", k.cast(k.reduce("sum", k.mul(difference, query), "i"), d))
+            k.write("dv", "bjc", k.cast(k.reduce("sum", k.mul(weights, g), "i"), d))
         yield k.build()
 
 
 @pytest.mark.parametrize("m,n", [(1, 1), (63, 65), (200, 200), (150, 90), (64, 700), (700, 64)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_gradients(m, n, causal):
-    for kernel in gradient(2, m, n, 16, 32, causal):
+@pytest.mark.parametrize("dtype", ["f32", *NARROW])
+def test_gradients(m, n, causal, dtype):
+    for kernel in gradient(2, m, n, 16, 32, causal, dtype):
         given = inputs(kernel, np.random.default_rng(0))
         given["l"] += 5
         run_like_definition(kernel, arrays=given)
@@ -201,7 +242,7 @@ def test_gradients(m, n, causal):
 
 
 @pytest.mark.parametrize("changes", [dict(block=60), dict(span=500), dict(units=3), dict(row="j", stream="i"),
-                                     dict(packs=())])
+                                     dict(packs=()), dict(inner_dots=("bf16",)), dict(outer_dots=("bf16",))])
 def test_schedules_that_do_not_fit_are_refused(changes):
     kernel = attention(2, 70, 50, 16, 16)
     with pytest.raises(VerifyError):
