@@ -58,6 +58,14 @@ def count() -> int:
     return _search()[0]
 
 
+def namespace() -> Any:
+    """CuPy, where there is a GPU; a DeviceError says what was looked for where there is none."""
+    available, found = _search()
+    if not available:
+        raise DeviceError(f"there is no GPU: {found}")
+    return _cupy()
+
+
 def current() -> int:
     """The number of the GPU that CuPy uses now; 0 where there is none."""
     return _cupy().cuda.Device().id if count() else 0
