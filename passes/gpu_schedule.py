@@ -50,9 +50,10 @@ def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     if patch is not None:
         return [p for k in patch for p in plan(k, target)]
     product = contraction.match(kernel)
-    if product is not None and gpu_contraction.suits(kernel, product):
+    if product is not None and 0 not in kernel.axes.values() and gpu_contraction.suits(kernel, product):
         return _contraction(kernel, product, target)
-    return tiled(collapse(kernel), target)
+    grouped = None if product is None else gpu_split.split_groups(kernel)
+    return tiled(collapse(kernel), target) if grouped is None else plan(grouped, target)
 
 
 def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
@@ -66,9 +67,6 @@ def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Par
 
 
 def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) -> list[Part]:
-    grouped = gpu_split.split_groups(kernel)
-    if grouped is not None:
-        return plan(grouped, target)
     halves = gpu_split.split_depth(kernel, product, target)
     if halves is not None:
         return [p for k in halves for p in plan(k, target)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..ir import expr
 from ..ir.expr import Expr, product
 from ..ir.gpu import GpuTarget
-from ..ir.kernel import Kernel, KernelBuilder, Value
+from ..ir.kernel import Kernel, KernelBuilder
 from . import gpu_contraction
 from .contraction import Match, match
 from .split import Copy
@@ -88,13 +88,14 @@ def fresh_axis(kernel: Kernel, name: str) -> str:
 
 
 def split_groups(kernel: Kernel) -> Kernel | None:
-    """The kernel with an axis of channels cut into groups and channels of one; None where there is none to cut."""
+    """The kernel with an axis of channels cut into groups and channels of one, where that makes products of tiles."""
     for axis, extent in kernel.axes.items():
-        for each in _divisors_of(kernel, axis):
+        for each in sorted(_divisors_of(kernel, axis)):
             if isinstance(extent, int) and extent % each == 0 and 1 < each < extent:
-                cut = _with_groups(kernel, axis, each)
-                if match(cut) is not None:
-                    return cut
+                grouped = _with_groups(kernel, axis, each)
+                found = match(grouped)
+                if found is not None and gpu_contraction.suits(grouped, found):
+                    return grouped
     return None
 
 
@@ -106,6 +107,7 @@ def _divisors_of(kernel: Kernel, axis: str) -> set[int]:
 
 
 def _with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
+    """The kernel made again, so that what stays the same within a group does not vary over its channels."""
     group, extent = fresh_axis(kernel, "group"), kernel.axes[axis]
     axes: dict[str, expr.Dim] = {}
     for a, n in kernel.axes.items():
@@ -113,6 +115,6 @@ def _with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
     k = KernelBuilder(kernel.name, axes)
     copy = Copy(kernel, k, {axis: k.axis(group) * each + k.axis(axis)}, False)
     for s in kernel.stores:
-        value: Value = copy.value(s.value)
-        k.store(s.buffer, kernel.buffers[s.buffer].shape, copy.index(s.index), value, s.mode)
+        shape = kernel.buffers[s.buffer].shape
+        k.store(s.buffer, shape, copy.index(s.index), copy.value(s.value), s.mode)
     return k.build(kernel.origin)

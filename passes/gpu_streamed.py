@@ -29,6 +29,7 @@ __all__ = ["candidates", "estimate", "match", "schedule", "take_apart"]
 
 ROWS, SPANS = (128, 64, 32, 16), (128, 64, 32, 16)
 MOST_REGISTERS = 238
+MOST_PLAIN = 32                  # rows and positions of products outside tensor cores, which hold operands in registers
 WEIGH = 0.02                     # nanoseconds a weight, of one processor
 LONG_ROWS = 256                  # of depths and columns together
 SHORT_SIDE = 24                  # rows and positions that a tile of products wastes, as it were
@@ -110,8 +111,10 @@ def _best(sizes: _Sizes, target: GpuTarget) -> tuple[Way, ...]:
 
 
 def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
-    for rows in ROWS:
-        for span in SPANS:
+    plain = MOST_PLAIN if sizes.depths + sizes.columns <= LONG_ROWS else MOST_PLAIN // 2
+    longest = plain if sizes.is_wide else max(*ROWS, *SPANS)
+    for rows in (n for n in ROWS if n <= longest):
+        for span in (n for n in SPANS if n <= longest):
             for warps in _warps(rows, sizes, target):
                 if _registers(rows, span, warps, sizes, target) <= MOST_REGISTERS:
                     stages = _stages(rows, span, sizes, target)
