@@ -1,0 +1,70 @@
+"""Kernels that are no contractions, compiled without a GPU: registers, spills, and how wide memory is accessed, read
+from the machine code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import kernel_zoo as zoo
+import pytest
+from braze.codegen.triton import emit
+from braze.ir.gpu import GpuTarget
+from braze.passes.gpu_schedule import plan
+from braze.runtime.triton_compiler import Compiled, Request, compile_sources
+from kernel_zoo import M, N
+
+CUDA = {arch: GpuTarget(arch=arch) for arch in ("80", "90", "100")}
+AMD = GpuTarget(kind="hip", arch="gfx942", warp=64)
+
+# name: (kernel, most registers of each of its launches on 9.0, do its large loads take 128 bits?)
+KERNELS = {
+    "pointwise": (zoo.pointwise_chain(1 << 20), [48], True),
+    "pointwise of unknown size": (zoo.pointwise_chain(N), [56], True),
+    "broadcasts": (zoo.broadcasts(4096, 4096), [40], True),
+    "transpose": (zoo.transpose(4096, 4096), [40], True),
+    "softmax": (zoo.softmax(8192, 1024), [40], True),
+    "softmax of unknown sizes": (zoo.softmax(M, N), [56], True),
+    "softmax bf16": (zoo.softmax(8192, 1024, "bf16"), [48], True),
+    "layer_norm": (zoo.layer_norm(8192, 1024), [48], True),
+    "layer_norm of long rows": (zoo.layer_norm(4096, 32768), [56], True),
+    "rms_norm_gradient": (zoo.rms_norm_gradient(8192, 1024), [96, 32, 32], True),
+    "variance down columns": (zoo.variance_over_rows(8192, 1024), [40, 32, 40, 32, 32], True),
+    "long sum": (zoo.sum_long(1 << 24), [40, 24], True),
+    "embedding": (zoo.embedding(8192, 50_000, 768), [32], True),
+    "embedding_gradient": (zoo.embedding_gradient(8192, 50_000, 768), [40], True),
+    "cumulative": (zoo.cumulative(512, 1024), [128], True),
+}
+FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding")
+
+
+def compiled(kernel, target: GpuTarget) -> list[Compiled]:
+    """The launches of a kernel, its sizes being multiples of 16."""
+    sources = [emit(k, s, target) for k, s in plan(kernel, target)]
+    return compile_sources([Request(s, target, tuple(True for _, kind in s.facts["arguments"] if kind[0] != "*"))
+                            for s in sources])
+
+
+def widths(text: str, access: str) -> Counter[int]:
+    """How many accesses of global memory there are of each number of bits."""
+    found = re.findall(rf"{access}\.global[\w.:]*?(?:\.v(\d))?\.[bfsu](\d+)\b", text)
+    return Counter(int(vector or 1) * int(bits) for vector, bits in found)
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in KERNELS])
+def test_registers_and_widths(name):
+    kernel, registers, is_wide = KERNELS[name]
+    made = compiled(kernel, CUDA["90"])
+    assert [c.spills for c in made] == [0] * len(registers)
+    assert all(c.registers <= most for c, most in zip(made, registers)), [c.registers for c in made]
+    for c in made:
+        assert widths(c.ptx, "ld")[128] > 0 or not is_wide, widths(c.ptx, "ld")
+        assert not re.search(r"div\.full|div\.approx|sqrt\.approx|ex2|lg2|\.ftz|atom\.|\bred\.", c.ptx)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [CUDA["80"], CUDA["100"], AMD], ids=lambda t: t.arch)
+@pytest.mark.parametrize("name", KERNELS)
+def test_nothing_spills_elsewhere(name, target):
+    assert all(c.spills == 0 for c in compiled(KERNELS[name][0], target))
