@@ -148,7 +148,7 @@ class Contraction(Schedule):
                               f"{self.block}")
         if self.right == "windows" and (not self.keeps or self.lanes * self.vectors % 16 or self._cuts_vectors(kernel)):
             raise VerifyError(f"kernel {kernel.name}: B is packed as it lies for all depths at once, in whole vectors")
-        if self.right == "direct" and (len(self.k) > 1 or kernel.axes[self.j[-1]] != self.lanes * self.vectors):
+        if self.right == "direct" and kernel.axes[self.j[-1]] != self.lanes * self.vectors:
             raise VerifyError(f"kernel {kernel.name}: B is read in place where the last axis of J is a panel")
         if "rows" in (self.left, self.right) and self.k_flat != 1 or self.left == "columns" and self.i_flat > 1:
             raise VerifyError(f"kernel {kernel.name}: lanes run along one axis, which must not be flattened with "

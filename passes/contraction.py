@@ -324,7 +324,7 @@ def _tiled(
     whole_runs = columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run)
     if keeps and m.parts == 1 and whole_runs and _has_windows(kernel, m, k):
         right = "windows"
-    if right == "columns" and not m.dot and all(_is_laid_out(kernel, v, j, k, columns) for v in rights):
+    if right == "columns" and not m.dot and all(_is_laid_out(kernel, v, j, k[-k_flat:], columns) for v in rights):
         right, keeps = "direct", False
     units = product([batches, blocks(panels, width), row_blocks])
     work = block * usual(whole) * width * columns * m.parts // deep
@@ -369,10 +369,12 @@ def _column_axis(kernel: Kernel, m: Match) -> str:
 
 
 def _is_laid_out(kernel: Kernel, v: Value, j: tuple[str, ...], k: tuple[str, ...], columns: int) -> bool:
-    """Does B lie in memory as it would be packed?"""
+    """Does B lie in memory as it would be packed, along the axes of K that a depth is taken from?"""
     steps = strides(kernel, v) if compute_dtype(v.dtype) is v.dtype else None
-    return (steps is not None and len(k) == 1 and kernel.axes[j[-1]] == columns and steps.get(j[-1]) == 1
-            and steps.get(k[-1]) == columns)
+    if steps is None or kernel.axes[j[-1]] != columns or steps.get(j[-1]) != 1 or steps.get(k[-1]) != columns:
+        return False
+    long = tuple(a for a in k if kernel.axes[a] != 1)
+    return linear_tail(long, steps, kernel.axes) == len(long)
 
 
 def _has_windows(kernel: Kernel, m: Match, k: tuple[str, ...]) -> bool:

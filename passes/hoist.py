@@ -71,20 +71,20 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value]) -> Sequence[
 def in_panels(matrix: Value) -> Value:
     """[J / PANEL, K, PANEL] of a matrix [K, J]; itself where it has no whole panels."""
     deep, columns = matrix.shape
-    if not _has_panels(matrix):
+    if not has_panels(matrix):
         return matrix
     parts = F.reshape(matrix, shape=(deep, columns // PANEL, PANEL))  # type: ignore[operator]
     return F.permute(parts, axes=(1, 0, 2))
 
 
-def _from_panels(panels: Value, deep: Dim, columns: Dim) -> Value:
+def from_panels(panels: Value, deep: Dim, columns: Dim) -> Value:
     """The matrix that was laid out so."""
     if len(panels.shape) == 2:
         return panels
     return F.reshape(F.permute(panels, axes=(1, 0, 2)), shape=(deep, columns))
 
 
-def _has_panels(matrix: Value) -> bool:
+def has_panels(matrix: Value) -> bool:
     columns = matrix.shape[-1]
     return isinstance(columns, int) and columns % PANEL == 0 and matrix.dtype.bits == 32 and matrix.dtype.is_float
 
@@ -126,7 +126,7 @@ def _read_each_turn(body: Graph, still: set[Value], found: Sequence[Node]) -> li
     matrices = dict.fromkeys(n.operands[1] for n in body.nodes if n.op is F.matmul and n not in found
                              and FEW_ROWS < usual(expr.product(n.results[0].shape[:-1])) < MANY_ROWS)
     return [v for v in matrices if v in still and len(v.shape) == 2
-            and (_has_panels(v) or v.node is not None and v.node.op is F.permute)]
+            and (has_panels(v) or v.node is not None and v.node.op is F.permute)]
 
 
 def _with_inputs(body: Graph, elements: Sequence[Node], place: int, matrices: Sequence[Value]) -> Graph:
@@ -138,8 +138,8 @@ def _with_inputs(body: Graph, elements: Sequence[Node], place: int, matrices: Se
     inputs += [builder.input(v.type, v.name) for v in body.inputs[place:]]
     with interpreting(builder):
         for i, v in enumerate(matrices):
-            shape = (v.shape[1] // PANEL, v.shape[0], PANEL) if _has_panels(v) else v.shape  # type: ignore[operator]
-            given[v] = _from_panels(builder.input(TensorType(shape, v.dtype), f"matrix{i}"), *v.shape)
+            shape = (v.shape[1] // PANEL, v.shape[0], PANEL) if has_panels(v) else v.shape  # type: ignore[operator]
+            given[v] = from_panels(builder.input(TensorType(shape, v.dtype), f"matrix{i}"), *v.shape)
         values = [given.get(v, x) for v, x in zip(body.inputs, inputs)]
         outputs = inline(body, values, lambda n, operands: (given[n.result],) if len(n.results) == 1
                          and n.result in given else copy_node(builder, n, operands))

@@ -33,9 +33,10 @@ class CompiledFunction:
     """
 
     def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str], backend: str,
-                 dynamic: bool | None, mode: str = "default"):
+                 dynamic: bool | None, mode: str = "default", constant_weights: bool = False):
         functools.update_wrapper(self, function, updated=())
         self.function, self.backend, self.dynamic, self.mode = function, backend, dynamic, mode
+        self.constant_weights = constant_weights
         self.name = getattr(function, "__name__", type(function).__name__)
         self.static = tuple(static_argnames)
         self.parameters = _parameter_names(getattr(function, "forward", function) if hasattr(function, "_compiled")
@@ -114,7 +115,8 @@ class CompiledFunction:
                 raise CompileError(f"{self.name} is frozen, and this call needs a compilation: {reason}")
             pattern = self._pattern(call, known)
             with _uncollected():
-                spec = Specialisation(self.function, self.name, call, pattern, self.backend, self.mode)
+                spec = Specialisation(self.function, self.name, call, pattern, self.backend, self.mode,
+                                      self.constant_weights)
             self.specialisations.append(spec)
             self.compilations.append(CompilationRecord(spec, reason))
             self._by_key[call.key] = [spec, *known]
@@ -216,14 +218,17 @@ def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def compile(function: Callable[..., Any] | None = None, *, static_argnames: str | Sequence[str] = (),
-            backend: str = "auto", dynamic: bool | None = None, mode: str = "default") -> Any:
+            backend: str = "auto", dynamic: bool | None = None, mode: str = "default",
+            constant_weights: bool = False) -> Any:
     """Compile a function, method or module; also a decorator.
 
     `static_argnames`: arguments whose values are part of the signature. `backend`: "auto", or "llvm" (native kernels)
     or "numpy" for tensors on the CPU, or "triton" for those on a GPU. `dynamic`: None makes sizes symbolic once they
     have varied, True from the start, False never. `mode`: "default"; "reduce-overhead" replays a program of fixed
     sizes as one graph of the device; "max-autotune" measures how kernels run best on
-    this machine, once, and keeps it on disk; the results do not change.
+    this machine, once, and keeps it on disk; the results do not change. `constant_weights`: what the function captures
+    (a module's parameters and buffers), and does not change itself, is taken for constant when it is compiled: weights
+    are laid out once, norms folded into convolutions, and no gradient reaches them; what changes later is not seen.
 
     >>> @braze.compile
     ... def f(x):
@@ -236,7 +241,7 @@ def compile(function: Callable[..., Any] | None = None, *, static_argnames: str 
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
 
     def wrap(f: Any) -> Any:
-        compiled = CompiledFunction(f, names, backend, dynamic, mode)
+        compiled = CompiledFunction(f, names, backend, dynamic, mode, constant_weights)
         return f._compiled(compiled) if hasattr(f, "_compiled") else compiled       # a module stays a module
 
     return wrap if function is None else wrap(function)

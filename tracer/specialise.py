@@ -19,6 +19,7 @@ from ..ir.types import TensorType, float32
 from . import pytree
 from .aliasing import is_sole_owner
 from .autograd import TapeNode
+from .constants import fold_constants
 from .devices import CPU, Unplaced, device, moved
 from .guards import Guards, Watch
 from .modes import ambient
@@ -172,8 +173,8 @@ class Specialisation:
     """A traced and compiled function for one signature."""
 
     def __init__(self, function: Callable[..., Any], name: str, call: Call, pattern: Sequence[int | None],
-                 backend: str, mode: str = "default"):
-        begin = time.perf_counter()
+                 backend: str, mode: str = "default", constant_weights: bool = False):
+        begin, self.constant_weights = time.perf_counter(), constant_weights
         self.signature, self.call, self.pattern, self.backend = show(call), call, tuple(pattern), backend
         self.traced = trace_settled(trace_function, function, call, pattern, name)
         self.trace_seconds = time.perf_counter() - begin
@@ -212,13 +213,20 @@ class Specialisation:
         self.wrt: list[int] = []
         forward = traced.graph
         if traced.differentiable:
-            self.wrt = [n for n, v in enumerate(traced.graph.inputs) if v in traced.trace.leaves]
+            self.wrt = [n for n, v in enumerate(traced.graph.inputs) if v in traced.trace.leaves
+                        and not (self.constant_weights and n in captured)]
         self.residuals = 0
         self.held: tuple[int, ...] = ()
         self.backward: Stages | None = None
         if self.wrt:
             forward = self._split_for_backward()
+        elif self.constant_weights:
+            forward, self.inputs = fold_constants(forward, self.inputs, {id(t) for t, _ in traced.writes}, self._lower)
         self.stages = lower(forward, self.backend, self._donations(), self.hints, self.device, self.mode)
+
+    def _lower(self, graph: Graph) -> Stages:
+        """The stages of a graph whose sizes are known."""
+        return lower(graph, self.backend, {}, {}, self.device, self.mode)
 
     def _split_for_backward(self) -> Graph:
         from .differentiate import split

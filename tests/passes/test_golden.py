@@ -13,6 +13,7 @@ from braze.passes.autodiff import differentiate, expand_gradients
 from braze.passes.dce import dce
 from braze.passes.forward import jvp
 from braze.passes.partition import partition
+from braze.passes.prepare import prepare
 from braze.passes.simplify import simplify, strip_markers
 
 FILES = sorted(Path(__file__).parent.glob("*.ir"))
@@ -23,6 +24,7 @@ PASSES = {
     "expand_gradients": lambda g: [expand_gradients(g)],
     "differentiate": lambda g: [differentiate(g, range(len(g.inputs)))],
     "jvp": lambda g: [jvp(g, range(len(g.inputs)))],
+    "prepare": lambda g: [(cut := prepare(g, range(1, len(g.inputs)))).first, cut.main],
     "partition": lambda g: [(halves := partition(g, 1)).forward, halves.backward],
 }
 

@@ -1,0 +1,38 @@
+"""Captured tensors that are taken for constants: what is made of them alone is computed at compile time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from ..ir.graph import Graph
+from ..ir.interpreter import interpreting
+from .tensor import Tensor
+
+Source = tuple[str, Any]
+"""An input of a graph: ("capture", what) or ("argument", its number)."""
+
+
+def fold_constants(
+    graph: Graph, inputs: Sequence[Source], written: Collection[int], lower: Callable[[Graph], Any]
+) -> tuple[Graph, list[Source]]:
+    """The graph without what depends on captured tensors alone, and its inputs, results of that among them.
+
+    `written` are the ids of the tensors that the program changes: they stay what they are. `lower` gives the stages of
+    a graph.
+    """
+    from ..passes.autodiff import expand_gradients
+    from ..passes.prepare import prepare
+    from ..passes.simplify import simplify, strip_markers
+
+    constants = [
+        n for n, (kind, x) in enumerate(inputs) if kind == "capture" and isinstance(x, Tensor) and id(x) not in written
+    ]
+    if not constants:
+        return graph, list(inputs)
+    with interpreting(None):
+        halves = prepare(simplify(strip_markers(expand_gradients(graph))), constants)
+    if not halves.first.outputs:
+        return graph, list(inputs)
+    made = lower(halves.first).executable([inputs[n][1]._array for n in constants])
+    return halves.main, [inputs[n] if kind == "input" else ("capture", Tensor(made[n])) for kind, n in halves.sources]
