@@ -46,7 +46,8 @@ from .tracer.tensor import Tensor
 if TYPE_CHECKING:
     from . import nn, optim
     from .runtime.threads import get_num_threads, set_num_threads
-    from .tracer import cuda, random, testing
+    from .tracer import amp, cuda, random, testing
+    from .tracer.autocast import autocast
     from .tracer.compare import compare
     from .tracer.control import cond, fori_loop, scan, while_loop
     from .tracer.random import Generator, manual_seed, rand, rand_like, randint, randn, randn_like, randperm
@@ -58,13 +59,13 @@ globals().update(_install_methods())
 # What eager arithmetic does not need is imported when it is first asked for.
 _LATER = {
     "tracer.random": "Generator manual_seed rand rand_like randint randn randn_like randperm",
-    "tracer.compare": "compare", "tracer.control": "cond fori_loop scan while_loop",
+    "tracer.autocast": "autocast", "tracer.compare": "compare", "tracer.control": "cond fori_loop scan while_loop",
     "tracer.transforms": "Function checkpoint grad value_and_grad vjp",
     "runtime.threads": "get_num_threads set_num_threads",
 }  # fmt: skip
 _HOME = {name: module for module, names in _LATER.items() for name in names.split()}
-_MODULES = {module.rpartition(".")[2]: module for module in ("nn", "optim", "tracer.cuda", "tracer.random",
-                                                             "tracer.testing")}
+_MODULES = {module.rpartition(".")[2]: module for module in ("nn", "optim", "tracer.amp", "tracer.cuda",
+                                                             "tracer.random", "tracer.testing")}
 
 
 def __getattr__(name: str) -> Any:

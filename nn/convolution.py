@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ir.errors import ShapeError
 from ..ir.ops import F
+from ..ir.precision import in_low_precision
 from ..tracer.arguments import lift
 from ..tracer.creation import zeros
 from ..tracer.manipulation import concat
@@ -43,6 +44,7 @@ def _biased(y: Tensor, bias: Tensor | None, rank: int) -> Tensor:
 
 
 def _convolution(rank: int) -> Any:
+    @in_low_precision
     def conv(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
              dilation: Any = 1, groups: int = 1) -> Tensor:
         x = lift(input)
@@ -61,6 +63,7 @@ conv1d, conv2d, conv3d = map(_convolution, (1, 2, 3))
 
 
 def _transposed(rank: int) -> Any:
+    @in_low_precision
     def conv_transpose(input: Any, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
                        output_padding: Any = 0,
                        groups: int = 1, dilation: Any = 1) -> Tensor:

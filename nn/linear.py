@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
+from ..ir.precision import in_low_precision
 from ..ir.types import int64
 from ..tracer.arguments import lift
 from ..tracer.creation import zeros
@@ -19,12 +20,14 @@ from .module import Module
 from .parameter import Parameter
 
 
+@in_low_precision
 def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias, over the last dimension."""
     y = matmul(input, weight.T if weight.ndim == 2 else weight)
     return y if bias is None else y + bias
 
 
+@in_low_precision
 def bilinear(a: Any, b: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """a weight[k] b for each k."""
     y = (matmul(a, weight.permute(1, 0, 2).reshape(weight.shape[1], -1)).reshape(*a.shape[:-1], *weight.shape[::2])

@@ -9,6 +9,7 @@ from typing import Any
 from ..ir.errors import ShapeError
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
+from ..ir.precision import in_full_precision
 from ..tracer.arguments import lift
 from ..tracer.creation import ones, tensor, zeros
 from ..tracer.modes import no_grad
@@ -16,6 +17,8 @@ from ..tracer.reductions import mean as mean_over
 from ..tracer.tensor import Tensor
 from .module import Module
 from .parameter import Parameter
+
+_lifted = in_full_precision(lift)
 
 
 def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -46,6 +49,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Tensor | None = None, 
     return F.layer_norm(x, _last_axes("layer_norm", x, normalized_shape), weight, bias, eps)
 
 
+@in_full_precision
 def rms_norm(input: Any, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimensions (Zhang and Sennrich 2019)."""
     x = lift(input)
@@ -58,6 +62,7 @@ def _machine_epsilon(x: Tensor) -> float:
     return {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23}.get(x.dtype.name, 2.0**-52)
 
 
+@in_full_precision
 def group_norm(input: Any, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:
     """Each group of channels of each example normalised (Wu and He 2018)."""
@@ -70,6 +75,7 @@ def group_norm(input: Any, num_groups: int, weight: Tensor | None = None, bias: 
     return _scaled(y, _per_channel(weight, x), _per_channel(bias, x))
 
 
+@in_full_precision
 def instance_norm(input: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Each channel of each example normalised."""
     x = lift(input)
@@ -81,7 +87,7 @@ def batch_norm(input: Any, running_mean: Tensor | None, running_var: Tensor | No
                bias: Tensor | None = None, training: bool = False, momentum: Any = 0.1, eps: float = 1e-5) -> Tensor:
     """Each channel normalised over the batch (Ioffe and Szegedy 2015), or by running statistics, which training
     updates in place."""
-    x = lift(input)
+    x = _lifted(input)
     axes = tuple(i for i in range(x.ndim) if i != 1)
     if not training and running_mean is not None and running_var is not None:
         centred = x - _per_channel(running_mean, x)

@@ -111,6 +111,14 @@ class Optimizer(Watched):
                     self._step_group(number, group, active)
         return loss
 
+    def prepare(self) -> None:
+        """Make the state of all parameters that have gradients, as their first step would."""
+        for group in self.param_groups:
+            fresh: dict[str, Tensor] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._state_of(p, group, fresh)
+
     def _step_group(self, number: int, group: Group, active: Sequence[Tensor]) -> None:
         h = _Hyperparameters(group, number)
         fresh: dict[str, Tensor] = {}

@@ -16,6 +16,7 @@ import numpy as np
 from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
+from ..ir.precision import casting
 from .devices import beside
 from .modes import _GradMode
 from .pullbacks import operand_dtype, recipe
@@ -174,7 +175,7 @@ def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bo
             heapq.heappush(heap, (-node.order, node))
         waiting[slot] = g if waiting[slot] is None else waiting[slot] + g
 
-    with _GradMode(create_graph), np.errstate(all="ignore"):
+    with _GradMode(create_graph), casting(None), np.errstate(all="ignore"):
         deliver(root if root._node is None else (root._node, root._slot), seed if create_graph else seed._array)
         while heap:
             node = heapq.heappop(heap)[1]

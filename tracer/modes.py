@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ..ir.precision import _casting
 from . import world
 from .devices import CPU, default
 
@@ -42,10 +43,10 @@ def product_precision() -> str:
 
 def ambient() -> Any:
     """What a program depends on besides its arguments and captures; None where all is as usual."""
-    device = default()
-    if device is CPU and _precision[0] == "highest":
+    device, casts = default(), _casting.get()
+    if device is CPU and casts is None and _precision[0] == "highest":
         return None
-    return str(device), _precision[0]
+    return str(device), _precision[0], None if casts is None else casts.key
 
 
 class _GradMode:

@@ -15,6 +15,7 @@ from ..ir.expr import Dim, symbol
 from ..ir.graph import Graph, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops import F
+from ..ir.precision import casting
 from ..ir.types import TensorType, float32
 from . import pytree
 from .aliasing import is_sole_owner
@@ -188,7 +189,8 @@ class Specialisation:
                          for x, _ in trace.captures]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
-        self._connect()
+        with casting(None):
+            self._connect()
         self.is_checked = self.trace_seconds > CHEAP_SECONDS       # else the second call traces again, to compare
         self.seconds = time.perf_counter() - begin
         self.when = time.time()

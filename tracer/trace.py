@@ -20,6 +20,7 @@ from ..ir.graph import Graph, Node, Value
 from ..ir.location import here
 from ..ir.ops import F
 from ..ir.ops.declare import Op
+from ..ir.precision import _casting
 from ..ir.types import DType, TensorType, float64
 from . import traced_gradients
 from .devices import device
@@ -89,6 +90,9 @@ class Trace:
             attrs = {k: plain(v) for k, v in attrs.items()}
             args = tuple([a.expression if isinstance(a, Size) else a for a in args])
         check_arity(op, args)
+        casts = _casting.get()
+        if casts is not None:
+            args = casts.for_op(op, args)
         if op.kind != "pointwise" or op.parameters:
             return self.bind(op, tuple([self.lift(a) for a in args]), attrs)
         weak = [isinstance(a, Tensor) and a._weak for a in args]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..precision import in_full_precision
 from .declare import composite
 from .namespace import F
 
@@ -23,6 +24,7 @@ def silu(x):
 
 
 @composite
+@in_full_precision
 def softplus(x):
     """log(1 + exp(x)), without overflow."""
     return F.maximum(x, 0.0) + F.log1p(F.exp(-F.abs(x)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 
+from ..precision import in_full_precision, in_low_precision
 from ..types import float32
 from .declare import composite, normalize_axes
 from .namespace import F
@@ -46,6 +47,7 @@ def clip(x, low=None, high=None):
 
 
 @composite
+@in_full_precision
 @rounded_once
 def softmax(x, axis):
     """exp(x) / sum(exp(x)) along an axis, without overflow."""
@@ -56,6 +58,7 @@ def softmax(x, axis):
 
 
 @composite
+@in_full_precision
 @rounded_once
 def log_softmax(x, axis):
     """log(softmax(x)), exact for small probabilities."""
@@ -66,6 +69,7 @@ def log_softmax(x, axis):
 
 
 @composite
+@in_full_precision
 @rounded_once
 def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
     """(x - mean) / sqrt(variance + eps) * weight + bias over axes (Ba, Kiros and Hinton 2016)."""
@@ -77,6 +81,7 @@ def layer_norm(x, axes, weight=None, bias=None, eps=1e-5):
 
 
 @composite
+@in_low_precision
 @rounded_once
 def attention(q, k, v, mask=None, causal=False, scale=None):
     """softmax(q k^T * scale + mask) v over the last two dimensions (Vaswani et al. 2017). A bool mask keeps where it is

@@ -90,7 +90,8 @@ def _lower_matmul(c, index, types):
 
 
 matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
-                 dtypes=NUMBERS, samples=_MATMUL_SAMPLES, vjp=_matmul_vjp, lower=_lower_matmul, traits=("bilinear",),
+                 dtypes=NUMBERS, samples=_MATMUL_SAMPLES, vjp=_matmul_vjp, lower=_lower_matmul,
+                 traits=("bilinear", "narrow"),
                  doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
 
 
@@ -203,6 +204,6 @@ _CONV_SAMPLES = (
 
 conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
                samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv,
-               parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear",),
+               parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear", "narrow"),
                doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each "
                    "dimension.")

@@ -37,6 +37,8 @@ TRAITS = {
     "free": "a kernel need compute nothing for it",
     "repeats": "a view that shows an element more than once",
     "host": "its evaluation rule takes arrays of NumPy alone; on another device it goes by the host",
+    "narrow": "automatic mixed precision computes it in the low dtype",
+    "wide": "automatic mixed precision computes it in float32",
     "overwrites": "a scatter into a copy of operand 0; the updates are operand 1 and replace what is there",
 }
 

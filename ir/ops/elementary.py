@@ -4,6 +4,7 @@ derivative.
 
 from __future__ import annotations
 
+import functools
 import math
 
 from .. import scalar as core
@@ -27,10 +28,14 @@ def in_float32(f):
     return run
 
 
-def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", doc="", dtypes=INEXACT):
+def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", doc="", dtypes=INEXACT, traits=()):
     """A smooth function of one variable; domain: where it is real."""
     return pointwise(name, in_float32(evaluate), dtypes=dtypes, vjp=vjp, domain=domain, source=source, doc=doc,
-                     scalar=scalar and widened(scalar))
+                     scalar=scalar and widened(scalar), traits=traits)
+
+
+# Functions that span many magnitudes, or end in poles: mixed precision computes them in float32.
+steep = functools.partial(function, traits=("wide",))
 
 
 # ---- exponentials and logarithms -------------------------------------------------------------------------------------
@@ -44,19 +49,19 @@ def _logarithm(s, x, base):
     return s.select(near, s.select(s.eq(s.pow(s.constant(float(base), s.dtype_of(x)), n), x), n, y), y)
 
 
-exp = function("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), doc="e to the x.",
+exp = steep("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), doc="e to the x.",
                source="DLMF 4.2")
 exp2 = function("exp2", lambda xp, x: xp.exp2(x), lambda g, y, x: (g * y * math.log(2),), dtypes=FLOATS,
                 scalar=lambda s, x: s.pow(s.constant(2.0, s.dtype_of(x)), x), doc="2 to the x.")
-expm1 = function("expm1", lambda xp, x: xp.expm1(x), lambda g, y, x: (g * conjugate(y + 1),),
+expm1 = steep("expm1", lambda xp, x: xp.expm1(x), lambda g, y, x: (g * conjugate(y + 1),),
                  doc="exp(x) - 1, exact near 0.")
-log = function("log", lambda xp, x: xp.log(x), lambda g, y, x: (g / conjugate(x),), domain=POSITIVE, source="DLMF 4.2",
+log = steep("log", lambda xp, x: xp.log(x), lambda g, y, x: (g / conjugate(x),), domain=POSITIVE, source="DLMF 4.2",
                doc="The natural logarithm.")
-log2 = function("log2", lambda xp, x: xp.log2(x), lambda g, y, x: (g / (conjugate(x) * math.log(2)),), domain=POSITIVE,
+log2 = steep("log2", lambda xp, x: xp.log2(x), lambda g, y, x: (g / (conjugate(x) * math.log(2)),), domain=POSITIVE,
                 scalar=lambda s, x: _logarithm(s, x, 2), doc="The logarithm to base 2.")
-log10 = function("log10", lambda xp, x: xp.log10(x), lambda g, y, x: (g / (conjugate(x) * math.log(10)),),
+log10 = steep("log10", lambda xp, x: xp.log10(x), lambda g, y, x: (g / (conjugate(x) * math.log(10)),),
                  domain=POSITIVE, scalar=lambda s, x: _logarithm(s, x, 10), doc="The logarithm to base 10.")
-log1p = function("log1p", lambda xp, x: xp.log1p(x), lambda g, y, x: (g / conjugate(1 + x),), domain=(-1.0, math.inf),
+log1p = steep("log1p", lambda xp, x: xp.log1p(x), lambda g, y, x: (g / conjugate(1 + x),), domain=(-1.0, math.inf),
                  doc="log(1 + x), exact near 0.")
 
 
@@ -76,13 +81,13 @@ def _cbrt_scalar(s, x):
 
 sqrt = function("sqrt", lambda xp, x: xp.sqrt(x), lambda g, y, x: (g / (2 * conjugate(y)),), domain=POSITIVE,
                 doc="The square root.")
-rsqrt = function("rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda g, y, x: (-0.5 * g * y * y * y,), domain=POSITIVE,
+rsqrt = steep("rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda g, y, x: (-0.5 * g * y * y * y,), domain=POSITIVE,
                  dtypes=FLOATS, scalar=lambda s, x: s.div(1.0, s.sqrt(x)), doc="1 / sqrt(x).", source="d/dx x^(-1/2)")
 cbrt = function("cbrt", lambda xp, x: xp.cbrt(x), lambda g, y, x: (g / (3 * y * y),), domain=POSITIVE, dtypes=FLOATS,
                 scalar=_cbrt_scalar, doc="The cube root, of negative numbers too.")
 square = pointwise("square", lambda xp, x: xp.multiply(x, x), dtypes=NUMBERS,
                    vjp=lambda g, y, x: (2 * g * conjugate(x),), scalar=lambda s, x: s.mul(x, x), doc="x * x.")
-reciprocal = function("reciprocal", lambda xp, x: 1 / x, lambda g, y, x: (-g * conjugate(y * y),), domain=POSITIVE,
+reciprocal = steep("reciprocal", lambda xp, x: 1 / x, lambda g, y, x: (-g * conjugate(y * y),), domain=POSITIVE,
                       scalar=lambda s, x: s.div(1.0, x), doc="1 / x.")
 
 
@@ -142,7 +147,8 @@ def _power_vjp(g, z, x, y):
 
 
 pow_ = pointwise("pow", _power, dtypes=NUMBERS, scalar=_power_scalar, domain=POSITIVE, source="DLMF 4.2",
-                 vjp=_power_vjp, doc="x to the y; a negative integer power of an integer is 0 (1 and -1 excepted).")
+                 vjp=_power_vjp, traits=("wide",),
+                 doc="x to the y; a negative integer power of an integer is 0 (1 and -1 excepted).")
 
 
 # ---- circular and hyperbolic functions -------------------------------------------------------------------------------
@@ -170,15 +176,15 @@ sin = function("sin", lambda xp, x: xp.sin(x), lambda g, y, x: (g * conjugate(F.
                source="DLMF 4.20")
 cos = function("cos", lambda xp, x: xp.cos(x), lambda g, y, x: (-g * conjugate(F.sin(x)),), doc="Cosine.",
                source="DLMF 4.20")
-tan = function("tan", lambda xp, x: xp.tan(x), lambda g, y, x: (g * conjugate(1 + y * y),), domain=(-1.4, 1.4),
+tan = steep("tan", lambda xp, x: xp.tan(x), lambda g, y, x: (g * conjugate(1 + y * y),), domain=(-1.4, 1.4),
                doc="Tangent.")
-asin = function("asin", lambda xp, x: xp.arcsin(x), lambda g, y, x: (g / conjugate(F.sqrt(1 - x * x)),),
+asin = steep("asin", lambda xp, x: xp.arcsin(x), lambda g, y, x: (g / conjugate(F.sqrt(1 - x * x)),),
                 domain=(-1.0, 1.0), doc="Arc sine.")
-acos = function("acos", lambda xp, x: xp.arccos(x), lambda g, y, x: (-g / conjugate(F.sqrt(1 - x * x)),),
+acos = steep("acos", lambda xp, x: xp.arccos(x), lambda g, y, x: (-g / conjugate(F.sqrt(1 - x * x)),),
                 domain=(-1.0, 1.0), doc="Arc cosine.")
 atan = function("atan", lambda xp, x: xp.arctan(x), lambda g, y, x: (g / conjugate(1 + x * x),), doc="Arc tangent.")
-sinh = function("sinh", lambda xp, x: xp.sinh(x), lambda g, y, x: (g * conjugate(F.cosh(x)),), doc="Hyperbolic sine.")
-cosh = function("cosh", lambda xp, x: xp.cosh(x), lambda g, y, x: (g * conjugate(F.sinh(x)),), doc="Hyperbolic cosine.")
+sinh = steep("sinh", lambda xp, x: xp.sinh(x), lambda g, y, x: (g * conjugate(F.cosh(x)),), doc="Hyperbolic sine.")
+cosh = steep("cosh", lambda xp, x: xp.cosh(x), lambda g, y, x: (g * conjugate(F.sinh(x)),), doc="Hyperbolic cosine.")
 tanh = function("tanh", lambda xp, x: xp.tanh(x), lambda g, y, x: (g * conjugate(1 - y * y),),
                 doc="Hyperbolic tangent.", source="DLMF 4.35")
 asinh = function("asinh", lambda xp, x: xp.arcsinh(x), lambda g, y, x: (g / conjugate(F.sqrt(x * x + 1)),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..precision import in_full_precision
 from .declare import composite
 from .manipulation import one_axis
 from .namespace import F
@@ -19,6 +20,7 @@ def cross_entropy(logits, target, axis=-1, label_smoothing=0.0):
 
 
 @composite
+@in_full_precision
 def nll(log_p, target, axis=-1):
     """Minus the log-probability of the target class, per example."""
     axis = one_axis(axis, len(log_p.shape))
@@ -33,6 +35,7 @@ def soft_cross_entropy(logits, target, axis=-1):
 
 
 @composite
+@in_full_precision
 def binary_cross_entropy_with_logits(logits, target, positive_weight=1.0):
     """-(w * target * log sigmoid(logits) + (1 - target) * log sigmoid(-logits)), without overflow."""
     if isinstance(positive_weight, float) and positive_weight == 1.0:
@@ -41,18 +44,21 @@ def binary_cross_entropy_with_logits(logits, target, positive_weight=1.0):
 
 
 @composite
+@in_full_precision
 def squared_error(x, y):
     """(x - y)^2."""
     return F.square(x - y)
 
 
 @composite
+@in_full_precision
 def absolute_error(x, y):
     """|x - y|."""
     return F.abs(x - y)
 
 
 @composite
+@in_full_precision
 def huber(x, y, delta=1.0):
     """Half the squared error up to delta, beyond it linear (Huber 1964)."""
     d = F.abs(x - y)
@@ -60,12 +66,14 @@ def huber(x, y, delta=1.0):
 
 
 @composite
+@in_full_precision
 def kl_divergence(log_p, target):
     """target * (log target - log_p), 0 where the target is."""
     return F.xlogy(target, target) - target * log_p
 
 
 @composite
+@in_full_precision
 def cosine_similarity(x, y, axis=-1, eps=1e-8):
     """The cosine of the angle of vectors along an axis."""
     axis = one_axis(axis, len(x.shape))
@@ -74,6 +82,7 @@ def cosine_similarity(x, y, axis=-1, eps=1e-8):
 
 
 @composite
+@in_full_precision
 def hinge(x, target):
     """max(0, 1 - target * x), the target being -1 or 1."""
     return F.maximum(1.0 - target * x, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from .. import expr
+from ..precision import in_full_precision
 from ..types import REALS, DType, accumulator, bool_, dtype, int64
 from .declare import NUMBERS, REAL, composite, conjugate, element_count, normalize_axes, reduction, scan
 from .namespace import F
@@ -64,9 +65,9 @@ def _without_gradient(name, evaluate, **fields):
     return reduction(name, evaluate, vjp=lambda g, y, x, axes: (None,), **fields)
 
 
-sum_ = reduction("sum", _accumulated("sum"), dtypes=NUMBERS, lower=_sum_lower("sum"), traits=("linear",),
+sum_ = reduction("sum", _accumulated("sum"), dtypes=NUMBERS, lower=_sum_lower("sum"), traits=("linear", "wide"),
                  vjp=lambda g, y, x, axes: (_spread(g, x, axes),), doc="The sum over axes.")
-prod = reduction("prod", _accumulated("prod"), dtypes=NUMBERS, lower=_sum_lower("prod"),
+prod = reduction("prod", _accumulated("prod"), dtypes=NUMBERS, lower=_sum_lower("prod"), traits=("wide",),
                  vjp=lambda g, y, x, axes: (expand(g, axes) * conjugate(_others(x, axes)),),
                  jvp=lambda tangents, y, x, axes: F.sum(tangents[0] * _others(x, axes), axes=axes),
                  doc="The product over axes.")
@@ -141,10 +142,10 @@ def _accumulate(name):
     return run
 
 
-cumsum = scan("cumsum", "sum", _accumulate("add"), traits=("linear",),
+cumsum = scan("cumsum", "sum", _accumulate("add"), traits=("linear", "wide"),
               vjp=lambda g, y, x, axis, reverse=False: (F.cumsum(g, axis=axis, reverse=not reverse),),
               doc="The running sum.")
-cumprod = scan("cumprod", "prod", _accumulate("multiply"), doc="The running product.",
+cumprod = scan("cumprod", "prod", _accumulate("multiply"), traits=("wide",), doc="The running product.",
                vjp=lambda g, y, x, axis, reverse=False: (_cumprod_vjp(g, y, x, axis, reverse),),
                jvp=lambda tangents, y, x, axis, reverse=False: _cumprod_jvp(tangents[0], y, x, axis, reverse))
 
@@ -226,6 +227,7 @@ def variance(x, axes=None, correction=0):
 
 
 @composite
+@in_full_precision
 def logsumexp(x, axes=None):
     """log(sum(exp(x))) over axes, without overflow."""
     axes = normalize_axes(axes, len(x.shape))
@@ -282,6 +284,7 @@ def nanmin(x, axes=None):
 
 
 @composite
+@in_full_precision
 def norm(x, axes=None, ord=2):
     """The vector norm over axes: the p-th root of the sum of |x|^p; ord may be inf, -inf or 0 (how many are not 0)."""
     axes = normalize_axes(axes, len(x.shape))
