@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench bench-compare clean
+.PHONY: demo test test-slow lint bench bench-compare bench-gpu clean
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ bench: $(INSTALLED)
 
 bench-compare: $(INSTALLED)
 	$(BIN)/python bench/changes.py
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python bench/gpu.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -358,14 +358,13 @@ class GPTTraining(Trained):
         norm = [1 + normal(random, self.width, scale=0.1), normal(random, self.width, scale=0.1)]
         return [*tokens, embedding, positions, *norm, *blocks]
 
-    @staticmethod
-    def program(library: ModuleType, F: ModuleType, *tensors: Any) -> Any:
+    def program(self, library: ModuleType, F: ModuleType, *tensors: Any) -> Any:  # type: ignore[override]
         tokens, following, embedding, positions, scale, shift, *weights = tensors
         x = F.embedding(tokens, embedding) + positions
         for each in split(weights):
-            x = block(library, F, x, each, GPTTraining.count, causal=True)
-        logits = F.linear(F.layer_norm(x, (GPTTraining.width,), scale, shift), embedding)
-        return F.cross_entropy(logits.reshape(-1, GPTTraining.vocabulary), following.reshape(-1))
+            x = block(library, F, x, each, self.count, causal=True)
+        logits = F.linear(F.layer_norm(x, (self.width,), scale, shift), embedding)
+        return F.cross_entropy(logits.reshape(-1, self.vocabulary), following.reshape(-1))
 
     def jax_loss(self, jax: ModuleType) -> Callable[..., Any]:
         def loss(tokens: Any, following: Any, embedding: Any, positions: Any, scale: Any, shift: Any,
