@@ -4,7 +4,8 @@ go by. Scores are products on tiles, weights are made of them in registers, and 
 With a softmax, the maximum and the sum of a row run along, and what is summed already is rescaled when the maximum
 grows (Milakov and Gimelshein 2018, Dao et al. 2022). Where conditions on positions bound the stream (a causal mask),
 the loop is cut: tiles without any weight are left out, those within the bounds need no mask. Exponents of softmaxes are
-differences to a maximum, so that `tl.exp`, whose error grows with its argument, is exact where it counts.
+differences to a maximum, so that `tl.exp`, whose error grows with its argument, is exact where it counts. Numbers of a
+row or of a position that weights are divided by are inverted once.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class _Streamed:
         self.height, self.length = kernel.axes[s.row], kernel.axes[s.stream]
         self.dropped = {x.condition for x in self.roles.limits if x.condition is not None}
         self.needed = self.made_on_tiles()
+        self.inverses: dict[Value, str] = {}           # of numbers of rows
 
     def made_on_tiles(self) -> set[Value]:
         """All that weights are made of, scores excepted."""
@@ -94,6 +96,10 @@ class _Streamed:
         known_later = {a for a in self.kernel.axes if a not in (*self.roles.g, self.s.row)}
         for p in self.roles.outer:
             load_before(self.base, p.left, tuple(known_later))
+        softmax = self.roles.softmax
+        for by in dict.fromkeys(map(self.divisor, self.kernel.values)):
+            if by is not None and self.s.stream not in by.axes and (softmax is None or by is not softmax.norm):
+                self.inverses[by] = self.inverse(self.base, by)
         self.lefts = []
         for p in self.roles.inner:
             depth = self.whole(p.axis, 1)
@@ -167,27 +173,43 @@ class _Streamed:
 
     def weigh(self, tile: Tile, segment: Segment, across: Group) -> None:
         """Makes known what weights are made of."""
+        inverses: dict[Value, str] = {}                # of positions
         for v in self.specials(segment):
             softmax = self.roles.softmax
             if softmax is not None and v is softmax.weights:
                 self.online(tile, softmax, across)
             elif v.op == "exp":
                 tile.known[v] = tile.name(v, f"tl.exp({tile.value(v.args[0])})")
+            elif v.op == "select":
+                tile.known[v] = tile.value(v.args[1])
+            elif softmax is not None and v.args[1] is softmax.norm:
+                tile.known[v] = tile.value(v.args[0])
             else:
-                tile.known[v] = tile.value(v.args[1] if v.op == "select" else v.args[0])
+                by = v.args[1]
+                if by not in self.inverses and by not in inverses:
+                    inverses[by] = self.inverse(tile, by)
+                tile.known[v] = tile.name(v, f"{tile.value(v.args[0])} * {(self.inverses | inverses)[by]}")
+
+    def divisor(self, v: Value) -> Value | None:
+        """What a weight is divided by, if that is a number of a row or of a position."""
+        if v.op != "div" or v.dtype is not self.dtype or v not in self.needed:
+            return None
+        by = v.args[1]
+        return None if by.op == "const" or {self.s.row, self.s.stream} <= {*by.axes} else by
+
+    def inverse(self, tile: Tile, v: Value) -> str:
+        """Names the inverse of a value."""
+        x = tile.value(v)
+        return self.f.let("inverse", f"1.0 / {x}" if self.dtype is float64 else f"tl.div_rn(1.0, {x})")
 
     def specials(self, segment: Segment) -> Iterator[Value]:
-        """Values that are written otherwise than elsewhere: exponentials, conditions known to hold, divisions by what
-        is not known yet.
-        """
-        softmax = self.roles.softmax
+        """Values that are written otherwise than elsewhere: exponentials, divisions, conditions known to hold."""
         for v in self.kernel.values:
             if v not in self.needed or not {self.s.row, self.s.stream} <= set(v.axes):
                 continue
             asked = {c for c, _ in conditions(v.args[0]) or []} if v.op == "select" and segment.is_inside else set()
             is_exponent = v.op == "exp" and v.args[0].op == "sub" and v.dtype is self.dtype
-            is_divided = softmax is not None and v.op == "div" and v.args[1] is softmax.norm
-            if is_exponent or is_divided or asked and asked <= self.dropped:
+            if is_exponent or self.divisor(v) is not None or asked and asked <= self.dropped:
                 yield v
 
     def online(self, tile: Tile, softmax: Softmax, across: Group) -> None:
