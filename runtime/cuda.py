@@ -229,10 +229,12 @@ class Cuda(Device):
     def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
         """These kernels, compiled together and loaded, equal ones once."""
         keys = [_key(r) for r in requests]
+        missing = {key: r for key, r in zip(keys, requests) if key not in self._kernels}
+        compiled = compile_sources(list(missing.values()))
         with self._loading:
-            missing = {key: r for key, r in zip(keys, requests) if key not in self._kernels}
-            for key, compiled in zip(missing, compile_sources(list(missing.values()))):
-                self._kernels[key] = CudaKernel(self.xp.cuda.driver, compiled)
+            for key, code in zip(missing, compiled):
+                if key not in self._kernels:
+                    self._kernels[key] = CudaKernel(self.xp.cuda.driver, code)
             return [self._kernels[key] for key in keys]
 
     def zero(self, address: int, size: int, stream: int) -> None:

@@ -92,11 +92,17 @@ def compile_sources(requests: Sequence[Request]) -> list[Compiled]:
 
 
 def _in_threads(requests: list[Request]) -> list[Compiled]:
-    threads = min(len(requests), len(os.sched_getaffinity(0)), _MOST_THREADS)
-    if threads <= 1:
+    threads = threads_for(len(requests))
+    if threads == 1:
         return [compile_source(*r) for r in requests]
     with ThreadPoolExecutor(threads, "braze-triton") as pool:
         return list(pool.map(lambda r: compile_source(*r), requests))
+
+
+def threads_for(count: int) -> int:
+    """How many threads compile so many kernels."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, available, _MOST_THREADS))
 
 
 # ---- the disk cache --------------------------------------------------------------------------------------------------

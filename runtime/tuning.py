@@ -105,7 +105,7 @@ class Bench:
     def __init__(self, kernel: Kernel, emit: Emit, sizes: Mapping[str, int]):
         self.kernel, self.emit, self.sizes = kernel, emit, sizes
         random = np.random.default_rng(0)
-        self.inputs = [_made_up(b, sizes, random) for b in kernel.inputs]
+        self.inputs = [made_up(b, sizes, random) for b in kernel.inputs]
 
     def times(self, schedules: Sequence[Schedule]) -> dict[Schedule, float]:
         """The shortest time of a call by each schedule, in seconds."""
@@ -142,7 +142,7 @@ class Bench:
         return (time.perf_counter() - start) / count
 
 
-def _made_up(buffer: Buffer, sizes: Mapping[str, int], random: np.random.Generator) -> np.ndarray:
+def made_up(buffer: Buffer, sizes: Mapping[str, int], random: np.random.Generator) -> np.ndarray:
     """An array for a buffer."""
     shape = tuple(int(expr.evaluate(d, sizes)) if not isinstance(d, int) else d for d in buffer.shape)
     array: Any = np.zeros(shape, buffer.dtype.numpy)

@@ -1,7 +1,8 @@
-"""`mode="max-autotune"` on a CPU: the schedules of a program are measured on this machine, kernel by kernel.
+"""`mode="max-autotune"`: the schedules of a program are measured on the machine that it is for, kernel by kernel.
 
 Passes say what may be tried, the runtime measures, and the choice comes back as a program that differs in schedules
-alone. What was measured once is kept on disk; the results have the same bits as without.
+alone. What was measured once is kept on disk. On a CPU the results have the same bits as without; on a GPU a tile may
+decide the order of a sum.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..ir.gpu import GpuTarget
 from ..ir.program import Branch, Launch, Loop, Program, Step, walk
 from ..ir.schedule import Schedule
 from ..ir.target import Target
@@ -28,12 +30,17 @@ class Tuned:
         return "\n".join(map(str, self.tunings))
 
 
-def autotune(program: Program, target: Target, emit: Callable[..., Any], hints: Mapping[str, int]) -> Tuned:
-    """The program by the fastest schedules that were found; equal kernels are measured once."""
+def autotune(program: Program, target: Target | GpuTarget, emit: Callable[..., Any], hints: Mapping[str, int],
+             device: Any = None) -> Tuned:
+    """The program by the fastest schedules that were found, on a `device` of the runtime or on the CPU; equal kernels
+    are measured once.
+    """
     found: dict[tuple[int, int, int], Tuning] = {}
     for launch in walk(program.steps):
         if isinstance(launch, Launch) and _identity(launch) not in found:
-            found[_identity(launch)] = _tuning(launch, target, emit, hints)
+            found[_identity(launch)] = (
+                _device_tuning(launch, target, emit, hints, device) if isinstance(target, GpuTarget)
+                else _tuning(launch, target, emit, hints))
     steps = _with_schedules(program.steps, {identity: tuning.chosen for identity, tuning in found.items()})
     return Tuned(replace(program, steps=steps), tuple(t for t in found.values() if len(t.tried) > 1))
 
@@ -50,6 +57,17 @@ def _tuning(launch: Launch, target: Target, emit: Callable[..., Any], hints: Map
     if not nearby(launch.schedule):
         return Tuning(launch.kernel.name, launch.schedule, ())
     return tune(launch.kernel, launch.schedule, nearby, emit, hints)
+
+
+def _device_tuning(launch: Launch, target: GpuTarget, emit: Callable[..., Any], hints: Mapping[str, int],
+                   device: Any) -> Tuning:
+    from ..passes.gpu_candidates import candidates as ways_for
+    from ..runtime.device_tuning import tune as tune_on_device
+
+    ways = ways_for(launch.kernel, launch.schedule, target)
+    if len(ways) == 1 or any(name not in hints for name in launch.kernel.sizes):
+        return Tuning(launch.kernel.name, launch.schedule, ())
+    return tune_on_device(launch.kernel, ways, emit, hints, device)
 
 
 def _with_schedules(steps: tuple[Step, ...], chosen: Mapping[tuple[int, int, int], Schedule]) -> tuple[Step, ...]:

@@ -110,11 +110,12 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         target = target_for(backend, device)
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)
-        if mode == "max-autotune" and getattr(target, "triple", ""):
+        if mode == "max-autotune" and (device != "cpu" or target.triple):
             from .autotune import autotune
 
-            program = stages.run("tuned", autotune, program, target, emit, hints).program
-        stages.executable = stages.run("load", _load, program, emit, device)
+            machine = None if device == "cpu" else hardware(device)
+            program = stages.run("tuned", autotune, program, target, emit, hints, machine).program
+        stages.executable = stages.run("load", _load, program, emit, device, mode)
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
@@ -176,11 +177,11 @@ def _emitter(backend: str, target: Any, device: str) -> Callable[[Any, Any], Sou
     return lambda kernel, schedule: emit_llvm(kernel, schedule, target)
 
 
-def _load(program: Program, emit: Callable[[Any, Any], Source], device: str) -> Any:
+def _load(program: Program, emit: Callable[[Any, Any], Source], device: str, mode: str) -> Any:
     if device != "cpu":
         from ..runtime import devices
 
-        return devices.load(program, emit, hardware(device))
+        return devices.load(program, emit, hardware(device), mode)
     from ..runtime.executable import load
 
     return load(program, emit)
