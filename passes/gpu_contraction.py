@@ -12,8 +12,8 @@ steps of K:
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
-  operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned. With more,
-  kernels spill (found by compiling).
+  operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned, or where an
+  elementary function follows the sum. With more, kernels spill (found by compiling).
 
 Nothing that must be right depends on it.
 """
@@ -28,6 +28,7 @@ from ..ir.expr import product, symbols
 from ..ir.gpu import GpuTarget
 from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, narrow_source, rounded_up
 from ..ir.kernel import Kernel, Value
+from ..ir.scalar import CORE
 from ..ir.types import DType, bfloat16, float16, float32, float64, int8
 from . import contraction
 from .contraction import Match, match
@@ -39,8 +40,9 @@ OPERAND_COST = 24
 BUSY_WARPS = 8
 L2_RATIO = 4.0
 HIDDEN = 0.15                             # of the smaller of computing and moving that is not hidden by the larger
-PROGRAM, STEP, LAUNCH = 1_500.0, 50.0, 3_000.0        # nanoseconds
+PROGRAM, STEP, LAUNCH = 1_500.0, 80.0, 3_000.0        # nanoseconds
 MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
+DEAR = 12.0                               # additions that an elementary function costs at least
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
 MOST_STAGES = 4
 SIDES = (16, 32, 64, 128, 256)            # of tiles
@@ -144,8 +146,15 @@ def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
     g, i, j, k = (max(1, usual(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
     moved = sum(usual(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
-    sums = (MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS) if _is_aligned(kernel, m) else FEW_SUMS
+    sums = MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS
+    sums = FEW_SUMS if _is_dear(kernel, m) or not _is_aligned(kernel, m) else sums
     return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums)
+
+
+def _is_dear(kernel: Kernel, m: Match) -> bool:
+    """Is there an elementary function behind the sum? Its steps take registers beside the sums."""
+    inside = made_of(m.total)
+    return any(v.op in CORE and CORE[v.op].cost >= DEAR for v in kernel.values if v not in inside)
 
 
 def _is_aligned(kernel: Kernel, m: Match) -> bool:
@@ -168,8 +177,8 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
         yield from (replace(base, tile=tile, warps=4, stages=1) for tile in SUM_TILES)
         return
     for tile, warps in _tiles(base, sizes):
-        stages = _stages(tile, sizes, target)
-        if stages:
+        most = _stages(tile, sizes, target)
+        for stages in range(most, max(0, min(most, MOST_STAGES - 1) - 1), -1):
             yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4)
 
 
@@ -179,8 +188,8 @@ def _tiles(base: GpuContraction, sizes: _Sizes) -> Iterator[tuple[tuple[int, int
     words = max(1, sizes.operand // 4)                        # of a sum
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = max(4, rounded_up(i * j * words // (32 * sizes.sums)))
-            if warps > 8:
+            warps = 8 if i * j * words >= 8 * 32 * FEWER_SUMS else 4
+            if i * j * words > warps * 32 * sizes.sums:
                 continue
             for depth in DEPTH_BYTES:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))

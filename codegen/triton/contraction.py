@@ -31,7 +31,8 @@ class _Contraction:
     """What both variants share: which program makes which tile, the loop over K, the end."""
 
     def __init__(self, kernel: Kernel, s: GpuContraction):
-        self.kernel, self.s, self.f = kernel, s, Function(kernel)
+        self.kernel, self.s = kernel, s
+        self.f = Function(kernel, [product(kernel.axes[a] for a in axes) for axes in (s.g, s.i, s.j, s.k)])
         (self.total,) = (v for v in kernel.values if v.op == "reduce")
         self.depth = product(kernel.axes[a] for a in s.k)
 

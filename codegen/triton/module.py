@@ -4,7 +4,7 @@ functions that it asks for. Nothing here knows schedules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...ir import expr
@@ -23,12 +23,14 @@ _REACH = 1 << 31                 # offsets of 32 bits reach so far
 class Function:
     """The kernel's function: `do` and `let` write lines, `indented` opens a block, `source` ends it.
 
-    `is_wide` kernels may have an offset that 32 bits do not hold: their positions and sizes have 64.
+    `is_wide` kernels may have an offset that 32 bits do not hold: their positions and sizes have 64. `counts` are the
+    numbers of positions that are told apart by one number, if these are not all points of the kernel.
     """
 
-    def __init__(self, kernel: Kernel):
+    def __init__(self, kernel: Kernel, counts: Sequence[Dim] = ()):
         self.kernel = kernel
-        self.is_wide = not all(_is_short(n) for n in _counts(kernel))
+        counts = counts or (expr.product(kernel.axes.values()),)
+        self.is_wide = not all(map(_is_short, (*counts, *(expr.product(b.shape) for b in kernel.buffers.values()))))
         self.names = Names(RESERVED)
         self.entry = self.names.fresh(kernel.name)
         self.buffers = {b: self.names.fresh(b) for b in kernel.buffers}
@@ -84,13 +86,6 @@ class Function:
         text = "\n\n".join([_PRELUDE, *(f"{h}\n" for h in self.helpers.values()), f"{body}\n"])
         facts = {"arguments": arguments, "grid": (programs, 1, 1), "warps": schedule.warps, "stages": schedule.stages}
         return Source(text, self.entry, "triton", units=programs, facts=facts)
-
-
-def _counts(kernel: Kernel) -> Iterator[Dim]:
-    """Whatever an offset may grow to."""
-    yield expr.product(kernel.axes.values())
-    for b in kernel.buffers.values():
-        yield expr.product(b.shape)
 
 
 def _is_short(n: Dim) -> bool:

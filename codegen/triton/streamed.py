@@ -40,8 +40,9 @@ class _Streamed:
     """One kernel; the methods write one part each."""
 
     def __init__(self, kernel: Kernel, s: GpuStreamed):
-        self.kernel, self.s, self.f = kernel, s, Function(kernel)
-        self.roles = roles(kernel, s.row, s.stream)
+        self.kernel, self.s, self.roles = kernel, s, roles(kernel, s.row, s.stream)
+        places = product(kernel.axes[a] for a in self.roles.g)
+        self.f = Function(kernel, [places, kernel.axes[s.row], kernel.axes[s.stream]])
         self.dtype = self.roles.inner[0].total.dtype
         self.height, self.length = kernel.axes[s.row], kernel.axes[s.stream]
         self.dropped = {x.condition for x in self.roles.limits if x.condition is not None}
