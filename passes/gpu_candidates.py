@@ -10,19 +10,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..ir.errors import VerifyError
-from ..ir.gpu import GpuSchedule, GpuTarget
+from ..ir.gpu import GpuTarget
 from ..ir.gpu_contraction import GpuContraction, GpuStreamed
 from ..ir.gpu_tiled import Tiled
 from ..ir.kernel import Kernel
+from ..ir.schedule import Schedule
 from . import gpu_contraction, gpu_streamed
 
 MOST_WARPS = 16
 MOST_ELEMENTS = 8192             # of a tile
 
 
-def candidates(kernel: Kernel, schedule: GpuSchedule, target: GpuTarget) -> list[GpuSchedule]:
+def candidates(kernel: Kernel, schedule: Schedule, target: GpuTarget) -> list[Schedule]:
     """Ways to run the kernel, the given one first, each once and legal."""
-    found: list[GpuSchedule] = [schedule]
+    found: list[Schedule] = [schedule]
     if isinstance(schedule, GpuContraction):
         found += gpu_contraction.candidates(kernel, target)
     elif isinstance(schedule, GpuStreamed):
@@ -32,7 +33,7 @@ def candidates(kernel: Kernel, schedule: GpuSchedule, target: GpuTarget) -> list
     return [s for s in dict.fromkeys(found) if s is schedule or _is_legal(s, kernel)]
 
 
-def _is_legal(schedule: GpuSchedule, kernel: Kernel) -> bool:
+def _is_legal(schedule: Schedule, kernel: Kernel) -> bool:
     try:
         schedule.check(kernel)
     except VerifyError:

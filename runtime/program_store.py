@@ -11,22 +11,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache as once
 from typing import Any
 
 from ..ir.errors import BrazeError
-from ..ir.expr import Dim, Expr
-from ..ir.kernel import Buffer, Kernel
-from ..ir.kernel_text import parse_kernel, print_kernel
-from ..ir.program import Branch, Carry, Copy, Launch, Loop, Program, Slot, walk
-from ..ir.reader import Reader
-from ..ir.schedule import Schedule, Source
-from ..ir.streamed import Streamed
-from ..ir.types import DType, dtype
-from . import cache, jit, machine
+from ..ir.program import Launch, walk
+from ..ir.schedule import Source
+from . import cache, jit, machine, triton_compiler
 from .executable import Executable
+from .program_data import DAMAGES, NotDataError, Reading, plain, read_schedule, schedule_text
+
+__all__ = ["device_key", "key", "read_schedule", "restore", "save", "schedule_text"]
 
 _FORMAT = "1"
 _ROOMS = ("ir", "passes", "codegen", "runtime")
@@ -35,6 +30,11 @@ _ROOMS = ("ir", "passes", "codegen", "runtime")
 def key(graph: str, *flags: str) -> str:
     """The key of a graph's text under these flags, for this compiler and this machine."""
     return cache.key("program", _FORMAT, graph, _compiler(), *machine.llvm_facts(), *flags)
+
+
+def device_key(graph: str, *flags: str) -> str:
+    """The key of a graph's text under these flags, for this compiler and a device (which the flags name)."""
+    return cache.key("device program", _FORMAT, graph, _compiler(), triton_compiler.version(), *flags)
 
 
 @once
@@ -57,10 +57,6 @@ def _compiler() -> str:
 # ---- keeping ---------------------------------------------------------------------------------------------------------
 
 
-class _NotDataError(Exception):
-    """Something that has no place in a file."""
-
-
 def save(entry: str, executable: Executable) -> bool:
     """Keep an executable under a key; False where it cannot be kept."""
     launches = [s for s in walk(executable.program.steps) if isinstance(s, Launch)]
@@ -71,62 +67,18 @@ def save(entry: str, executable: Executable) -> bool:
     places = {number: n for n, number in enumerate(sources)}
     kernels: dict[int, Any] = {}
     try:
-        program = _plain(executable.program, kernels)
+        program = plain(executable.program, kernels)
         header = {
             "program": program, "kernels": [k for _, k in kernels.values()],
-            "sources": [[s.entry, *(_plain(x, kernels) for x in (s.units, s.grain, s.scratch, s.facts))]
+            "sources": [[s.entry, *(plain(x, kernels) for x in (s.units, s.grain, s.scratch, s.facts))]
                         for s in sources.values()],
             "launches": [places[id(executable.sources[s])] for s in launches],
             "code": [[jit.key_of(s), len(c or b"")] for s, c in zip(sources.values(), code)],
         }  # fmt: skip
-    except _NotDataError:
+    except NotDataError:
         return False
     text = json.dumps(header, separators=(",", ":"))
     return cache.put(entry, b"".join([text.encode(), b"\n", *(c or b"" for c in code)]))
-
-
-def _plain(x: Any, kernels: dict[int, Any]) -> Any:
-    """x as JSON: objects as {class: fields}, sizes as {"size": text}."""
-    if x is None or isinstance(x, (bool, int, str)):
-        return x
-    if isinstance(x, (tuple, list)):
-        return [_plain(y, kernels) for y in x]
-    if isinstance(x, Mapping):
-        return {"map": {name: _plain(y, kernels) for name, y in x.items()}}
-    if isinstance(x, Expr):
-        return {"size": str(x)}
-    if isinstance(x, DType):
-        return {"dtype": x.name}
-    if isinstance(x, Kernel):
-        return {"kernel": _kernel_number(x, kernels)}
-    if isinstance(x, Program):
-        return {"Program": [_plain(getattr(x, f.name), kernels) for f in fields(x) if f.name != "notes"]}
-    if type(x).__name__ in _classes():
-        return {type(x).__name__: [_plain(getattr(x, f.name), kernels) for f in fields(x)]}
-    raise _NotDataError(type(x).__name__)
-
-
-def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
-    """The number of a kernel; those that differ in their origin only are one, and share values and stores."""
-    number = id(kernel.values)
-    if number not in kernels:
-        parts = [kernel.name, print_kernel(kernel), kernel.sizes, kernel.axes, kernel.buffers]
-        kernels[number] = len(kernels), [_plain(x, kernels) for x in parts]
-    return kernels[number][0]
-
-
-@once
-def _classes() -> dict[str, type]:
-    """The classes that an entry may name."""
-    found: list[type] = [Slot, Launch, Loop, Carry, Branch, Copy, Buffer, Program, Schedule, Streamed]
-    for c in found:
-        found += c.__subclasses__() if issubclass(c, Schedule) else []
-    return {c.__name__: c for c in found}
-
-
-def schedule_text(schedule: Schedule) -> str:
-    """A schedule as a text that `read_schedule` reads."""
-    return json.dumps(_plain(schedule, {}))
 
 
 # ---- finding ---------------------------------------------------------------------------------------------------------
@@ -140,12 +92,12 @@ def restore(entry: str) -> Executable | None:
     text, _, code = payload.partition(b"\n")
     try:
         header = json.loads(text)
-        reading = _Reading(header["kernels"])
+        reading = Reading(header["kernels"])
         program = reading.object(header["program"])
         sources = [Source("", name, "llvm", *map(reading.object, rest)) for name, *rest in header["sources"]]
         launches = [s for s in walk(program.steps) if isinstance(s, Launch)]
         used = [sources[n] for n in header["launches"]]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, BrazeError):
+    except (*DAMAGES, BrazeError):
         return None
     start, images = 0, {}
     for name, size in header["code"]:
@@ -154,60 +106,3 @@ def restore(entry: str) -> Executable | None:
     functions = jit.adopt(images)
     addresses = {id(s): functions[name][s.entry] for s, (name, _) in zip(sources, header["code"])}
     return Executable(program, dict(zip(launches, used)), [addresses[id(s)] for s in used])
-
-
-def read_schedule(text: str) -> Schedule:
-    """The schedule of a text; ValueError, KeyError or TypeError where it is none."""
-    schedule = _Reading([]).object(json.loads(text))
-    if not isinstance(schedule, Schedule):
-        raise TypeError(f"{text} is no schedule")
-    return schedule
-
-
-class _Reading:
-    """JSON to objects; equal texts of sizes are read once."""
-
-    def __init__(self, kernels: list[Any]):
-        self.sizes: dict[str, Dim] = {}
-        self.kernels: list[Kernel] = []
-        for name, text, sizes, axes, buffers in kernels:
-            self.kernels.append(_StoredKernel(name, text, self.object(sizes), self.object(axes), self.object(buffers)))
-
-    def object(self, x: Any) -> Any:
-        """What `_plain` has written."""
-        if isinstance(x, list):
-            return tuple([self.object(y) for y in x])
-        if not isinstance(x, dict):
-            return x
-        ((kind, content),) = x.items()
-        if kind == "map":
-            return {name: self.object(y) for name, y in content.items()}
-        if kind == "size":
-            if content not in self.sizes:
-                self.sizes[content] = Reader(content).dim()
-            return self.sizes[content]
-        if kind == "dtype":
-            return dtype(content)
-        if kind == "kernel":
-            return self.kernels[content]
-        return _classes()[kind](*[self.object(y) for y in content])
-
-
-class _StoredKernel(Kernel):
-    """A kernel whose values are read from its text when somebody asks for them; to run it needs none."""
-
-    def __init__(self, name: str, text: str, sizes: tuple[str, ...], axes: Mapping[str, Dim],
-                 buffers: Mapping[str, Buffer]):
-        self.__dict__.update(name=name, text=text, needed=sizes, axes=axes, buffers=buffers, origin=())
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """Names of the symbolic sizes that it needs at run time, sorted."""
-        return self.__dict__["needed"]
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("values", "stores"):
-            raise AttributeError(name)
-        read = parse_kernel(self.__dict__["text"])
-        self.__dict__.update(values=read.values, stores=read.stores)
-        return self.__dict__[name]

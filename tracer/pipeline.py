@@ -78,18 +78,29 @@ def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping
           mode: str = "default") -> Stages:
     """The stages of a graph: found on disk, or compiled and kept there."""
     target = target_for(backend, device)
-    if getattr(target, "triple", "") == "" or not configuration.cache_directory or configuration.dump_directory:
+    is_plain = device == "cpu" and target.triple == ""
+    if is_plain or not configuration.cache_directory or configuration.dump_directory:
         return compile_graph(graph, backend, donated, hints, device, mode)
-    from ..runtime import program_store
-
     decided = (backend, target, mode, sorted(donated.items()), sorted(hints.items()))
-    entry = program_store.key(print_graph(graph, locations=False), *map(repr, decided))
+    key, restore, save = _store(device, mode)
+    entry = key(print_graph(graph, locations=False), *map(repr, decided))
     stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints, device, mode))
-    stages.executable = stages.run("restore", program_store.restore, entry)
+    stages.executable = stages.run("restore", restore, entry)
     if stages.executable is None:
         stages = compile_graph(graph, backend, donated, hints, device, mode)
-        program_store.save(entry, stages.executable)
+        save(entry, stages.executable)
     return stages
+
+
+def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], Any], Callable[[str, Any], bool]]:
+    """Where programs are kept between processes: functions for the key, to find and to keep."""
+    from ..runtime import program_store
+
+    if device == "cpu":
+        return program_store.key, program_store.restore, program_store.save
+    from ..runtime import device_store
+
+    return program_store.device_key, lambda entry: device_store.restore(entry, hardware(device), mode), device_store.save
 
 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
