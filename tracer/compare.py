@@ -16,6 +16,7 @@ from ..ir.graph import Graph
 from . import pytree
 from .compile import CompiledFunction
 from .compile import compile as compile_function
+from .devices import CPU, hardware, moved, on_host
 from .tensor import Tensor
 
 # Relative bounds on the difference of one operation, eager against compiled (docs/architecture.md, Numerics).
@@ -78,6 +79,7 @@ def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: 
             for name, f in (("eager", eager), ("compiled", compiled)):
                 begin = time.perf_counter()
                 f(*args, **kwargs)
+                _wait(compiled)
                 times[name].append(time.perf_counter() - begin)
         state.restore()
         eager_bytes = _peak_bytes(lambda: eager(*args, **kwargs))
@@ -88,6 +90,13 @@ def compare(function: Callable[..., Any], *args: Any, repeats: int = 5, search: 
     eager_seconds, compiled_seconds = (float(np.median(times[name])) for name in ("eager", "compiled"))
     return Comparison(eager_seconds, compiled_seconds, compile_seconds, eager_bytes, _program_bytes(compiled),
                       largest_error(slow, fast), difference)
+
+
+def _wait(compiled: CompiledFunction) -> None:
+    """Devices work on while Python goes on: wait for what was asked."""
+    where = compiled.specialisations[-1].device
+    if where != CPU:
+        hardware(where).synchronize()
 
 
 class _State:
@@ -117,7 +126,7 @@ def largest_error(expected: Any, found: Any) -> float:
     worst = 0.0
     for a, b in zip(pytree.flatten(expected)[0], pytree.flatten(found)[0]):
         if isinstance(a, Tensor) and isinstance(b, Tensor):
-            worst = max(worst, _relative(np.asarray(a), np.asarray(b)))
+            worst = max(worst, _relative(on_host(a._array), on_host(b._array)))
     return worst
 
 
@@ -166,7 +175,8 @@ def _first_difference(compiled: CompiledFunction, args: Any, kwargs: Any) -> str
     call = describe(args, kwargs, compiled.static, compiled.parameters)
     graph = spec.stages.named("optimized")
     sources = [call.leaves[x] if kind == "argument" else x for kind, x in spec.inputs]
-    arrays = [np.asarray(s) if isinstance(s, (Tensor, float)) else np.asarray(s(), np.float64) for s in sources]
+    arrays = [on_host(s._array) if isinstance(s, Tensor) else np.asarray(s if isinstance(s, float) else s(), np.float64)
+              for s in sources]
     sizes = {**read_sizes(graph, arrays), **spec.hints}
     known = dict(zip(graph.inputs, arrays))
     if spec.hints:
@@ -180,10 +190,10 @@ def _first_difference(compiled: CompiledFunction, args: Any, kwargs: Any) -> str
         if n.op.kind in ("control", "random", "library") or n.op.name in ("constant", "size", "iota"):
             continue
         single = _single(n, graph)
-        inputs = [known[v] for v in dict.fromkeys(n.operands) if v.literal is None]
-        got = compile_graph(single, spec.backend, {}, {}).executable(inputs)
+        inputs = [moved(known[v], spec.device) for v in dict.fromkeys(n.operands) if v.literal is None]
+        got = compile_graph(single, spec.backend, {}, {}, spec.device).executable(inputs)
         for a, b in zip(want, got):
-            if _relative(np.asarray(a), np.asarray(b)) > BOUND.get(str(np.asarray(a).dtype), 0):
+            if _relative(np.asarray(a), np.asarray(on_host(b))) > BOUND.get(str(np.asarray(a).dtype), 0):
                 return f"{n.op.name} at {n.loc}"
     return None
 

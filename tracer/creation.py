@@ -78,7 +78,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
                                                                                  "float32") if dtype is None else dtype
     if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
-        t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
+        make = np.full if device is None and not devices.is_used() else _namespace(device).full
+        t = Tensor(make(dims(shape), number.item(), number.dtype))
     else:
         t = placed(F.full(dims(shape), fill_value, as_dtype(d)), device)
     return t.requires_grad_() if requires_grad else t
@@ -86,8 +87,6 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
 
 def _namespace(device: Any) -> Any:
     """NumPy, or the like of it on another device."""
-    if device is None and not devices.is_used():
-        return np
     where = devices.located(device)
     return np if where == devices.CPU else devices.hardware(where).xp
 

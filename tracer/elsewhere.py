@@ -53,8 +53,8 @@ def common_device(name: str, operands: Sequence[Tensor]) -> devices.device:
             continue
         here = devices.of(array)
         if chosen is not None and here != firm:
-            raise DeviceError(f"{name} of {_shown(chosen, firm)} and {_shown(t, here)}: move one "
-                              f"of them: .to({str(firm)!r}) or .to({str(here)!r})")
+            raise DeviceError(f"{name} of {_shown(chosen, firm)} and {_shown(t, here)}: both must be on one device; "
+                              f"move one: .to({str(firm)!r}) or .to({str(here)!r})")
         firm, chosen = here, t
     return firm
 

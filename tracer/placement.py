@@ -16,16 +16,16 @@ from .devices import CPU, device
 class Restart(BaseException):
     """A trace took the default device for its own, and then met a tensor on another: it begins again, for that one."""
 
-    def __init__(self, where: device):
-        self.where = where
+    def __init__(self, where: device, reason: Any):
+        self.where, self.reason = where, reason
 
 
 class Placement:
     """The device of a trace, as far as it is decided."""
 
-    def __init__(self, decided: device | None = None):
-        self.decided = decided
-        self.reason: Any = None                  # the tensor that decided
+    def __init__(self, start: Restart | None = None):
+        self.decided = None if start is None else start.where
+        self.reason: Any = None if start is None else start.reason        # the tensor that decided
         self._was_assumed = False
 
     @property
@@ -58,9 +58,10 @@ class Placement:
         if self.decided is not None:
             raise DeviceError(f"a compiled function runs on one device: {_shown(self.reason)} is on {self.decided}, "
                               f"{_shown(reason)} on {here}; move one of them with .to(…) before the call")
-        if self._was_assumed and here != devices.default():
-            raise Restart(here)
-        self.decided, self.reason = here, reason
+        if not self._was_assumed:
+            self.decided, self.reason = here, reason
+        elif here != devices.default():
+            raise Restart(here, reason)
 
 
 def _shown(reason: Any) -> str:

@@ -21,7 +21,7 @@ from . import pytree
 from .aliasing import is_sole_owner
 from .autograd import TapeNode
 from .constants import fold_constants
-from .devices import CPU, Unplaced, device, moved
+from .devices import CPU, Unplaced, moved
 from .guards import Guards, Watch
 from .modes import ambient
 from .pipeline import Stages, lower
@@ -57,14 +57,14 @@ def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[i
     try:
         return _trace_on(None, function, call, pattern, name)
     except Restart as again:
-        return _trace_on(again.where, function, call, pattern, name)
+        return _trace_on(again, function, call, pattern, name)
 
 
-def _trace_on(where: device | None, function: Callable[..., Any], call: Call, pattern: Sequence[int | None],
+def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, pattern: Sequence[int | None],
               name: str) -> Traced:
     symbols = {n: f"n{n}" for n, p in enumerate(pattern) if p is None}
     hints = {s: call.numbers[n] for n, s in symbols.items()}
-    trace = Trace(name, hints, where=where)
+    trace = Trace(name, hints, start=start)
     numbers: list[Dim] = [
         symbol(symbols[n], 2 if call.owners[n][1] >= 0 else None) if n in symbols else v  # type: ignore[arg-type]
         for n, v in enumerate(call.numbers)]

@@ -25,7 +25,7 @@ from ..ir.types import DType, TensorType, float64
 from . import traced_gradients
 from .devices import device
 from .modes import _grad_enabled
-from .placement import Placement
+from .placement import Placement, Restart
 from .sizes import Size, plain
 from .tensor import Tensor
 from .world import Watch, Watched
@@ -39,7 +39,7 @@ class Trace:
     """
 
     def __init__(self, name: str, hints: Mapping[str, int] | None = None, parent: Trace | None = None,
-                 where: device | None = None):
+                 start: Restart | None = None):
         self.builder = GraphBuilder(name)
         self.hints = dict(hints or {})
         self.parent = parent
@@ -64,7 +64,7 @@ class Trace:
         self.born: dict[int, Any] = {}                   # modules made in this trace
         self.watched: dict[int, Watch] = {}              # modules and optimisers that the trace depends on
         self.scalars: dict[Any, Tensor] = {}             # hyperparameters that are inputs already
-        self.placement: Placement = Placement(where) if parent is None else parent.placement
+        self.placement: Placement = Placement(start) if parent is None else parent.placement
         self.symbolic = bool(self.hints)
         self.alive = True
 
