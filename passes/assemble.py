@@ -20,6 +20,7 @@ from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
 from .fuse import Fusion, Group, WhyNot, fuse
+from .gates import MOST_PARTS
 from .launches import Launcher
 from .layout import storage_orders
 from .lower import Place, lower_group
@@ -82,7 +83,7 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph)), self.donated)
+        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}

@@ -1,15 +1,9 @@
-"""Recognising a contraction in a kernel, and choosing how its register tile runs.
-
-A contraction is one `sum over K of mul(A, B)`, or of another term of A and B alone, such as the square of their
-difference. What A and B are made of is its prologue, what is made of the sum its epilogue. G are the axes of A, B and
-the result (batches, groups), I those of A alone, J those of B alone. The names of the operands are ours to choose: B is
-the one whose axes hold the result's contiguous axis, so that stores are contiguous along J.
-"""
+"""Choosing how the register tile of a contraction (`matching.py`) runs: which variant, tile, blocks and units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient, product
@@ -17,9 +11,11 @@ from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
-from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
 from .blocking import CHUNK_WORK, blocks, grain_of, panels_of, row_blocks_of, tile_shape
+from .matching import MIN_RUN, compute_dtype
+from .matching import Match as Match
+from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
 FEW_ROWS_STREAM = 12  # up to so many rows, a contraction is bound by reading B, be it in lanes along J
@@ -29,194 +25,6 @@ PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
 FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
-SHORT_LINE = 8  # elements in a row that fill half a vector
-MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
-
-
-@dataclass(frozen=True, eq=False)
-class Match:
-    """`total = sum over k of mul(left, right)`: left varies over g, i and k, right over g, k and j. j is not empty.
-
-    Or of a term that is made of left and right otherwise; then i is not empty either. With a `dot`, left and right are
-    what is cast before it is multiplied. `others` are further sums of products of left with what varies as right does,
-    and that.
-    """
-
-    total: Value
-    left: Value
-    right: Value
-    g: tuple[str, ...]
-    i: tuple[str, ...]
-    j: tuple[str, ...]
-    k: tuple[str, ...]
-    dot: str = ""
-    others: tuple[tuple[Value, Value], ...] = ()
-
-    @property
-    def parts(self) -> int:
-        """How many sums there are."""
-        return 1 + len(self.others)
-
-    @property
-    def packed(self) -> DType:
-        """What operands are packed as."""
-        return self.left.dtype if self.dot else compute_dtype(self.total.dtype)
-
-    @property
-    def flips(self) -> bool:
-        """Does the left operand change its sign?"""
-        return bool(self.dot) and dots.is_flipped(self.left, self.right)
-
-    def divides(self, extent: Dim) -> bool:
-        """Is an extent along K one of whole words?"""
-        deep = DEPTHS[self.dot]
-        return deep == 1 or isinstance(extent, int) and extent % deep == 0
-
-    @property
-    def is_product(self) -> bool:
-        """Is the term left times right?"""
-        term = self.total.args[0]
-        return term.op == "mul" and set(term.args) == {self.left, self.right}
-
-
-def match(kernel: Kernel) -> Match | None:
-    """The contraction that this kernel is, or None."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
-    if not folds or any(v.op != "reduce" or v.combine != "sum" or v.over != folds[0].over for v in folds):
-        return None
-    total, *more = folds
-    sides = _sides(kernel, total)
-    if sides is None:
-        return None
-    a, b = sides
-    others = tuple(_others(more, a, b))
-    if len(others) != len(more):
-        a, b = b, a
-        others = tuple(_others(more, a, b))
-    if len(others) != len(more):
-        return None
-    k = set(total.over)
-    left, right = set(a.axes) - k, set(b.axes) - k
-    found = Match(
-        total,
-        a,
-        b,
-        _in_order(kernel, left & right),
-        _in_order(kernel, left - right),
-        _in_order(kernel, right - left),
-        total.over,
-        others=others,
-    )
-    if not _only_prologue_and_epilogue(kernel, found) or _contiguous_in_batch(kernel, found):
-        return None
-    if others:
-        return found if found.i and found.j else None
-    return _oriented(kernel, found)
-
-
-def _others(totals: Sequence[Value], left: Value, right: Value) -> Iterator[tuple[Value, Value]]:
-    """Those of the sums that are of products of left with something like right, and that."""
-    for total in totals:
-        term = total.args[0]
-        if term.op == "mul" and left in term.args and total.dtype is right.dtype and left.dtype is right.dtype:
-            other = term.args[0] if term.args[1] is left else term.args[1]
-            if other.axes == right.axes and other.dtype is right.dtype:
-                yield total, other
-
-
-def _sides(kernel: Kernel, total: Value) -> tuple[Value, Value] | None:
-    """The two values whose product is summed, or, where they meet otherwise, those that the term is made of."""
-    term, k = total.args[0], set(total.over)
-    if term.dtype.kind not in "uif":
-        return None
-    if term.op == "mul" and term.args[0].axes != term.args[1].axes:
-        a, b = term.args
-        if k <= {*a.axes, *b.axes} and k & set(a.axes) and k & set(b.axes) and set(a.axes) - k != set(b.axes) - k:
-            return a, b
-        return None
-    if usual(product(kernel.axes[a] for a in k)) < MIN_RUN or compute_dtype(term.dtype) is not term.dtype:
-        return None
-    found = [v for v in _ends(term) if v.op != "const"]
-    if len(found) != 2 or any(v.dtype is not term.dtype for v in made_of_both(term, found)):
-        return None
-    a, b = found
-    alone = set(a.axes) - set(b.axes), set(b.axes) - set(a.axes)
-    return (a, b) if all(alone) and k <= set(a.axes) & set(b.axes) else None
-
-
-def _ends(term: Value) -> list[Value]:
-    """What a term is made of that does not vary over all of its axes; a load that does is one too many."""
-    found: dict[Value, None] = {}
-    todo = [*term.args]
-    while todo:
-        v = todo.pop(0)
-        if v.axes == term.axes and v.op not in ("load", "index", "reduce"):
-            todo += v.args
-        else:
-            found[v] = None
-    return list(found) if all(v.axes != term.axes for v in found) else []
-
-
-def made_of_both(term: Value, sides: Sequence[Value]) -> set[Value]:
-    """A term and what it is made of, down to its sides."""
-    found: set[Value] = set()
-    todo = [term]
-    while todo:
-        v = todo.pop()
-        if v not in found:
-            found.add(v)
-            todo += [x for x in v.args if x not in sides and x.op != "const"]
-    return found
-
-
-def _in_order(kernel: Kernel, axes: set[str]) -> tuple[str, ...]:
-    return tuple(a for a in kernel.axes if a in axes)
-
-
-def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
-    """Are all other values made of the sum or of loads over the result's axes, and all stores plain ones over all of
-    these?
-    """
-    sums = [(m.total, m.right), *m.others]
-    both = {v for total, right in sums for v in made_of_both(total.args[0], (m.left, right))}
-    inner = {v for total, _ in sums for v in made_of(total.args[0])}
-    result = {*m.g, *m.i, *m.j}
-    if any(not set(v.axes) <= result for v in kernel.values if v not in inner):
-        return False
-    totals = [total for total, _ in sums]
-    if any(both & set(v.inputs) for v in kernel.values if v not in totals and v not in both):
-        return False
-    needed = {a for a in result if kernel.axes[a] != 1}
-    return all(s.mode == "set" and not s.is_scatter and needed <= set(s.axes) <= result for s in kernel.stores)
-
-
-def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
-    """Do both operands run along memory in a batch axis (a depthwise convolution)? Rows do that better."""
-    return all(contiguous_axis(kernel, v) in m.g and v.axes for v in (m.left, m.right))
-
-
-def _oriented(kernel: Kernel, m: Match) -> Match:
-    """The same contraction with its operands in the order that makes stores contiguous along J; where they are so along
-    no axis that fills lanes, the loads of one operand.
-    """
-
-    def is_long(axis: str) -> bool:
-        return usual(kernel.axes.get(axis, 0)) >= SHORT_LINE
-
-    last = {walked_axis(kernel, kernel.buffers[s.buffer], s.index, s.axes) for s in kernel.stores}
-    if not any(map(is_long, last)):
-        loaded = {a for v in (m.left, m.right) for a in [contiguous_axis(kernel, v)] if a not in m.k and is_long(a)}
-        last = loaded if len(loaded) == 1 else last
-    swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
-    return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
-
-
-# ---- how it runs ----------------------------------------------------------------------------------------------------
-
-
-def compute_dtype(d: DType) -> DType:
-    """What products are summed in: float32 for 16-bit floats."""
-    return float32 if d in (float16, bfloat16) else d
 
 
 def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:

@@ -8,16 +8,18 @@ a circle are refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
-from .dimension_maps import FREE, MOVED, ONE, Map
+from .dimension_maps import Map
+from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
+from .reads import Read, read_axes, renamed_read
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 MOST_NODES = 64                 # of groups that are merged only because they read the same
@@ -55,7 +57,7 @@ class Group:
     extents: dict[int, Dim]
     reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
     summed: dict[Node, int] = field(default_factory=dict)       # a contraction that sums along an axis of the group
-    reads: list[_Read] = field(default_factory=list)  # what its nodes read, and along which axes
+    reads: list[Read] = field(default_factory=list)  # what its nodes read, and along which axes
 
     @property
     def big_reduced(self) -> set[frozenset[int]]:
@@ -66,32 +68,6 @@ class Group:
 
 def _small(extent: Dim) -> bool:
     return isinstance(extent, int) and extent <= SMALL
-
-
-class _Read(NamedTuple):
-    """A value that a node reads; the axes of its dimensions (None: elsewhere), and those axes that the node reduces."""
-
-    base: Value
-    axes: tuple[int | None, ...] | None
-    reduced: frozenset[int | None]
-
-
-def _renamed(read: _Read, names: Mapping[int | None, int]) -> _Read:
-    """The read, some axes called otherwise."""
-    if read.axes is None or not names:
-        return read
-    return _Read(read.base, tuple([names.get(a, a) for a in read.axes]),
-                 frozenset([names.get(a, a) for a in read.reduced]))
-
-
-def _read_axes(inner: Map, outer: Map, result: tuple[int | None, ...],
-               by_dim: dict[int, int | None]) -> tuple[int | None, ...] | None:
-    out: list[int | None] = []
-    for d in inner:
-        if d == MOVED or (d >= 0 and outer[d] == MOVED):
-            return None
-        out.append(None if d == ONE or outer[d] == ONE else by_dim[d] if outer[d] == FREE else result[outer[d]])
-    return tuple(out)
 
 
 @dataclass
@@ -116,7 +92,8 @@ def _is_large(v: Value) -> bool:
 
 
 class _Grouper:
-    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value]):
+    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int):
+        self.parts = parts
         self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
         self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
@@ -199,7 +176,7 @@ class _Grouper:
         """Groups that do not depend on each other and read the same large value along the same axes become one: it is
         read once.
         """
-        readers: dict[Value, dict[int, _Read]] = {}
+        readers: dict[Value, dict[int, Read]] = {}
         for g in self.groups.values():
             for read in g.reads if g.kind == "rows" else ():
                 if read.axes is not None and _is_large(read.base):
@@ -209,6 +186,14 @@ class _Grouper:
                 one, other = (self.groups.get(number) for number in (first, second))
                 if one is not None and other is not None and len(one.nodes) + len(other.nodes) <= MOST_NODES:
                     self._merge_sibling(one, other, base)
+
+    def sum_together(self) -> None:
+        """Products of the same rows run along the same axis."""
+        for g in self.groups.values():
+            roots = products(g)
+            axis = self.axis(g.extents, roots[0].operands[0].shape[-1]) if len(roots) > 1 else None
+            if axis is not None:
+                g.summed = dict.fromkeys(roots, axis)
 
     def _merge_sibling(self, one: Group, other: Group, base: Value) -> None:
         if self.before[other.number] >> one.number & 1 or self.before[one.number] >> other.number & 1:
@@ -242,7 +227,7 @@ class _Grouper:
         return merged
 
     def _obstacle(self, producer: Group, consumer: Group) -> Any:
-        if producer.kind in ("alone", "host") or consumer.kind == "contraction":
+        if producer.kind in ("alone", "host") or not self._may_join(producer, consumer):
             return "kind"
         if any(self.before[g.number] >> producer.number & 1 for g in self._producers(consumer)):
             return "circle"
@@ -250,8 +235,8 @@ class _Grouper:
         if isinstance(joined, str):
             return joined
         axes, extents, reduced, _ = joined
-        if producer.kind == "contraction":
-            return joined if not consumer.reduced and self._one_space(producer, axes) else "kind"
+        if "contraction" in (producer.kind, consumer.kind):
+            return joined if not reduced and self._one_space(products(producer, consumer), axes) else "kind"
         why = self._is_nest(axes, extents, reduced, [*producer.nodes, *consumer.nodes])
         return joined if why is None else why
 
@@ -294,10 +279,10 @@ class _Grouper:
                 return "moved"
         reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer)
                    for m, t in group.reduced.items()}
-        reads = [_renamed(read, final) for group in (producer, consumer) for read in group.reads]
+        reads = [renamed_read(read, final) for group in (producer, consumer) for read in group.reads]
         return axes, extents, reduced, reads
 
-    def _reads(self, group: Group) -> list[_Read]:
+    def _reads(self, group: Group) -> list[Read]:
         """What the nodes of a group read, and along which axes."""
         found = []
         for m in group.nodes:
@@ -312,8 +297,8 @@ class _Grouper:
                 outer = self.map(m, i)
                 computed = m.op.kind == "gather" and i == 0
                 for base, inner in self.reach[v]:
-                    axes = None if computed else _read_axes(inner, outer, result, by_dim)
-                    found.append(_Read(base, axes, frozenset(by_dim.values())))
+                    axes = None if computed else read_axes(inner, outer, result, by_dim)
+                    found.append(Read(base, axes, frozenset(by_dim.values())))
         return found
 
     def _share_reads(self, producer: Group, consumer: Group, name: Any, renamed: dict[int, int]) -> None:
@@ -323,7 +308,7 @@ class _Grouper:
         def together(a: int | None, b: int | None) -> bool:
             return any({a, b} <= {name(c) for c in t} for group in (producer, consumer) for t in group.axes.values())
 
-        reads: dict[Value, list[_Read]] = {}
+        reads: dict[Value, list[Read]] = {}
         for group in (producer, consumer):
             for read in group.reads:
                 if read.axes is not None and self.group_of.get(read.base) not in (producer, consumer):
@@ -339,11 +324,24 @@ class _Grouper:
                     renamed.update({b: a for a, b in differ})
                     free = {name(a) for a in free}
 
-    def _one_space(self, producer: Group, axes: dict[Value, tuple[int | None, ...]]) -> bool:
-        """Has each value all axes of the contraction's result?"""
-        (root,) = (m for m in producer.nodes if m.op.kind == "contraction")
-        space = {a for a in axes[root.results[0]] if a is not None}
-        return all({a for a in t if a is not None} == space for t in axes.values())
+    def _may_join(self, producer: Group, consumer: Group) -> bool:
+        """May a contraction take a producer into its epilogue, which is element by element or a contraction of the same
+        rows?
+        """
+        roots = products(consumer)
+        read = {base for m in roots for v in m.operands for base, _ in self.reach[v]}
+        if any(self.group_of.get(base) is producer for base in read):
+            return False                             # it is what is multiplied
+        if not roots or producer.kind == "contraction":
+            return not roots or len(roots) < self.parts and share_rows(products(producer, consumer))
+        return all(m.op.kind == "pointwise" for m in producer.nodes)
+
+    def _one_space(self, roots: list[Node], axes: dict[Value, tuple[int | None, ...]]) -> bool:
+        """Has each value all axes of the contractions' results, and have these the same?"""
+        space = axes[roots[0].results[0]]
+        named = {a for a in space if a is not None}
+        return all(axes[m.results[0]] == space for m in roots) and all(
+            {a for a in t if a is not None} == named for t in axes.values())
 
     def _is_nest(self, axes: dict[Value, tuple[int | None, ...]], extents: dict[int, Dim],
                  reduced: dict[Node, tuple[int, ...]], nodes: Iterable[Node]) -> str | None:
@@ -385,9 +383,9 @@ class _Grouper:
         return isinstance(rows, int) and rows < FEW_ROWS and (not isinstance(row, int) or row > LONG_ROW)
 
 
-def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
+def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fusion:
     """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
-    read.
+    read. One kernel holds at most so many `parts` that are products of the same rows.
     """
     kept = {*materialised, *graph.outputs}
     for n in graph.nodes:
@@ -399,11 +397,12 @@ def fuse(graph: Graph, materialised: Iterable[Value] = ()) -> Fusion:
             kept.add(n.operands[0])              # it is read at computed places
     kept = {v for v in kept if v.literal is None}
     inliner = Inliner(graph, kept)
-    grouper = _Grouper(graph, inliner, kept)
+    grouper = _Grouper(graph, inliner, kept, parts)
     for n in graph.nodes:
         if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
             grouper.add(n)
     grouper.merge_siblings()
+    grouper.sum_together()
     groups = _ordered(grouper)
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
 

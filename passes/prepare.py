@@ -17,7 +17,7 @@ from ..ir.ops.namespace import F
 from ..ir.types import float32, float64
 from .copying import PassBuilder, copy_node
 from .dce import dce
-from .hoist import FEW_ROWS, PANEL, from_panels, has_panels, in_panels
+from .panels import FEW_ROWS, PANEL, from_panels, has_panels, in_panels
 from .walks import usual
 
 PURE = frozenset({"pointwise", "view", "reduction", "contraction", "gather"})

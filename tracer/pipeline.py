@@ -106,9 +106,11 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
                   device: str = "cpu", mode: str = "default") -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load."""
+    from ..ir.target import Target
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
     from ..passes.hoist import hoist_products
+    from ..passes.panels import arrange_loops
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
 
@@ -117,8 +119,9 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         stages.run("graph", lambda: graph)
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
-        optimized = stages.run("optimized", lambda: hoist_products(shorten_row_sums(simplify(stripped))))
         target = target_for(backend, device)
+        arranged = arrange_loops if isinstance(target, Target) else hoist_products
+        optimized = stages.run("optimized", lambda: arranged(shorten_row_sums(simplify(stripped))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):

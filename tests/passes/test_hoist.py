@@ -78,39 +78,6 @@ def test_what_is_made_of_products_alone_comes_along():
     assert loop.attrs["scanned"] == 1, "the elements themselves are not read any more"
 
 
-@pytest.mark.parametrize("rows,expected", [(4, 0), (32, 1), (1024, 0)])
-def test_a_matrix_that_is_read_across_is_laid_out_once(rows, expected):
-    graph = scan(lambda h, x, w, v: F.tanh(x + F.matmul(h, transposed(w))), rows=rows)
-    hoisted = hoist_products(graph)
-    assert sum(n.op is F.permute for n in hoisted.nodes) == expected
-    random = np.random.default_rng(0)
-    arrays = [random.standard_normal(v.shape).astype(np.float32) for v in graph.inputs]
-    for want, got in zip(graph.eval(*arrays), hoisted.eval(*arrays)):
-        np.testing.assert_array_equal(got, want)
-
-
-@pytest.mark.parametrize("turned", [False, True], ids=["as it lies", "across"])
-@pytest.mark.parametrize("columns,panels", [(64, 2), (40, 0)])
-def test_a_matrix_is_laid_out_in_panels(turned, columns, panels):
-    matrix = (columns, WIDTH) if turned else (WIDTH, columns)
-
-    def body(turn, h, x, w):
-        y = F.matmul(x, h)
-        return h + 1e-3 * F.sum(F.matmul(y, transposed(w) if turned else w), axes=(0, 1)), y
-
-    region = build(body, TensorType((), int64), (WIDTH, WIDTH), (32, WIDTH), matrix)
-    graph = build(lambda h, x, w: F.loop(F.constant(value=TURNS, dtype=int64), h, x, w, body=region, carried=1,
-                                         scanned=1, reverse=False), (WIDTH, WIDTH), (TURNS, 32, WIDTH), matrix)
-    hoisted = hoist_products(graph)
-    (loop,) = [n for n in hoisted.nodes if n.op is F.loop]
-    shapes = [v.shape for v in loop.operands]
-    assert ((panels, WIDTH, 32) in shapes) == bool(panels)
-    random = np.random.default_rng(0)
-    arrays = [random.standard_normal(v.shape).astype(np.float32) for v in graph.inputs]
-    for want, got in zip(graph.eval(*arrays), hoisted.eval(*arrays)):
-        np.testing.assert_allclose(got, want, rtol=1e-5)
-
-
 def test_many_rows_a_turn_read_the_matrix_often_enough():
     assert products(hoist_products(scan(STEPS["an element by a matrix"][0], rows=1024))) == (0, 2)
 
