@@ -28,6 +28,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
         t = t if dtype is None else F.astype(t, as_dtype(dtype))
         t = t if device is None else placed(t, device)
     elif _lies_elsewhere(data):
+        data = devices.hardware("cuda").xp.asarray(data)
         t = Tensor(data.copy() if dtype is None else data.astype(as_dtype(dtype).numpy))
         t = t if device is None else placed(t, device)
     else:
@@ -53,7 +54,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
 
 
 def _lies_elsewhere(data: Any) -> bool:
-    return devices.is_used() and hasattr(data, "dtype") and devices.of(data) != devices.CPU
+    """Is it an array on a GPU, of whatever library?"""
+    return hasattr(data, "__cuda_array_interface__") or (devices.is_used() and isinstance(data, np.ndarray)
+                                                         and devices.of(data) != devices.CPU)
 
 
 def _holds_tensors(data: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir.ops import F
 from ..ir.types import DTYPES
-from . import creation, manipulation, products, reductions, transfer
+from . import creation, interchange, manipulation, products, reductions, transfer
 from .arguments import lift
 from .tensor import Tensor
 
@@ -107,6 +107,9 @@ def install_methods() -> dict[str, Any]:
         setattr(Tensor, name, getattr(Tensor, long))
     for method in (transfer.to, transfer.cpu, transfer.cuda):
         setattr(Tensor, method.__name__, method)
+    for name, method in interchange.METHODS.items():
+        setattr(Tensor, name, method)
+    names["from_dlpack"] = interchange.from_dlpack
     return names
 
 

@@ -1,0 +1,95 @@
+"""Tensors and other libraries' arrays on the same memory: DLPack and `__cuda_array_interface__`, no copies.
+
+Values of tensors never change, so what Braze gives out is marked read-only where the asker's version of the protocol
+has a mark for it; who has none must not write (JAX never does). What it takes in is never written by Braze.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import DeviceError, DTypeError
+from . import devices, transfer
+from .devices import CPU
+from .tensor import Tensor
+
+_CPU, _CUDA, _CUDA_PINNED = 1, 2, 3        # DLDeviceType
+_MARKS_READ_ONLY = (1, 0)                  # the version of DLPack from which on a capsule can say so
+
+
+def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of an array of another library (NumPy, PyTorch, JAX, CuPy) that exports DLPack.
+
+    Changing that array afterwards changes the tensor's values; Braze itself never writes into it.
+
+    >>> import numpy as np
+    >>> braze.from_dlpack(np.arange(3))
+    tensor([0, 1, 2])
+    """
+    if isinstance(x, Tensor):
+        return transfer.to(x, device=device, copy=bool(copy))
+    kind, number = x.__dlpack_device__()
+    if kind in (_CPU, _CUDA_PINNED):
+        array = _from_cpu(x)
+    elif kind == _CUDA:
+        array = devices.hardware(f"cuda:{number}").xp.from_dlpack(x).view()      # a view is never donated
+    else:
+        raise DeviceError(f"from_dlpack: an array on a device of DLPack's type {int(kind)}; Braze reads those of the "
+                          "CPU and of CUDA")
+    t = Tensor(array.copy() if copy else array)
+    t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
+    return t if device is None else transfer.to(t, device=device)
+
+
+def _from_cpu(x: Any) -> np.ndarray:
+    try:
+        array = np.from_dlpack(x)
+    except (RuntimeError, BufferError) as error:
+        raise DTypeError(f"from_dlpack: NumPy does not read this {type(x).__name__}: {error}") from None
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def to_dlpack(x: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+              dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    """A DLPack capsule on the tensor's memory (`Tensor.__dlpack__`)."""
+    array = x._concrete("t.__dlpack__()", "return the tensor from the compiled function and export it outside")
+    if x.requires_grad:
+        raise BufferError("a tensor that requires gradients is exported without them: call detach() first")
+    if dl_device is not None and tuple(dl_device) != dlpack_device(x):
+        raise BufferError(f"a tensor on {x.device} is exported there alone; move it first with .to(…)")
+    array = array.copy() if copy else array
+    if devices.of(array) != CPU:
+        return array.__dlpack__(stream=stream, max_version=max_version)
+    return _exported(array.view(np.ndarray), max_version)
+
+
+def _exported(array: np.ndarray, max_version: tuple[int, int] | None) -> Any:
+    if array.dtype.kind == "V":
+        raise BufferError(f"NumPy exports no {array.dtype.name} through DLPack; convert it, t.float(), or read its "
+                          "bits: t.numpy().view('uint16')")
+    if max_version is not None and tuple(max_version) >= _MARKS_READ_ONLY:
+        array.flags.writeable = False
+        return array.__dlpack__(max_version=max_version)  # type: ignore[call-arg]
+    return (array if array.flags.writeable else array.copy()).__dlpack__()
+
+
+def dlpack_device(x: Tensor) -> tuple[int, int]:
+    """DLPack's numbers of the device's type and of the device (`Tensor.__dlpack_device__`)."""
+    where = x.device
+    return (_CPU, 0) if where == CPU else (_CUDA, int(where.index or 0))
+
+
+def cuda_array_interface(x: Tensor) -> dict[str, Any]:
+    """The description of a tensor's memory on a GPU (`Tensor.__cuda_array_interface__`), read-only."""
+    found = getattr(x._array, "__cuda_array_interface__", None)
+    if found is None:
+        raise AttributeError("only a tensor on a GPU has a __cuda_array_interface__")
+    return {**found, "data": (found["data"][0], True)}
+
+
+METHODS = {"__dlpack__": to_dlpack, "__dlpack_device__": dlpack_device,
+           "__cuda_array_interface__": property(cuda_array_interface)}
