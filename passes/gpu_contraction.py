@@ -13,7 +13,8 @@ steps of K:
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
   operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned, or where an
-  elementary function follows the sum. With more, kernels spill (found by compiling).
+  elementary function follows the sum: then ptxas interleaves so many elements that it spills, but not where a thread
+  has `MOST_SUMS` and the compute capability is 9.0. Found by compiling.
 
 Nothing that must be right depends on it.
 """
@@ -24,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..ir.expr import product, symbols
+from ..ir.expr import Dim, evaluate, product, symbols
 from ..ir.gpu import GpuTarget
 from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, narrow_source, rounded_up
 from ..ir.kernel import Kernel, Value
@@ -43,6 +44,7 @@ HIDDEN = 0.15                             # of the smaller of computing and movi
 PROGRAM, STEP, LAUNCH = 1_500.0, 80.0, 3_000.0        # nanoseconds
 MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
 DEAR = 12.0                               # additions that an elementary function costs at least
+LIKELY = 2048                             # what a symbolic size is taken for
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
 MOST_STAGES = 4
 SIDES = (16, 32, 64, 128, 256)            # of tiles
@@ -57,7 +59,7 @@ FEW_ROWS = 1                              # up to so many, rows of a reduction d
 @dataclass(frozen=True)
 class _Sizes:
     """What the model asks of a contraction: extents, bytes of an operand's element and of each result, bytes of all
-    buffers, how many sums a thread may hold.
+    buffers, how many sums a thread may hold, whether an elementary function follows.
     """
 
     g: int
@@ -68,6 +70,7 @@ class _Sizes:
     result: int
     moved: int
     sums: int
+    is_dear: bool
 
 
 def suits(kernel: Kernel, m: Match) -> bool:
@@ -143,12 +146,16 @@ def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> fl
 
 
 def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
-    g, i, j, k = (max(1, usual(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
+    g, i, j, k = (max(1, _likely(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
-    moved = sum(usual(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
-    sums = MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS
-    sums = FEW_SUMS if _is_dear(kernel, m) or not _is_aligned(kernel, m) else sums
-    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums)
+    moved = sum(_likely(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
+    sums = (MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS) if _is_aligned(kernel, m) else FEW_SUMS
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, _is_dear(kernel, m))
+
+
+def _likely(x: Dim) -> int:
+    """A size as a number."""
+    return x if isinstance(x, int) else int(evaluate(x, dict.fromkeys(symbols(x), LIKELY)))
 
 
 def _is_dear(kernel: Kernel, m: Match) -> bool:
@@ -176,20 +183,22 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
     if base.variant == "sum":
         yield from (replace(base, tile=tile, warps=4, stages=1) for tile in SUM_TILES)
         return
-    for tile, warps in _tiles(base, sizes):
+    for tile, warps in _tiles(sizes, target):
         most = _stages(tile, sizes, target)
         for stages in range(most, max(0, min(most, MOST_STAGES - 1) - 1), -1):
             yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4)
 
 
-def _tiles(base: GpuContraction, sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
+def _tiles(sizes: _Sizes, target: GpuTarget) -> Iterator[tuple[tuple[int, int, int], int]]:
     """Tiles that are not much larger than the result, with the warps that can hold their sums."""
     least = LEAST_DEPTH[sizes.operand]
     words = max(1, sizes.operand // 4)                        # of a sum
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = 8 if i * j * words >= 8 * 32 * FEWER_SUMS else 4
-            if i * j * words > warps * 32 * sizes.sums:
+            warps = 8 if i * j * words >= 8 * 32 * (FEW_SUMS if sizes.is_dear else FEWER_SUMS) else 4
+            sums = i * j * words // (warps * 32)
+            spills = sizes.is_dear and FEW_SUMS < sums and (sums < MOST_SUMS or target.arch != "90")
+            if sums > sizes.sums or spills:
                 continue
             for depth in DEPTH_BYTES:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))

@@ -1,0 +1,103 @@
+"""Contractions and attention of benchmarks' sizes, compiled without a GPU: registers, spills, shared memory and which
+unit multiplies, read from the machine code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from braze.codegen.triton import emit
+from braze.ir.expr import symbol
+from braze.ir.gpu import GpuTarget
+from braze.ir.gpu_contraction import GpuContraction, GpuStreamed
+from braze.ir.kernel import Kernel
+from braze.passes import gpu_contraction
+from braze.passes.gpu_schedule import plan
+from braze.runtime.triton_compiler import Compiled, Request, compile_sources
+from codegen.contractions import matmul
+from codegen.triton.products import KERNELS, linear
+
+TARGETS = {
+    "80": GpuTarget(arch="80", processors=108, shared_bytes=163 << 10, bandwidth=1500, flops=19_500, dot_flops=312_000,
+                    precision="tf32"),
+    "90": GpuTarget(precision="tf32"),
+    "100": GpuTarget(arch="100", processors=148, precision="tf32"),
+    "gfx942": GpuTarget("hip", "gfx942", 64, 304, 64 << 10, l2_bytes=4 << 20, precision="tf32"),
+}
+UNITS = {"80": "mma.sync", "90": "wgmma", "100": "tcgen05", "gfx942": "v_mfma"}
+
+# name: most registers and bytes of shared memory on 9.0
+FIGURES = {
+    "matmul 4096": (200, 192 << 10),
+    "matmul 8192, right rows": (200, 192 << 10),
+    "matmul 4096 f32": (136, 128 << 10),
+    "GPT-2: qkv": (128, 96 << 10),
+    "GPT-2: MLP, GELU": (216, 192 << 10),
+    "GPT-2: MLP, residual": (128, 128 << 10),
+    "ResNet: 3x3, 64": (160, 96 << 10),
+    "ResNet: 3x3, 512": (104, 64 << 10),
+    "ResNet: 1x1, 64 to 256": (128, 32 << 10),
+    "ResNet: 7x7, 3 to 64": (184, 16 << 10),
+    "ResNet: 3x3, channels first": (144, 64 << 10),
+    "attention 64: forward": (208, 114 << 10),
+    "attention 64: kv": (248, 96 << 10),
+    "attention 64: q": (184, 96 << 10),
+    "attention 128: forward": (208, 128 << 10),
+    "attention 128: kv": (255, 128 << 10),
+    "attention 128: q": (232, 162 << 10),
+}
+FAST = ("GPT-2: MLP, residual", "ResNet: 3x3, 64", "attention 64: forward", "attention 64: kv")
+
+
+def compiled(kernel: Kernel, target: GpuTarget, is_divisible: bool = True) -> list[Compiled]:
+    """The launches of a kernel."""
+    sources = [emit(k, s, target) for k, s in plan(kernel, target)]
+    return compile_sources([Request(s, target, (is_divisible,) * sum(t[0] != "*" for _, t in s.facts["arguments"]))
+                            for s in sources])
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in KERNELS])
+def test_hopper_multiplies_without_spills(name):
+    (made,) = compiled(KERNELS[name], TARGETS["90"])
+    registers, shared = FIGURES[name]
+    assert made.spills == 0 and made.registers <= registers and made.shared <= shared, made
+    assert UNITS["90"] in made.assembly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["80", "100", "gfx942"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_other_devices_multiply_without_spills(name, arch):
+    (made,) = compiled(KERNELS[name], TARGETS[arch])
+    assert made.spills == 0 and made.shared <= TARGETS[arch].shared_bytes + (4 << 10), made
+    assert UNITS[arch] in made.assembly
+
+
+def test_plain_float32_does_not_spill():
+    (made,) = compiled(matmul(4096, 4096, 4096), replace(TARGETS["90"], precision="ieee"))
+    assert made.spills == 0 and made.registers <= 208 and "fma.rn.f32" in made.assembly
+
+
+@pytest.mark.slow
+def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
+    m, n, k = (symbol(name, 1) for name in "MNK")
+    even, odd = (compiled(linear(m, n, k), TARGETS["90"], is_divisible)[0] for is_divisible in (True, False))
+    assert even.spills == 0 and odd.spills <= 64 and all(UNITS["90"] in c.assembly for c in (even, odd))
+    assert "cp.async.cg.shared.global" in even.assembly and "cp.async.cg.shared.global" not in odd.assembly
+
+
+@pytest.mark.slow
+def test_descriptors_and_programs_that_stay_compile():
+    kernel = linear(4096, 4096, 4096, b="kj")
+    ways = gpu_contraction.candidates(kernel, TARGETS["90"])
+    (fetched,) = (s for s in ways if s.descriptors and not s.programs)
+    (staying,) = (s for s in ways if s.programs)
+    made = compile_sources([Request(emit(kernel, s, TARGETS["90"]), TARGETS["90"]) for s in (fetched, staying)])
+    assert all(c.spills == 0 and "cp.async.bulk.tensor" in c.assembly for c in made)
+
+
+def test_kernels_of_benchmarks_are_not_cut():
+    for name, kernel in KERNELS.items():
+        ((_, s),) = plan(kernel, TARGETS["90"])
+        assert isinstance(s, GpuStreamed if "attention" in name else GpuContraction), name
