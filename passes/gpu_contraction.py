@@ -200,7 +200,7 @@ def _tiles(sizes: _Sizes, target: GpuTarget) -> Iterator[tuple[tuple[int, int, i
             spills = sizes.is_dear and FEW_SUMS < sums and (sums < MOST_SUMS or target.arch != "90")
             if sums > sizes.sums or spills:
                 continue
-            for depth in DEPTH_BYTES:
+            for depth in DEPTH_BYTES if sizes.sums > FEW_SUMS else DEPTH_BYTES[:1]:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))
                 yield (i, j, k), warps
 
