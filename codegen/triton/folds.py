@@ -94,7 +94,7 @@ def _combiner(tile: Tile, v: Value) -> str:
 def fold_in_tile(tile: Tile, v: Value) -> str:
     """A fold along dimensions that the tile holds whole; a scan may go on from what came before."""
     over = tile.groups_of(v.over)
-    if v.op == "scan":
+    if v.op == "scan" and over:
         return _scan(tile, v, over[0])
     x = operand(tile, v, [g for g in over if g.dim is not None])
     text = reduce_tile(tile, v, x, (*v.args[0].axes, *v.over), over)

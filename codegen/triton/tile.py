@@ -37,8 +37,9 @@ class Tile:
             rest: Dim = g.symbol
             for n, a in enumerate(g.axes):
                 inner = expr.product(f.kernel.axes[b] for b in g.axes[n + 1:])
-                self.positions[a] = 0 if f.kernel.axes[a] == 1 else expr.floordiv(rest, inner)
-                rest = expr.mod(rest, inner)
+                is_fixed = f.kernel.axes[a] == 1 or inner == 0
+                self.positions[a] = 0 if is_fixed else expr.floordiv(rest, inner)
+                rest = rest if inner == 0 else expr.mod(rest, inner)
 
     def inside(self, *groups: Group) -> Tile:
         """The tile of a loop's body: further positions, and what is known outside is known."""
@@ -81,11 +82,20 @@ class Tile:
             else:
                 flat = flat + stride * i
         offset = self.spell(flat)
-        text = " + ".join([*terms, *([offset] if offset != "0" else [])]).replace("+ -", "- ")
+        still = [f"{g.name} * 0" for g in self._lost(index, flat)]
+        text = " + ".join([*terms, *([offset] if offset != "0" else []), *still]).replace("+ -", "- ")
         pointer = self.f.buffers[buffer]
         if not text:
             return pointer
         return f"{pointer} - {text[1:]}" if text.startswith("-") else f"{pointer} + {text}"
+
+    def _lost(self, index: Sequence[Index], flat: Dim) -> list[Group]:
+        """Dimensions of an index that do not show in the offset (of x[i, 1 - i], or of no memory); masks have them."""
+        by_values = {a for i in index if isinstance(i, Value) for a in i.axes}
+        named = by_values.union(*(expr.symbols(i) & set(self.group_of) for i in index if not isinstance(i, Value)))
+        shown = expr.symbols(expr.substitute(flat, self.positions))
+        return [g for g in self.groups_of(named) if g.dim is not None and f"<{g.name}>" not in shown
+                and not by_values & set(g.axes)]
 
     def inside_buffer(self, buffer: str, index: Sequence[Index]) -> list[str]:
         """Conditions for an index to lie inside the buffer."""
@@ -147,8 +157,8 @@ class Tile:
             return self.name(v, self._load(v))
         if v.op == "index":
             position = self.spell(v.index[0])                       # type: ignore[arg-type]
-            return self.name(v, f"tl.full((), {position}, tl.int64)" if position.lstrip("-").isdigit()
-                             else f"{factor(position)}.to(tl.int64)")
+            return self.name(v, f"{factor(position)}.to(tl.int64)" if self.shape(v.axes)
+                             else f"tl.cast({position}, tl.int64)")
         if v.op in ("reduce", "scan"):
             from .folds import fold_in_tile
 

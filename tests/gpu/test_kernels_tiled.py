@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_zoo import CASES, ZOO, assert_close, inputs, reference
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_zoo import CASES, ZOO, assert_close, inputs, reference, sizes_of
+from random_kernels import random_kernels
 from zoo_tools import outputs, special_inputs
 
 from .kernel_runner import run
@@ -18,3 +21,33 @@ def test_zoo(name, sizes):
     arrays = inputs(kernel, np.random.default_rng(0), sizes)
     got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes)
     assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, sizes", CASES, ids=CASE_IDS)
+def test_zoo_on_special_numbers(name, sizes):
+    kernel = ZOO[name]
+    arrays = special_inputs(kernel, np.random.default_rng(0), sizes)
+    with np.errstate(all="ignore"):
+        got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes)
+        assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
+
+
+def check_random(kernel, seed: int) -> None:
+    for sizes in sizes_of(kernel):
+        arrays = inputs(kernel, np.random.default_rng(seed), sizes)
+        got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes)
+        assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(random_kernels(), st.integers(0, 9))
+def test_random_kernels(kernel, seed):
+    check_random(kernel, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(random_kernels(), st.integers(0, 9))
+def test_many_random_kernels(kernel, seed):
+    check_random(kernel, seed)
