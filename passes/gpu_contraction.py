@@ -96,7 +96,7 @@ def candidates(kernel: Kernel, target: GpuTarget, m: Match | None = None) -> lis
 
 def _base(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:
     """All but the tile."""
-    of = operand(kernel, m)
+    of = operand(kernel, m, target)
     precision = target.precision if of is float32 and target.precision != "bf16" else "ieee"
     single = tuple(a for a in kernel.axes if a not in (*m.g, *m.i, *m.j, *m.k))       # axes of one position
     return GpuContraction(
@@ -104,8 +104,10 @@ def _base(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:
         operand=of or m.total.dtype, precision=precision)
 
 
-def operand(kernel: Kernel, m: Match) -> DType | None:
-    """What tensor cores are given: the dtype that both sides' numbers already have; None where they cannot."""
+def operand(kernel: Kernel, m: Match, target: GpuTarget) -> DType | None:
+    """What tensor cores are given: the dtype that both sides' numbers already have, or that the target rounds float32
+    to; None where they cannot.
+    """
     if not m.is_product:
         return None
     sides = {_narrow(v) for v in (m.left, m.right)}
@@ -113,6 +115,8 @@ def operand(kernel: Kernel, m: Match) -> DType | None:
         return sides.pop()
     if sides == {int8} and (m.total.dtype.bits <= 32 or _is_short(kernel, m)):
         return int8
+    if m.total.dtype is float32 and target.precision == "bf16":
+        return bfloat16
     return m.total.dtype if m.total.dtype in (float32, float64) else None
 
 

@@ -167,7 +167,8 @@ class _Products(_Contraction):
                     given.append(self.fetch(fetched[side], v, side, ti if side == "left" else tj, start))
                 else:
                     here = tile.inside(*self.depth_groups(start, dim, 2, is_whole))
-                    given.append(operand(here, v, self.s.k))
+                    x = operand(here, v, self.s.k)
+                    given.append(x if v.dtype is self.s.operand else f"{x}.to({TYPES[self.s.operand.name]})")
             f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{precision(self.s.operand, self.s.precision)})")
 
         self.along(step)

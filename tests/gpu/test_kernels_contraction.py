@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from braze.ir.expr import symbol
+from braze.ir.expr import floordiv, symbol
 from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_contraction import LEAST_DEPTH, GpuContraction
 from braze.ir.kernel import Kernel
+from braze.ir.types import bfloat16
 from braze.passes import contraction, gpu_contraction, gpu_split
-from kernel_zoo import assert_close, inputs, reference
+from braze.passes.gpu_schedule import plan
+from kernel_zoo import Zoo, assert_close, inputs, reference
 from zoo_tools import outputs
 
 from codegen import contractions as c
@@ -82,6 +84,17 @@ def test_tiles_cover_all_rows_and_columns(tile, together):
     run_like_definition(c.matmul(70, 90, 50, epilogue=c.biased_relu), tile=tile, together=together)
 
 
+def test_float32_is_rounded_where_the_target_says_so():
+    kernel = c.matmul(33, 40, 50)
+    rounded = replace(TARGET, precision="bf16")
+    ((_, s),) = plan(kernel, rounded)
+    arrays = inputs(kernel, np.random.default_rng(0))
+    got = run(kernel, arrays, outputs(kernel, arrays), {}, [(kernel, s)])
+    narrow = {n: a.astype(bfloat16.numpy).astype(np.float32) for n, a in arrays.items()}
+    assert s.operand is bfloat16
+    assert_close(kernel, got, reference(kernel, narrow))
+
+
 @pytest.mark.parametrize("programs", [1, 4, 100])
 def test_programs_share_all_tiles(programs):
     run_like_definition(c.matmul(70, 90, 33), tile=(16, 32, 16), programs=programs)
@@ -113,10 +126,15 @@ def test_long_sums_are_cut_in_two(kernel):
 
 
 def test_groups_of_channels_become_an_axis():
-    from braze.passes.gpu_schedule import plan
-
-    kernel = c.window(2, 8, 16, 6, 5, groups=1)
-    assert gpu_split.split_groups(kernel) is None and len(plan(kernel, TARGET)) == 1
+    k = Zoo("grouped", {"n": 2, "o": 12, "h": 6, "w": 5, "c": 4, "r": 3, "s": 3})
+    at = {a: k.axis(a) for a in k.axes}
+    channel = at["c"] + 4 * floordiv(at["o"], 6)
+    image = k.load("x", (2, 8, 6, 5), "f32", (at["n"], channel, at["h"] + at["r"] - 1, at["w"] + at["s"] - 1), 0.0)
+    k.write("y", "nohw", k.reduce("sum", k.mul(image, k.read("f", "ocrs")), "crs"))
+    kernel = k.build()
+    ((cut, s),) = plan(kernel, TARGET)
+    assert isinstance(s, GpuContraction) and cut.axes["group"] == 2 and len(s.g) == 1
+    run_like_definition(kernel, parts=[(cut, s)])
 
 
 def random_schedule(kernel: Kernel, seed: int) -> GpuContraction:
