@@ -15,7 +15,8 @@ from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
-from .devices import beside, of, on_host
+from .devices import Unplaced, beside, moved, of, on_host
+from .elsewhere import common_device
 from .modes import _grad_enabled
 from .tensor import Tensor
 
@@ -78,6 +79,15 @@ def _native_key(k: Any, x: Tensor) -> Any:
         np.asarray(k)                          # the error
     array = beside(k._array, x._array)
     return array if of(array) == of(x._array) else on_host(array)
+
+
+def _native_value(value: Any, x: Tensor) -> Any:
+    """What is assigned to elements of `x`, as its array takes it."""
+    if isinstance(x._array, np.ndarray) and type(x._array) in (np.ndarray, Unplaced):
+        return np.asarray(value) if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return moved(value._array, common_device("an assignment", (x, value)))
+    return value if isinstance(value, (bool, int, float, complex)) else moved(np.asarray(value), of(x._array))
 
 
 def _is_int(k: Any) -> bool:
@@ -239,11 +249,12 @@ def _constant(value: Any, x: Tensor) -> Tensor:
 
 def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
     keys = tuple([_native_key(k, x) for k in keys])
+    value = _native_value(value, x)
     old = x._array
     x._array = None                                # so that the count below is of others
     try:
-        new = old if is_sole_owner(old, 1) and old.flags.writeable else np.array(old)
-        new[keys] = np.asarray(value) if isinstance(value, Tensor) else value
+        new = old if is_sole_owner(old, 1) and getattr(old.flags, "writeable", True) else old.copy()
+        new[keys] = value
     except (IndexError, ValueError) as error:
         x._array = old
         kind = IndexingError if isinstance(error, IndexError) else ShapeError
