@@ -91,7 +91,7 @@ def candidates(kernel: Kernel, target: GpuTarget, m: Match | None = None) -> lis
     base = _base(kernel, m, target)
     ways = _best(base, _sizes(kernel, m, base), target)
     static = all(isinstance(n, int) for n in kernel.axes.values())
-    return [*ways, *_with_descriptors(kernel, m, ways[0], target)] if static else ways
+    return [*ways, *(_with_descriptors(kernel, m, ways[0], target) if static else ())]
 
 
 def _base(kernel: Kernel, m: Match, target: GpuTarget) -> GpuContraction:

@@ -206,7 +206,7 @@ class _Parts:
 
 def _used(kernel: Kernel) -> dict[str, Dim]:
     """The axes that a kernel needs."""
-    named = {a for x in (*kernel.values, *kernel.stores) for a in x.axes} | {a for v in kernel.values for a in v.over}
+    named = {a for v in kernel.values for a in (*v.axes, *v.over)} | {a for s in kernel.stores for a in s.axes}
     return {a: n for a, n in kernel.axes.items() if a in named}
 
 
