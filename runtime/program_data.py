@@ -1,7 +1,7 @@
 """Programs, kernels and schedules as data: JSON that reads back as equal objects, and runs nothing when it is read.
 
-Kernels are kept as their IR text, sizes as text; an object is its class' name with its fields. What has Python functions
-in it has no place in a file.
+Kernels are kept as their IR text, sizes as text; an object is its class' name with its fields. What has Python
+functions in it has no place in a file.
 """
 
 from __future__ import annotations

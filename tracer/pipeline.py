@@ -100,7 +100,8 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
         return program_store.key, program_store.restore, program_store.save
     from ..runtime import device_store
 
-    return program_store.device_key, lambda entry: device_store.restore(entry, hardware(device), mode), device_store.save
+    machine = hardware(device)
+    return program_store.device_key, lambda entry: device_store.restore(entry, machine, mode), device_store.save
 
 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],

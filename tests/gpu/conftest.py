@@ -1,27 +1,24 @@
-"""Tests of the simulated device: they run where BRAZE_TRITON_INTERPRET=1 was set before Triton was imported, which
-`tests/test_gpu_simulated.py` does in a process of its own. Anywhere else they are skipped.
+"""Tests of devices: on a GPU where there is one, else on the simulated device, which BRAZE_TRITON_INTERPRET=1 gives
+where it is set before Triton is imported (`tests/test_gpu_simulated.py` does it in a process of its own). Without
+either they are left out. Tests marked `simulated` are about the simulated device itself.
 """
 
 import os
-from pathlib import Path
 
 import pytest
+from braze.runtime import devices
 
-HERE = Path(__file__).parent
+IS_SIMULATED = os.environ.get("BRAZE_TRITON_INTERPRET") == "1"
+collect_ignore_glob = ["test_*.py"] if devices.count() == 0 else []
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get("BRAZE_TRITON_INTERPRET") == "1":
-        return
-    skip = pytest.mark.skip(reason="needs BRAZE_TRITON_INTERPRET=1 (run by tests/test_gpu_simulated.py)")
     for item in items:
-        if HERE in Path(item.path).parents:
-            item.add_marker(skip)
+        if not IS_SIMULATED and "simulated" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="about the simulated device"))
 
 
 @pytest.fixture
 def device():
-    """The simulated device."""
-    from braze.runtime import devices
-
+    """The device that tests run on."""
     return devices.get("cuda")

@@ -1,4 +1,4 @@
-"""Kernels planned for a GPU, run by the interpreter with canaries around everything that they may write."""
+"""Kernels planned for a GPU, run by the interpreter (or a GPU) with canaries around everything that they may write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from braze.codegen.triton import emit
 from braze.ir import expr
-from braze.ir.gpu import GpuTarget
 from braze.ir.kernel import Kernel
 from braze.passes.gpu_schedule import Part, plan
-from braze.runtime.triton_interpreter import interpret
+
+from .device_runner import run_source, target
 
 CANARY = 64                      # bytes on either side
 
@@ -35,13 +35,14 @@ def run(kernel: Kernel, inputs: Mapping[str, Any], outputs: Mapping[str, Any], s
         parts: list[Part] | None = None) -> dict[str, np.ndarray]:
     """What the plan of a kernel (or these parts) makes of `outputs`."""
     held = {n: Guarded(np.asarray(a)) for n, a in {**inputs, **outputs}.items()}
-    for k, s in plan(kernel, GpuTarget()) if parts is None else parts:
+    for k, s in plan(kernel, target()) if parts is None else parts:
         for b in k.buffers.values():
             if b.name not in held:
                 shape = tuple(int(expr.evaluate(d, sizes)) for d in b.shape)
                 held[b.name] = Guarded(np.full(shape, 7).astype(b.dtype.numpy))
         needed = {n: sizes[n] for n in k.sizes}
-        interpret(emit(k, s, GpuTarget()), [held[b].array for b in k.buffers], needed)
+        buffers = [held[b] for b in k.buffers]
+        run_source(emit(k, s, target()), [b.whole for b in buffers], [b.first for b in buffers], needed)
     for name, guarded in held.items():
         guarded.check(name)
         if name in inputs and name not in outputs:

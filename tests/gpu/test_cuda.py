@@ -16,6 +16,7 @@ from braze.runtime import cuda, device_executable, triton_compiler
 from fake_cupy import Cuda
 from small_programs import add, double_plus_one, launch, program
 
+pytestmark = pytest.mark.simulated           # the fake's kernels run in Triton's interpreter
 N = 40
 
 

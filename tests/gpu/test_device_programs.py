@@ -275,6 +275,7 @@ def test_a_size_too_large_for_its_argument_is_an_error(device):
         devices.load(p, narrow, device)([np.float32(1)], {"B": 2**31})
 
 
+@pytest.mark.simulated
 def test_scarce_memory_is_an_error_that_says_what_holds_it(device, monkeypatch):
     held = [device.empty((1000, n), np.dtype(np.float32)) for n in (10, 20, 20)]
     monkeypatch.setattr(device, "limit_bytes", device.allocated_bytes + 2000)

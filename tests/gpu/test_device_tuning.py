@@ -75,6 +75,7 @@ def test_sizes_of_one_class_choose_alike(device, emitted, times):
     assert [t.is_remembered for t in tunings] == [False, True, False, True, False]
 
 
+@pytest.mark.simulated
 def test_another_device_chooses_for_itself(device, emitted, times, monkeypatch):
     times(4)
     device_tuning.tune(add(40), WAYS, emitted, {}, device)

@@ -8,6 +8,7 @@ import pytest
 from braze.ir.schedule import Source
 from braze.runtime.triton_interpreter import interpret
 
+pytestmark = pytest.mark.simulated
 BF16 = ml_dtypes.bfloat16
 HEAD = "import triton\nimport triton.language as tl\n\n\n"
 

@@ -9,6 +9,8 @@ from braze.ir.errors import DeviceError
 from braze.runtime import devices
 from braze.runtime.simulated import SimulatedArray
 
+pytestmark = pytest.mark.simulated
+
 
 @pytest.fixture
 def x(device):
@@ -64,6 +66,7 @@ def test_in_place_operations_write_the_device_array(x):
 
 
 def test_memory_in_use_is_counted(device):
+    device.release()
     before = device.allocated_bytes
     a = device.empty((1000,), np.dtype(np.float32))
     view = a[10:20]

@@ -1,0 +1,38 @@
+"""One source on the device that tests run on: Triton's interpreter, or a GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from braze.ir.configuration import configuration
+from braze.ir.gpu import GpuTarget
+from braze.ir.schedule import Source
+from braze.runtime import devices, triton_interpreter
+from braze.runtime.device import Frame
+from braze.runtime.triton_compiler import HIDDEN_ARGUMENTS, Request
+
+
+def target() -> GpuTarget:
+    """What kernels are planned for: the facts of the device."""
+    return devices.get("cuda").target
+
+
+def run_source(source: Source, rooms: Sequence[np.ndarray], firsts: Sequence[int], sizes: Mapping[str, int]) -> None:
+    """Run a source, in place; its buffers begin at byte `first` of each room (an array of bytes)."""
+    grid = triton_interpreter.grid_of(source, sizes)
+    numbers = [sizes[name] for name, kind in source.facts["arguments"] if kind[0] != "*"]
+    if configuration.simulate_gpu:
+        addresses = [room.ctypes.data + first for room, first in zip(rooms, firsts)]
+        triton_interpreter.Interpreted(source)(grid, [*addresses, *numbers])
+        return
+    device = devices.get("cuda")
+    pads = [-first % 16 for first in firsts]
+    memory = [device.from_host(np.concatenate([np.zeros(pad, np.uint8), room])) for pad, room in zip(pads, rooms)]
+    addresses = [device.address(there) + pad + first for there, pad, first in zip(memory, pads, firsts)]
+    (kernel,) = device.kernels([Request(source, device.target, tuple(n % 16 == 0 for n in numbers))])
+    scratch = device.empty((kernel.scratch * int(np.prod(grid)),), np.dtype(np.uint8))
+    words = [*addresses, *numbers, device.address(scratch), *[0] * (HIDDEN_ARGUMENTS - 1)]
+    kernel.launch(grid, Frame(np.array(words, np.int64)), 0, device.stream())
+    for room, pad, there in zip(rooms, pads, memory):
+        room[...] = device.to_host(there)[pad:]
