@@ -1,7 +1,9 @@
 """Each example runs, with small sizes, and does what it says."""
 
+import os
 import pathlib
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -27,7 +29,7 @@ def run(monkeypatch, capsys):
 
 def test_all_examples_are_tested():
     tested = {"quickstart", "train_digits", "char_gpt", "black_scholes", "heat_equation", "nbody", "inspect_ir",
-              "measure"}
+              "measure", "gpu_vs_cpu"}
     assert {p.stem for p in EXAMPLES.glob("*.py")} == tested
 
 
@@ -58,3 +60,19 @@ def test_every_stage_is_shown(run):
     _, text = run("inspect_ir")
     for stage in ("graph", "optimized", "fused", "source", "explain", "history"):
         assert f"--- {stage}" in text
+
+
+def test_gpu_and_cpu_agree_on_a_simulated_device():
+    command = [sys.executable, str(EXAMPLES / "gpu_vs_cpu.py")]
+    done = subprocess.run(command, env={**os.environ, "BRAZE_TRITON_INTERPRET": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split("after 3 steps: ")[1].split(";")[0]) < 1e-4
+
+
+def test_where_there_is_no_gpu_the_example_says_so(run):
+    import braze
+
+    if braze.cuda.is_available():
+        pytest.skip("there is a GPU")
+    worst, text = run("gpu_vs_cpu")
+    assert worst is None and text.startswith("There is no GPU here.")
