@@ -17,18 +17,22 @@ from .split import Copy
 from .walks import usual
 
 PIECES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 36, 40, 48, 56, 64)
+LARGE_TILE = 128 * 128         # results of a program that keeps a processor busy
 LEAST_PIECE = 128              # of K
 WORTH = 0.85                   # of what one kernel takes
 
 
 def split_depth(kernel: Kernel, m: Match, target: GpuTarget) -> tuple[Kernel, Kernel] | None:
-    """Two kernels that do what one did; None where that is not thought to be faster."""
+    """Two kernels that do what one did; None where that is not thought to be faster, or all processors have work."""
     axis = max(m.k, key=lambda a: usual(kernel.axes[a]))
     extent = kernel.axes[axis]
     if not isinstance(extent, int) or not m.is_product or not all(isinstance(n, int) for n in kernel.axes.values()):
         return None
+    results = usual(product(kernel.axes[a] for a in (*m.g, *m.i, *m.j)))
+    if results >= target.processors * LARGE_TILE:
+        return None
+    results *= m.total.dtype.itemsize
     whole = gpu_contraction.estimate(kernel, m, target)
-    results = usual(product(kernel.axes[a] for a in (*m.g, *m.i, *m.j))) * m.total.dtype.itemsize
     best = min(((_estimate(kernel, m, target, n, results), n) for n in _pieces(kernel, m, extent)), default=(whole, 1))
     return _Cut(kernel, m, axis, best[1]).kernels() if best[0] < WORTH * whole else None
 
