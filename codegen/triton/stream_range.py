@@ -89,7 +89,7 @@ class _Range:
             edge: Dim = -rest if along == 1 else rest + 1
             tile = Tile(self.f, [*self.place, Group((self.s.row,), at, 1, None, self.kernel.axes[self.s.row])], 2)
             text = f"{among}({tile.spell(edge)}, {text})"
-        return text if text.isdigit() else self.f.let("bound", text)
+        return text
 
 
 def _rounded_up(text: str, size: int) -> str:

@@ -257,8 +257,10 @@ class _Streamed:
         sees = f"{self.norm} != 0" if is_less(0, self.length) else f"({self.norm} != 0) | ({f.spell(self.length)} == 0)"
         self.nothing = f.let("nothing", f"tl.where({sees}, 0.0, float('nan')).to({TYPES[self.dtype.name]})")
         f.do(f"{self.norm} += {self.nothing}")
-        self.base.known[softmax.peak] = f.let("highest", f"tl.where({self.peak} == {lowest}, float('-inf'), "
-                                              f"{self.peak})")
+        behind = [v for v in self.kernel.values if self.s.stream not in v.axes and v.op != "reduce"]
+        if any(softmax.peak in x.inputs for x in (*behind, *self.kernel.stores)):
+            text = f"tl.where({self.peak} == {lowest}, float('-inf'), {self.peak})"
+            self.base.known[softmax.peak] = f.let("highest", text)
         if softmax.norm is not None:
             self.base.known[softmax.norm] = self.norm
 
