@@ -9,8 +9,8 @@ import numpy as np
 
 from ..ir.graph import Graph, Value
 from ..ir.interpreter import interpreting
-from ..ir.types import dtype
 from . import autograd
+from .devices import device, moved
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class CompiledPullback:
         results = y if isinstance(y, tuple) else (y,)
         if any(t.requires_grad for t in (*operands, *(x for x in given if x is not None))):
             return self._differentiably(given, operands)
-        cotangents = [self._cotangent(c, t) for c, t, v in zip(given, results, outputs) if v.dtype.is_inexact]
+        cotangents = [self._cotangent(c, t, spec.device) for c, t, v in zip(given, results, outputs)
+                      if v.dtype.is_inexact]
         arrays = [*(t._array for t in operands[count:]), *(self.arrays[n] for n in spec.held), *cotangents]
         assert spec.backward is not None
         sizes = spec._sizes(spec.backward, self.sizes)
@@ -55,8 +56,8 @@ class CompiledPullback:
         return (*(Tensor(a) for a in found), *(None for _ in operands[count:]))
 
     @staticmethod
-    def _cotangent(c: Tensor | None, result: Tensor) -> Any:
-        return np.zeros(result.shape, dtype(result.dtype).numpy) if c is None else c._array
+    def _cotangent(c: Tensor | None, result: Tensor, where: device) -> Any:
+        return moved(np.zeros(result.shape, result.dtype.numpy) if c is None else c._array, where)
 
     def _differentiably(self, given: Sequence[Any], operands: Sequence[Tensor]) -> tuple[Any, ...]:
         """For derivatives of derivatives the graph is run again by recorded operations."""

@@ -25,26 +25,27 @@ LONGEST = 8                            # printed functions that are asked one af
 
 
 class Meta:
-    """One for each (shape, dtype, needs gradients) of a contiguous tensor on the CPU; `family` is shared by those of
-    one rank.
+    """One for each (shape, dtype, needs gradients, device) of a tensor that is contiguous, or not on the CPU; `family`
+    is shared by those of one rank.
     """
 
-    __slots__ = ("shape", "dtype", "requires_grad", "family")
+    __slots__ = ("shape", "dtype", "requires_grad", "device", "family")
 
-    def __init__(self, shape: tuple[int, ...], dtype: DType, requires_grad: bool, family: Any):
-        self.shape, self.dtype, self.requires_grad, self.family = shape, dtype, requires_grad, family
+    def __init__(self, shape: tuple[int, ...], dtype: DType, requires_grad: bool, device: str, family: Any):
+        self.shape, self.dtype, self.requires_grad, self.device = shape, dtype, requires_grad, device
+        self.family = family
 
 
 _interned: dict[Any, Meta] = {}
 _families: dict[Any, Any] = {}
 
 
-def intern(shape: tuple[int, ...], dtype: DType, requires_grad: bool) -> Meta:
+def intern(shape: tuple[int, ...], dtype: DType, requires_grad: bool, device: str = "cpu") -> Meta:
     """The Meta of this type."""
-    key = (shape, dtype, requires_grad)
+    key = (shape, dtype, requires_grad, device)
     found = _interned.get(key)
     if found is None:
-        kind = (len(shape), dtype, requires_grad)
+        kind = (len(shape), dtype, requires_grad, device)
         found = _interned.setdefault(key, Meta(*key, _families.setdefault(kind, kind)))
     return found
 
@@ -56,9 +57,19 @@ def prepare(t: Tensor) -> Meta | None:
     """Give a tensor its `_meta`; None if its memory cannot be passed as it is."""
     if t._meta is None:
         array = t._array
-        if type(array) is not np.ndarray or array.flags.num & _AS_NEEDED != _AS_NEEDED:
+        if type(array) is not np.ndarray:
+            return _prepare_elsewhere(t)
+        if array.flags.num & _AS_NEEDED != _AS_NEEDED:
             return None
         t._meta = intern(array.shape, dtype_of_array(array), t._requires_grad or t._node is not None)
+    return t._meta
+
+
+def _prepare_elsewhere(t: Tensor) -> Meta | None:
+    where = None if t._array is None else t.device
+    if where is None or where == "cpu":
+        return None
+    t._meta = intern(t._array.shape, t.dtype, t._requires_grad or t._node is not None, where)
     return t._meta
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from ..ir.errors import DeviceError
 from . import devices
-from .devices import CPU, device
+from .devices import CPU
 
 
 class Restart(BaseException):
     """A trace took the default device for its own, and then met a tensor on another: it begins again, for that one."""
 
-    def __init__(self, where: device, reason: Any):
+    def __init__(self, where: devices.device, reason: Any):
         self.where, self.reason = where, reason
 
 
@@ -29,7 +29,7 @@ class Placement:
         self._was_assumed = False
 
     @property
-    def device(self) -> device:
+    def device(self) -> devices.device:
         """Where the program runs; the default as long as no tensor has decided, which the trace then depends on."""
         if self.decided is None:
             self._was_assumed = True
@@ -37,7 +37,7 @@ class Placement:
         return self.decided
 
     @property
-    def final(self) -> device:
+    def final(self) -> devices.device:
         """Where the program runs, now that the trace is over."""
         return devices.default() if self.decided is None else self.decided
 
@@ -51,7 +51,7 @@ class Placement:
             return
         self.ask_for(here, t)
 
-    def ask_for(self, here: device, reason: Any) -> None:
+    def ask_for(self, here: devices.device, reason: Any) -> None:
         """Something must be on this device: a tensor, or what `device=` named."""
         if here == self.decided:
             return

@@ -12,6 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from ctypes import addressof, c_double
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..ir.expr import Dim, Expr
 from ..ir.interpreter import _current
 from . import pytree, world
 from .autograd import TapeNode
+from .devices import CPU
 from .dispatch import intern, prepare
 from .modes import _grad_enabled, ambient
 from .tensor import Tensor
@@ -72,15 +74,13 @@ class _Printer:
     def function(self, miss: Callable[..., Any]) -> Callable[..., Any]:
         """Print and make it."""
         spec = self.spec
-        if not spec.stages.executable.is_native:
+        if not spec.stages.executable.is_native and spec.device == CPU:
             raise Unprintable
         positional, named = self.call.structure[2]
         parameters = [f"a{n}" for n in range(len(positional[2]))]
         self._arguments(parameters, positional, named)
         self._guards()
-        self._inputs()
-        self._outputs()
-        result = self._result()
+        body = self._native() if spec.stages.executable.is_native else self._on_device()
         keys = named[1]
         self.tests.insert(0, "not more" + (" and not named" if not keys else f" and len(named) == {len(keys)}"))
         if parameters:
@@ -88,12 +88,40 @@ class _Printer:
         given = f"*[a for a in ({', '.join(parameters)},) if a is not absent], " if parameters else ""
         head = ", ".join([*(f"{p}=absent" for p in parameters), *(["/"] if parameters else []), "*more", "**named"])
         lines = [f"def fast({head}):", f"    if {' and '.join(self.tests)}:",
-                 *(f"        {line}" for line in [*self.before, f"call({', '.join(self.pointers)})", *self.after,
-                                                  f"return {result}"]),
+                 *(f"        {line}" for line in body),
                  f"    return miss({given}*more, **named)"]
-        self.space.update(call=spec.stages.executable.bind(), renew=self._renewal(), miss=miss)
+        self.space.update(renew=self._renewal(), miss=miss)
         exec("\n".join(lines), self.space)
         return self.space["fast"]
+
+    def _native(self) -> list[str]:
+        """One call of the program's entry, with addresses."""
+        self._inputs()
+        self._outputs()
+        result = self._result()
+        self.space["call"] = self.spec.stages.executable.bind()
+        return [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+
+    def _on_device(self) -> list[str]:
+        """The specialisation's own call, behind the same tests."""
+        for kind, x in self.spec.inputs:
+            if kind == "capture" and isinstance(x, Tensor):
+                self._capture(x)
+        spec, given = self.spec, self.spec.call
+        numbers = [self.sizes.get(f"n{m}", str(n)) for m, n in enumerate(given.numbers)]
+
+        def serve(leaves: list[Any], numbers: tuple[int, ...]) -> Any:
+            return spec(replace(given, leaves=leaves, numbers=numbers))
+
+        self.space["serve"] = serve
+        leaves = ", ".join(f"v{n}" for n in range(len(given.leaves)))
+        return [f"return serve([{leaves}], ({''.join(f'{n}, ' for n in numbers)}))"]
+
+    def _capture(self, x: Tensor) -> str:
+        """The name of a captured tensor, which must be what it was."""
+        meta, holder = self.constant("meta", self._meta(x)), self.constant("capture", x)
+        self.tests.append(f"({holder}._meta is {meta} or prepare({holder}) is {meta})")
+        return holder
 
     def _renewal(self) -> Callable[[], bool]:
         space, watches, usual = self.space, self.spec.watches, self.spec.ambient
@@ -218,9 +246,7 @@ class _Printer:
             elif kind == "argument":
                 self._pointer(f"v{x}")
             elif isinstance(x, Tensor):
-                meta, holder = self.constant("meta", self._meta(x)), self.constant("capture", x)
-                self.tests.append(f"({holder}._meta is {meta} or prepare({holder}) is {meta})")
-                self._pointer(holder)
+                self._pointer(self._capture(x))
             else:
                 self._number(f"{self.constant('read', x)}()", n)
 

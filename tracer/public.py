@@ -107,8 +107,8 @@ def install_methods() -> dict[str, Any]:
         setattr(Tensor, name, getattr(Tensor, long))
     for method in (transfer.to, transfer.cpu, transfer.cuda):
         setattr(Tensor, method.__name__, method)
-    for name, method in interchange.METHODS.items():
-        setattr(Tensor, name, method)
+    for name, protocol in interchange.METHODS.items():
+        setattr(Tensor, name, protocol)
     names["from_dlpack"] = interchange.from_dlpack
     return names
 

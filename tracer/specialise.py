@@ -330,7 +330,9 @@ class Specialisation:
         if self.wrt:
             self._record(call, tensors, arrays, results[count:], sizes)
         for t, n in traced.writes:
+            meta = t._meta
             t._assign_traced(self._for(t, tensors[n]))
+            t._meta = meta if self.device != CPU else None       # elsewhere it says nothing of the layout
         for leaf, n in traced.argument_writes:
             call.leaves[leaf]._assign_traced(self._for(call.leaves[leaf], tensors[n]))
         for t, m in traced.grads:

@@ -104,6 +104,28 @@ def test_gradients_flow_from_the_device_into_a_compiled_function_and_back():
     close(x.grad, 4 * X)
 
 
+def test_results_without_a_cotangent_count_as_zero():
+    x = X.to(GPU).requires_grad_()
+    f = braze.compile(lambda x: (x * 2, x.exp()))
+    for _ in range(3):
+        x.grad = None
+        f(x)[0].sum().backward()
+    close(x.grad, braze.full((6, 10), 2.0))
+
+
+def test_calls_like_the_ones_before_go_to_a_printed_function():
+    w, there = X.to(GPU), X.to(GPU)
+    f = braze.compile(lambda x, n, k=1: (x + w) * n * k)
+    for _ in range(3):
+        close(f(there, 2.0, k=3), X * 12.0)
+    fast = f._chain.first
+    assert fast is not f._general
+    close(fast(there, 0.5, k=3), X * 3.0)
+    w.fill_(1.0)
+    close(f(there, 1.0, k=3), X * 3.0 + 3.0)
+    assert f(braze.ones(6, 10).to(GPU).requires_grad_(), 1.0, k=3).requires_grad and len(f.compilations) == 2
+
+
 def test_checkpointed_parts_run_again():
     w = braze.randn(10, 10).to(GPU).requires_grad_()
 
