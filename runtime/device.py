@@ -94,8 +94,10 @@ class Device(ABC):
         return self.attempt(lambda: self.allocate(shape, dtype), size,
                             purpose or f"{np.dtype(dtype).name}{list(shape)}")
 
-    def attempt(self, make: Callable[[], Any], size: int, purpose: str) -> Any:
-        """What `make` gives, which needs so many bytes: tried again when memory that is kept for later is given up."""
+    def attempt(self, make: Callable[[], Any], size: int | None, purpose: str) -> Any:
+        """What `make` gives, which needs so many bytes (None: not known): tried again when memory that is kept for
+        later is given up.
+        """
         try:
             return make()
         except self.memory_errors:
@@ -133,7 +135,7 @@ class Device(ABC):
         """Give up memory that is kept for later and not in use."""
         self.arenas.release()
 
-    def shortage(self, size: int, purpose: str) -> DeviceError:
+    def shortage(self, size: int | None, purpose: str) -> DeviceError:
         """The error of memory that ran out: what was asked, what is held, and by which arrays."""
         return DeviceError(device_memory.shortage_text(self, size, purpose))
 

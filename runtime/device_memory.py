@@ -70,7 +70,7 @@ class Arenas:
             return sum(b.bytes for kept in self._free.values() for b in kept)
 
 
-def shortage_text(device: Device, size: int, purpose: str) -> str:
+def shortage_text(device: Device, size: int | None, purpose: str) -> str:
     """What was asked, what is held, and by which arrays, the largest first."""
     free, total = device.capacity()
     kinds, number, held = _holders(device)
@@ -79,8 +79,9 @@ def shortage_text(device: Device, size: int, purpose: str) -> str:
     if more:
         named.append(f"{more} smaller")
     holders = f": {', '.join(named)}" if named else ""
-    return (f"{device.name} has no memory for {purpose}: {readable(size)} asked, {readable(free)} of {readable(total)} "
-            f"free; {number} arrays hold {readable(held)}{holders}")
+    asked = "" if size is None else f"{readable(size)} asked, "
+    return (f"{device.name} has no memory for {purpose}: {asked}{readable(free)} of {readable(total)} free; {number} "
+            f"arrays hold {readable(held)}{holders}")
 
 
 def _holders(device: Device) -> tuple[list[tuple[tuple[str, int], int]], int, int]:

@@ -146,7 +146,8 @@ class OnHost:
 
     def run(self, call: Call) -> None:
         """Do it, and copy the results into the outputs."""
-        results = self._results(call, [p.view(call) for p in self.inputs])
+        inputs = [p.view(call) for p in self.inputs]
+        results = call.device.attempt(lambda: self._results(call, inputs), None, f"the host call {self.step.name}")
         if not isinstance(results, (tuple, list)) or len(results) != len(self.outputs):
             raise BrazeError(f"the host call {self.step.name} must return {len(self.outputs)} arrays in a tuple, not "
                              f"{type(results).__name__}")

@@ -380,3 +380,11 @@ def test_a_bool_slot_and_an_integer_slot(run):
                 "ab", ["less"], shapes={"n": (N,), "z": ()})
     assert p.slots["less"].dtype is bool_
     np.testing.assert_array_equal(run(p, [np.arange(N), np.int64(7)])[0], np.arange(N) < 7)
+
+
+def test_memory_that_runs_out_in_a_host_call_is_such_an_error_too(device):
+    def hungry(x, xp=np):
+        raise device.memory_errors[0]("no memory")
+
+    with pytest.raises(DeviceError, match="no memory for the host call call: .* free; "):
+        devices.load(calling(hungry, takes_namespace=True), small_triton.emit, device)([device.from_host(ramp())])
