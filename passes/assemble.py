@@ -25,6 +25,7 @@ from .launches import Launcher
 from .layout import storage_orders
 from .lower import Place, lower_group
 from .memory_plan import plan_arena, taken_inputs
+from .ordering import ordered
 from .recompute import recompute
 from .skew import skew
 from .streaming import stream
@@ -34,7 +35,7 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
              hints: Mapping[str, int] | None = None) -> Program:
     """The program of a graph. `donated` says which input an output may be written into (position to position, where
     legal); `hints` are usual values of symbolic sizes."""
-    a = _Assembler(target, [graph.inputs[i] for i in (donated or {}).values()])
+    a = _Assembler(target, {graph.outputs[o]: graph.inputs[i] for o, i in (donated or {}).items()})
     places: dict[Value, Place | Dim] = {}
     sizes: dict[str, tuple[str, int]] = {}
     for n, v in enumerate(graph.inputs):
@@ -65,7 +66,7 @@ def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
 
 
 class _Assembler:
-    def __init__(self, target: Target, donated: Sequence[Value]):
+    def __init__(self, target: Target, donated: Mapping[Value, Value]):
         self.slots: dict[str, Slot] = {}
         self.donated = donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
@@ -83,7 +84,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated)
+        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated.values())
+        fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}

@@ -54,7 +54,7 @@ def stream(graph: Graph, fusion: Fusion) -> Fusion:
             merged = _merged(graph, fusion, found)
             if merged is None:
                 break
-            stored = {base for g in merged.groups for base in _outside(g, merged)} | set(graph.outputs)
+            stored = {base for g in merged.groups for base in outside(g, merged)} | set(graph.outputs)
             kept = [c for c in found if not any(r in stored and r in finder.large for n in c.taken for r in n.results)]
             if len(kept) == len(found):
                 return merged
@@ -110,7 +110,7 @@ class _Finder:
         self.fusion, self.outputs = fusion, set(graph.outputs)
         self.readers: dict[Value, list[Group]] = {}
         for g in fusion.groups:
-            for base in dict.fromkeys(_outside(g, fusion)):
+            for base in dict.fromkeys(outside(g, fusion)):
                 self.readers.setdefault(base, []).append(g)
         self.position = {n: i for i, n in enumerate(graph.nodes)}
         self.fresh = max((a for g in fusion.groups for a in g.extents), default=0)
@@ -262,15 +262,15 @@ class _Finder:
 
     def trial(self, new: Group, old: Sequence[Group]) -> Roles | None:
         """What the parts of the merged group's kernel are, if it streams."""
-        outside = dict.fromkeys(_outside(new, self.fusion))
-        places: dict[Value, Place | Dim] = {b: Place(f"x{i}", b.shape, b.dtype) for i, b in enumerate(outside)}
+        read = dict.fromkeys(outside(new, self.fusion))
+        places: dict[Value, Place | Dim] = {b: Place(f"x{i}", b.shape, b.dtype) for i, b in enumerate(read)}
         written = [r for g in old for n in g.nodes for r in n.results if r in self.outputs or r in self.readers]
         targets = {r: [Place(f"y{i}", r.shape, r.dtype)] for i, r in enumerate(written)}
         found = streamed.match(lower_group(new, self.fusion, places, written, targets, "trial"))
         return None if found is None else found[2]
 
 
-def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
+def outside(group: Group, fusion: Fusion) -> Iterator[Value]:
     """What a group reads that it does not compute."""
     mine = {r for n in group.nodes for r in n.results}
     for n in group.nodes:
@@ -294,7 +294,7 @@ def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion
     for g in reversed(groups):
         if g.kind == "host" or any(r in needed and group_of[r] is g for n in g.nodes for r in n.results):
             live.append(g)
-            needed.update(_outside(g, fusion))
+            needed.update(outside(g, fusion))
     together = [set(c.new.nodes) for c in found]
     notes = [x for x in fusion.notes if not any(x.producer in nodes and x.consumer in nodes for nodes in together)]
     return Fusion(live[::-1], fusion.inlined, fusion.reach, group_of, notes)
@@ -309,7 +309,7 @@ def _in_order(groups: Iterable[Group], fusion: Fusion, group_of: Mapping[Value, 
         if g in done:
             return done[g]
         done[g] = False
-        before = dict.fromkeys(group_of[base] for base in _outside(g, fusion) if base in group_of)
+        before = dict.fromkeys(group_of[base] for base in outside(g, fusion) if base in group_of)
         done[g] = all([visit(other) for other in before])
         out.append(g)
         return done[g]
