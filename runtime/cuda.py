@@ -132,6 +132,22 @@ class Cuda(Device):
         with self.activate():            # by page-locked memory of CuPy's pool, without waiting
             return self.attempt(lambda: self.xp.array(plain, order="C"), plain.nbytes, f"a copy of {_shown(plain)}")
 
+    def from_device(self, array: Any) -> Any:
+        """A contiguous copy of an array on another GPU, from one's memory to the other's."""
+        made = self.empty(array.shape, array.dtype)
+        source = array.device
+        with source:
+            array = self.xp.ascontiguousarray(array)
+            ready = self.xp.cuda.get_current_stream().record()
+        with self.activate():            # the copy waits for what computes the array, and this device for the copy
+            self.xp.cuda.get_current_stream().wait_event(ready)
+            self._runtime.memcpyPeerAsync(made.data.ptr, self.number, array.data.ptr, source.id, array.nbytes,
+                                          self.stream())
+            done = self.xp.cuda.get_current_stream().record()
+        with source:                     # its memory is given out again after the copy
+            self.xp.cuda.get_current_stream().wait_event(done)
+        return made
+
     def to_host(self, array: Any) -> np.ndarray:
         """A copy of one of its arrays in NumPy; waits for what computes it."""
         with self.activate():

@@ -67,6 +67,10 @@ class Device(ABC):
         """A copy of a NumPy array on this device, contiguous."""
 
     @abstractmethod
+    def from_device(self, array: Any) -> Any:
+        """A contiguous copy of an array that lies on another device of this kind."""
+
+    @abstractmethod
     def to_host(self, array: Any) -> np.ndarray:
         """A copy of one of its arrays in NumPy; waits for what computes it."""
 

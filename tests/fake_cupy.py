@@ -41,7 +41,9 @@ class Cuda:
         self.loaded: list = []
         self.capturing: dict[int, list] = {}
         self.streams = 0
-        self.current_stream = types.SimpleNamespace(ptr=0)
+        self.current_stream = types.SimpleNamespace(
+            ptr=0, record=lambda: self.log.append(("event", self.device)) or object(),
+            wait_event=lambda event: self.log.append(("waits for an event", self.device)))
         self.module = self._module()
 
     # ---- the runtime and the driver ----
@@ -62,6 +64,10 @@ class Cuda:
             self.log.append(("memcpy", size, kind))
             self.do(lambda: ctypes.memmove(target, source, size), stream)
 
+        def memcpy_peer(target, to, source, of, size, stream):
+            self.log.append(("peer", of, to))
+            self.do(lambda: ctypes.memmove(target, source, size), stream)
+
         def synchronize(stream):
             assert stream not in self.capturing, "waiting for a stream that is captured"
             self.log.append(("wait",))
@@ -69,7 +75,8 @@ class Cuda:
         names = {f"cudaDevAttr{name}": name for name in ATTRIBUTES}
         return types.SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: self.devices, getDevice=lambda: self.device,
-            free=lambda pointer: None, memsetAsync=memset, memcpyAsync=memcpy, streamSynchronize=synchronize,
+            free=lambda pointer: None, memsetAsync=memset, memcpyAsync=memcpy, memcpyPeerAsync=memcpy_peer,
+            streamSynchronize=synchronize,
             deviceSynchronize=lambda: self.log.append(("wait",)), **names,
             deviceGetAttribute=lambda name, number: ATTRIBUTES[name],
             getDeviceProperties=lambda number: {"name": b"Fake GPU"},
@@ -144,7 +151,7 @@ class Cuda:
 
             @property
             def device(self):
-                return types.SimpleNamespace(id=self.data_pointer.device_id)
+                return Device(self.data_pointer.device_id)
 
             def get(self):
                 return np.array(self.view(np.ndarray), order="C")
@@ -220,7 +227,8 @@ class Cuda:
             get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
         return types.SimpleNamespace(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda,
-                                     get_default_memory_pool=lambda: pool, flip=np.flip, asarray=np.asarray)
+                                     get_default_memory_pool=lambda: pool, flip=np.flip, asarray=np.asarray,
+                                     ascontiguousarray=lambda x: array(x))
 
 
 class _Pinned(bytearray):

@@ -126,8 +126,9 @@ def moved(array: Any, where: device) -> Any:
     here = of(array)
     if here == where:
         return array.view(np.ndarray) if type(array) is Unplaced else array
-    host = array if here == CPU else hardware(here).to_host(array)
-    return host if where == CPU else hardware(where).from_host(host)
+    if here != CPU and where != CPU:
+        return hardware(where).from_device(array)
+    return hardware(here).to_host(array) if where == CPU else hardware(where).from_host(array)
 
 
 def on_host(array: Any) -> Any:

@@ -70,7 +70,7 @@ def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[s
     machine = devices.hardware(where)
     if "host" not in op.traits:
         with machine.activate():
-            return op.evaluate(machine.xp, *arrays, **attrs)
+            return machine.attempt(lambda: op.evaluate(machine.xp, *arrays, **attrs), None, f"the result of {op.name}")
     out = op.evaluate(np, *[machine.to_host(a) for a in arrays], **attrs)
     if isinstance(out, tuple):
         return tuple([machine.from_host(np.asarray(a)) for a in out])

@@ -226,6 +226,15 @@ def test_each_of_several_devices_has_its_kernels_and_memory(monkeypatch):
         cuda.open_device(2)
 
 
+def test_arrays_go_from_device_to_device_without_the_host(monkeypatch):
+    fake = faked(monkeypatch, Cuda(devices=2))
+    first, second = cuda.open_device(0), cuda.open_device(1)
+    there = second.from_device(first.from_host(ramp())[::2])
+    assert second.owns(there) and there.get().tolist() == ramp()[::2].tolist() and fake.device == 0
+    assert fake.log == [("event", 0), ("waits for an event", 1), ("peer", 0, 1), ("event", 1),
+                        ("waits for an event", 0)]
+
+
 def test_numbers_travel_as_arguments_of_a_kernel(fake, gpu):
     k = KernelBuilder("scaled", {"i": N})
     k.store("out", (N,), [k.axis("i")], k.mul(k.load("x", (N,), float32, [k.axis("i")]), k.load("s", (), float32, [])))
