@@ -94,6 +94,9 @@ class Tiled(GpuSchedule):
         for s in kernel.stores:
             if cut - set(s.axes):
                 yield f"the store to {s.buffer} does not vary over {cut - set(s.axes)}"
+            for b in self.blocks:
+                if b not in self.grid and 0 < len(set(b.axes) & set(s.axes)) < len(b.axes):
+                    yield f"the store to {s.buffer} takes a part of {b.axes}"
             bad = (cut | in_lanes) & set(s.axes) - independent_axes(kernel, s)
             if bad:
                 yield f"the store to {s.buffer} may meet itself along {sorted(bad)}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ..ir import expr
+from ..ir.expr import Dim
 from ..ir.kernel import Kernel, Store, Value
 from .walks import USUAL_SIZE, address, usual
 
@@ -32,12 +33,18 @@ class Access:
         return best if best and weights[best] * 8 > self._weight(self.all) and self.extents[best] > 4 else ""
 
     def places(self) -> int:
-        """How many places the first computed index of a scatter may name."""
+        """How many places the first computed index of a scatter may name; 1 where there is none."""
+        return next((usual(size) for _, size in self._computed()), 1)
+
+    def axes_of_place(self) -> tuple[str, ...]:
+        """The axes that the first computed index of a scatter varies over."""
+        return next((i.axes for i, _ in self._computed()), ())
+
+    def _computed(self) -> Iterator[tuple[Value, Dim]]:
         for s in self.kernel.stores:
             for i, size in zip(s.index, self.kernel.buffers[s.buffer].shape):
                 if isinstance(i, Value):
-                    return usual(size)
-        return 1
+                    yield i, size
 
     def _weight(self, accesses: Collection[Value | Store]) -> int:
         return sum(math.prod(self.extents[a] for a in x.axes) * self.kernel.buffers[x.buffer].dtype.itemsize

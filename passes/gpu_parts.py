@@ -67,7 +67,7 @@ def part(kernel: Kernel, name: str, known: dict[Value, str], made: dict[Value, s
 
 def with_used_axes(kernel: Kernel) -> Kernel:
     """The kernel without axes that nothing runs through."""
-    named = {a for x in (*kernel.values, *kernel.stores) for a in x.axes} | {a for v in kernel.values for a in v.over}
+    named = {a for v in kernel.values for a in (*v.axes, *v.over)} | {a for s in kernel.stores for a in s.axes}
     axes: dict[str, Dim] = {a: n for a, n in kernel.axes.items() if a in named}
     return Kernel(kernel.name, axes, kernel.buffers, kernel.values, kernel.stores, kernel.origin)
 

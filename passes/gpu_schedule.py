@@ -9,10 +9,12 @@ depends on the kernel alone, not on the device.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..ir import expr
-from ..ir.errors import VerifyError
+from ..ir.errors import CompileError, VerifyError
 from ..ir.gpu import GpuSchedule, GpuTarget
-from ..ir.gpu_tiled import Block, Tiled, may_collide
+from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.schedule import independent_axes
 from . import contraction, gpu_contraction, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
@@ -37,6 +39,7 @@ LEAST_PIECE = 1024              # elements of a piece of a cut reduction
 TRANSPOSED = (32, 64)           # a tile that is read along one side and written along the other
 SHORT = 64                      # an innermost axis below it is flattened with those around it
 RANGES = 256                    # programs that share the places of a scatter
+SCATTER_WARPS = 4
 
 Part = tuple[Kernel, GpuSchedule]
 
@@ -75,21 +78,29 @@ def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) 
 
 def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels on tiles; a contraction may be among them that is worth none of its own."""
-    parts = gpu_parts.by_stores(kernel)
+    parts = gpu_parts.by_stores(gpu_parts.with_used_axes(kernel))
     if len(parts) != 1:
         return [p for k in parts for p in tiled(collapse(k), target)]
     (kernel,) = parts
     chosen = _Shape(kernel, target).schedule()
     if chosen is None:
-        return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+        return _apart(kernel, target)
     pieces = _pieces(kernel, chosen)
     if pieces > 1:
         halves = cut_reduction(kernel, pieces)
         if halves is not None:
             return [p for k in halves for p in tiled(collapse(k), target)]
-        if len({v.over for v in kernel.values if v.over}) and len(_folds(kernel)) > 1 and not _has_scan(kernel):
-            return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+        if len(_folds(kernel)) > 1:
+            return _apart(kernel, target)
     return [(kernel, chosen)]
+
+
+def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
+    """Reductions that do not fit one nest, each in a kernel of its own."""
+    folds = _folds(kernel)
+    if len({v.over for v in folds}) <= 1 and all(s.value in folds and not s.is_scatter for s in kernel.stores):
+        raise CompileError(f"a GPU has no schedule for\n{kernel}")
+    return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
 
 
 def _folds(kernel: Kernel) -> list:
@@ -211,13 +222,14 @@ class _Shape:
         lane = self.access.lane(self.free) if self.free else ""
         rest = [a for a in self.free if a != lane]
         grid = [Block(tuple(rest)), *([Block((lane,), min(256, power(self.extents[lane])))] if lane else [])]
-        ranged = all(may_collide(self.kernel, s) for s in self.kernel.stores)
+        varying = [a for a in self.access.axes_of_place() if self.kernel.axes[a] != 1]
+        ranged = len(self.kernel.stores) == 1 and lane not in varying and bool(set(varying) & set(self.colliding))
         turns = Block(tuple(self.colliding))
         programs = 1
         for b in grid:
             programs *= -(-self._size(b.axes) // b.size)
         ranges = max(1, min(RANGES, 2048 // programs, self.access.places())) if ranged else 1
-        return self._tiled(grid, turns, (), ranges)
+        return replace(self._tiled(grid, turns, (), ranges), warps=SCATTER_WARPS)
 
     # ---- reductions
 

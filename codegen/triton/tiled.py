@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...ir import expr
 from ...ir.expr import Dim
 from ...ir.gpu_tiled import Block, Tiled, may_collide
 from ...ir.kernel import Kernel, Store, Value
@@ -19,6 +18,7 @@ from . import folds, online
 from .groups import Group, open_group
 from .indices import factor
 from .module import Function
+from .scattered import write_ranges
 from .tile import Tile
 
 
@@ -46,6 +46,9 @@ class _Tiled:
         groups = self._grid(programs)
         groups += [self._open(b, "") for b in self.schedule.whole]
         tile = Tile(self.f, groups, self.rank)
+        if self.schedule.ranges > 1:
+            write_ranges(self.f, tile, self.schedule, self.rest)
+            return self.f.source(programs, self.schedule)
         in_sweeps = [s for s in self.kernel.stores if self.in_turns & set(s.axes)]
         folded = [v for v in self.kernel.values if self._is_swept(v)]
         last = max([self._store_sweep(s) for s in in_sweeps] + [self.sweep_of[v] - 1 for v in folded], default=-1)
@@ -130,7 +133,9 @@ class _Tiled:
             for v, total in totals.items():
                 online.turn(inner, self.joined[v], total, self._present(inner, over[v]))
             for s in stores:
-                self._store(inner, s)
+                inner.store(s)
+                if may_collide(self.kernel, s):
+                    self.f.do("tl.debug_barrier()")       # the next turn may read what other threads wrote
             group = inner.groups[-1]
         self._finish(tile, group, sums, totals)
 
@@ -175,24 +180,3 @@ class _Tiled:
         axes = {*v.args[0].axes, *v.over}
         sizes = {self.dims[b]: b.size for b in self.schedule.blocks if b in self.dims and axes & set(b.axes)}
         return [sizes.get(d, 1) for d in range(self.rank)] if sizes else []
-
-    # ---- stores
-
-    def _store(self, tile: Tile, s: Store) -> None:
-        """A scatter whose places may collide is done in order, each by the program in whose range it falls."""
-        if not may_collide(self.kernel, s):
-            tile.store(s)
-            return
-        place = next(i for i in s.index if isinstance(i, Value))
-        at = tile.value(place)
-        size = self.kernel.buffers[s.buffer].shape[s.index.index(place)]
-        if self.schedule.ranges == 1:
-            tile.store(s)
-        else:
-            length = factor(self.f.spell(expr.floordiv(size + self.schedule.ranges - 1, self.schedule.ranges)))
-            with self.f.indented(f"if {at} // {length} == {self.rest}:"):
-                tile.inside().store(s)
-        self.f.do("tl.debug_barrier()")
-
-
-__all__ = ["emit_tiled"]
