@@ -7,22 +7,26 @@ Ops say it by the traits "narrow" and "wide", composite functions by the decorat
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 _casting: ContextVar[Any] = ContextVar("braze_casting", default=None)
 
 
-@contextmanager
-def casting(casts: Any) -> Iterator[None]:
+class casting:
     """Let these casts be made in the block; None: none."""
-    token = _casting.set(casts)
-    try:
-        yield
-    finally:
-        _casting.reset(token)
+
+    __slots__ = ("casts", "token")
+
+    def __init__(self, casts: Any):
+        self.casts = casts
+
+    def __enter__(self) -> None:
+        self.token = _casting.set(self.casts)
+
+    def __exit__(self, *exc: Any) -> None:
+        _casting.reset(self.token)
 
 
 def in_full_precision(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.precision import casting
-from .devices import beside
+from .devices import beside, is_used
 from .modes import _GradMode
 from .pullbacks import operand_dtype, recipe
 from .tensor import Tensor
@@ -140,7 +140,8 @@ def _seed(root: Tensor, gradient: Tensor | None) -> Tensor:
         if root.size != 1:
             raise GradientError(f"backward from a tensor of shape {list(root.shape)}: only a single number has a "
                                 f"gradient; reduce it (.sum(), .mean()) or pass the cotangent: backward(gradient)")
-        return F.ones_like(root.detach()).to(root.device)
+        ones = F.ones_like(root.detach())
+        return ones.to(root.device) if is_used() else ones
     if gradient.shape != root.shape:
         raise GradientError(f"the gradient passed to backward has shape {list(gradient.shape)}, the tensor "
                             f"{list(root.shape)}")

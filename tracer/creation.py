@@ -81,8 +81,10 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
                                                                                  "float32") if dtype is None else dtype
     if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
-        make = np.full if device is None and not devices.is_used() else _namespace(device).full
-        t = Tensor(make(dims(shape), number.item(), number.dtype))
+        if device is None and not devices._used:
+            t = Tensor(np.full(dims(shape), number, number.dtype))
+        else:
+            t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
     else:
         t = placed(F.full(dims(shape), fill_value, as_dtype(d)), device)
     return t.requires_grad_() if requires_grad else t
