@@ -11,7 +11,7 @@ import pytest
 from braze.ir.configuration import configuration
 from braze.ir.errors import CompileError
 from braze.ir.gpu import GpuTarget
-from braze.runtime import cache, triton_compiler
+from braze.runtime import cache, device_scalars, triton_compiler
 from triton_sources import bad, scale
 
 pytest.importorskip("triton")
@@ -93,3 +93,9 @@ def test_keys_know_all_that_decides():
     keys = {triton_compiler._key(triton_compiler._normal(triton_compiler.Request(scale(), t, d)))
             for t in TARGETS.values() for d in ((True,), (False,))}
     assert len(keys) == 2 * len(TARGETS) and all(cache.get(k) is None for k in keys)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_the_kernel_that_stores_numbers_compiles(target):
+    made = triton_compiler.compile_source(device_scalars.source(), target)
+    assert made.spills == made.shared == made.global_scratch == 0 and made.warps == 1
