@@ -16,6 +16,8 @@ from .fuse import Fusion, Group
 from .streaming import outside
 from .walks import usual
 
+LITTLE = 1 << 12                         # bytes
+
 
 def ordered(graph: Graph, fusion: Fusion, donated: Mapping[Value, Value]) -> Fusion:
     """The same groups in another order. `donated`: outputs, and the inputs whose memory they are to be written into."""
@@ -74,5 +76,13 @@ class _Order:
         return [self.groups[n] for n in out] if len(out) == len(self.groups) else None
 
     def grows(self, n: int) -> int:
-        """How many bytes more are taken after a group than before."""
-        return self.makes[n] - sum(self.bytes.get(v, 0) for v in self.reads[n] if len(self.readers[v]) == 1)
+        """How many bytes more are taken after a group than before; a little less where it makes next to nothing, which
+        others may wait for.
+        """
+        if self.makes[n] < LITTLE:
+            return -1 - self.frees(n)
+        return self.makes[n] - self.frees(n)
+
+    def frees(self, n: int) -> int:
+        """The bytes that only it still reads."""
+        return sum(self.bytes.get(v, 0) for v in self.reads[n] if len(self.readers[v]) == 1)
