@@ -17,7 +17,7 @@ from ..ir.gpu import GpuSchedule, GpuTarget
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.schedule import independent_axes
-from . import contraction, gpu_contraction, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
+from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
 from .collapse import collapse
 from .gpu_access import Access
 from .patch import split_patch
@@ -70,6 +70,9 @@ def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Par
 
 
 def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) -> list[Part]:
+    packed = gpu_pack.pack(kernel, product)
+    if packed is not None:
+        return [p for k in packed for p in plan(k, target)]
     halves = gpu_split.split_depth(kernel, product, target)
     if halves is not None:
         return [p for k in halves for p in plan(k, target)]

@@ -137,6 +137,15 @@ def test_groups_of_channels_become_an_axis():
     run_like_definition(kernel, parts=[(cut, s)])
 
 
+@pytest.mark.parametrize("options", [dict(layout="nchw"), dict(layout="nhwc"), dict(layout="nchw", step=2, groups=2)],
+                         ids=lambda o: "-".join(map(str, o.values())))
+def test_channels_are_laid_out_last(options):
+    kernel = c.window(2, 16, 20, 9, 7, **options)
+    parts = plan(kernel, TARGET)
+    assert [k.name for k, _ in parts] == ["window_pack"] * (2 if options["layout"] == "nchw" else 1) + ["window"]
+    run_like_definition(kernel, parts=parts)
+
+
 def random_schedule(kernel: Kernel, seed: int) -> GpuContraction:
     """Any tile of small sizes."""
     r, base = random.Random(seed), schedule(kernel)
