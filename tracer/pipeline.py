@@ -80,14 +80,14 @@ def lower(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping
     target = target_for(backend, device)
     is_plain = device == "cpu" and target.triple == ""
     if is_plain or not configuration.cache_directory or configuration.dump_directory:
-        return compile_graph(graph, backend, donated, hints, device, mode)
+        return compile_graph(graph, backend, donated, hints, device, mode, target)
     decided = (backend, target, mode, sorted(donated.items()), sorted(hints.items()))
     key, restore, save = _store(device, mode)
     entry = key(print_graph(graph, locations=False), *map(repr, decided))
-    stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints, device, mode))
+    stages = Stages(again=lambda: compile_graph(graph, backend, donated, hints, device, mode, target))
     stages.executable = stages.run("restore", restore, entry)
     if stages.executable is None:
-        stages = compile_graph(graph, backend, donated, hints, device, mode)
+        stages = compile_graph(graph, backend, donated, hints, device, mode, target)
         save(entry, stages.executable)
     return stages
 
@@ -105,8 +105,8 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
 
 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
-                  device: str = "cpu", mode: str = "default") -> Stages:
-    """Differentiate, simplify, fuse, schedule, emit, load."""
+                  device: str = "cpu", mode: str = "default", target: Any = None) -> Stages:
+    """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
     from ..ir.target import Target
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
@@ -120,7 +120,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         stages.run("graph", lambda: graph)
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
-        target = target_for(backend, device)
+        target = target or target_for(backend, device)
         arranged = arrange_loops if isinstance(target, Target) else hoist_products
         optimized = stages.run("optimized", lambda: arranged(shorten_row_sums(simplify(stripped))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
