@@ -39,7 +39,7 @@ FIGURES = {
     "ResNet: 3x3, 512": (104, 64 << 10),
     "ResNet: 1x1, 64 to 256": (128, 32 << 10),
     "ResNet: 7x7, 3 to 64": (184, 16 << 10),
-    "ResNet: 3x3, channels first": (144, 64 << 10),
+    "ResNet: 3x3, channels first": (160, 96 << 10),
     "attention 64: forward": (208, 114 << 10),
     "attention 64: kv": (248, 96 << 10),
     "attention 64: q": (184, 96 << 10),
