@@ -12,17 +12,18 @@ import math
 from collections.abc import Callable
 
 from ...ir import expr
-from ...ir.expr import Dim
+from ...ir.expr import Dim, coefficient
 from ...ir.kernel import Kernel, Value, is_affine
 from ...ir.schedule import Contraction
 from ...ir.types import DType
 from . import scalar
-from .body import Scope
+from .body import Scope, flat_index
 from .parts import Part, extent_of, positions, walk
 from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
 
 LANES = 16
+AHEAD = 64  # elements that memory is asked for before they are packed
 
 
 class Operand:
@@ -227,6 +228,11 @@ def pack_rows(module: Module, operand: Operand, s: Contraction, name: str = "pac
     k, stop = s.k[-1], own["k0"] + own["depth"]
     last = w.sub(extent_of(part.scope, s.j[-1:]), 1)
     square = w.alloca(type_of(d, lanes), lanes)
+    step = _step_between_rows(operand, s)
+
+    def turned(c: X, kk: X, rows: list[X]) -> None:
+        for n, x in enumerate(transpose(w, rows)):
+            w.store(x, w.at(own["to"], (kk + n) * width + c, d))
 
     def strip(c: X) -> None:
         def block(kk: X) -> None:
@@ -241,14 +247,41 @@ def pack_rows(module: Module, operand: Operand, s: Contraction, name: str = "pac
                 w.loop(0, lanes, 1, row)
 
             in_full_or_masked(w, at, stop, lanes, fill)
-            columns = transpose(w, [w.load(d, w.at(square, r * lanes, d), lanes) for r in range(lanes)])
-            for n, x in enumerate(columns):
-                w.store(x, w.at(own["to"], (kk + n) * width + c, d))
+            turned(c, kk, [w.load(d, w.at(square, r * lanes, d), lanes) for r in range(lanes)])
 
-        w.loop(0, own["depth"], lanes, block)
+        def whole_block(kk: X) -> None:
+            here = part.scope.enter({s.j[-1]: own["first"] + c, k: own["k0"] + kk})
+            load = operand.value
+            begin = here.place(operand.kernel.buffers[load.buffer], load.index).start
+            first = w.at(here.pointers[load.buffer], begin, load.dtype)
+            rows = [w.at(first, r * step, load.dtype) for r in range(lanes)]
+            for row in rows:
+                w.prefetch(w.at(row, AHEAD, load.dtype))
+            turned(c, kk, [w.load(d, row, lanes) for row in rows])
+
+        def whole_blocks() -> None:
+            whole = w.mul(w.floordiv(own["depth"], lanes), lanes)
+            w.loop(0, whole, lanes, whole_block)
+            w.loop(whole, own["depth"], lanes, block)
+
+        if not step:
+            w.loop(0, own["depth"], lanes, block)
+        else:
+            inside = w.less_equal(own["first"] + c + (lanes - 1), last)
+            w.when(inside, whole_blocks, lambda: w.loop(0, own["depth"], lanes, block))
 
     w.loop(0, width, lanes, strip)
     return part
+
+
+def _step_between_rows(operand: Operand, s: Contraction) -> int:
+    """Elements from one column of B to the next, where B is a load of runs along K; else 0."""
+    load = operand.value
+    if load.op != "load" or load.fill is not None or load.dtype is not operand.dtype or not is_affine(load.index):
+        return 0
+    flat, _ = flat_index(operand.kernel.buffers[load.buffer], load.index)
+    step = coefficient(flat, s.j[-1])
+    return step if isinstance(step, int) and coefficient(flat, s.k[-1]) == 1 else 0
 
 
 def _panel_part(module: Module, operand: Operand, s: Contraction, name: str) -> Part:

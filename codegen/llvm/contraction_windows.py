@@ -42,6 +42,7 @@ def pack_windows(module: Module, operand: Operand, s: Contraction, name: str = "
             start = here.place(kernel.buffers[operand.value.buffer], operand.value.index).start
             begin = w.at(here.pointers[operand.value.buffer], start, operand.value.dtype)
             for n in range(len(places)):
+                w.prefetch(w.at(begin, span + n * LANES, d))
                 x = w.load(d, w.at(begin, n * LANES, d), LANES)
                 w.store(x, w.at(squares, w.add(w.mul(r, span), n * LANES), d))
 

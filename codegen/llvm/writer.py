@@ -157,6 +157,11 @@ class Function(Memory):
         assert result is not None
         return result
 
+    def prefetch(self, place: X) -> None:
+        """Ask for the cache line of an address, which need not be ours."""
+        self.module.declare("llvm.prefetch.p0", None, [POINTER, *[vector("i32")] * 3])
+        self.do(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
+
     def fma(self, a: Any, b: Any, c: Any) -> X:
         """a * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)
