@@ -147,7 +147,7 @@ class _Grouper:
             open_ = [g for g in self._producers(group) if g not in tried]
             if not open_:
                 return
-            g = max(open_, key=lambda g: g.number)
+            g = max(open_, key=lambda g: (g.kind == "contraction", g.number))   # its epilogue is free
             tried.add(g)
             group = self.merge(g, group, n) or group
 
