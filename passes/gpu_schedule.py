@@ -34,7 +34,8 @@ UNKNOWN_TURN = 1024             # of one whose length is not known
 COLUMNS = 64                    # columns side by side where a reduction runs down them
 FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
 MANY_PROGRAMS = 512             # what cutting a long reduction aims at
-LONG = 1 << 16                  # elements that are reduced: below, a second kernel costs more than it gains
+LONG = 1 << 14                  # elements that a program reduces: below, a second kernel costs more than it gains
+VERY_LONG = 1 << 16             # the same for taking a kernel apart, which makes several
 LEAST_PIECE = 1024              # elements of a piece of a cut reduction
 TRANSPOSED = (32, 64)           # a tile that is read along one side and written along the other
 SHORT = 64                      # an innermost axis below it is flattened with those around it
@@ -88,13 +89,12 @@ def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
     chosen = _Shape(kernel, target).schedule()
     if chosen is None:
         return _apart(kernel, target)
-    pieces = _pieces(kernel, chosen)
-    if pieces > 1:
-        halves = cut_reduction(kernel, pieces)
-        if halves is not None:
-            return [p for k in halves for p in tiled(collapse(k), target)]
-        if len(_folds(kernel)) > 1:
-            return _apart(kernel, target)
+    each = _reduced(kernel) // max(1, usual(chosen.programs(kernel)))
+    halves = cut_reduction(kernel, _pieces(kernel, chosen)) if _is_idle(kernel, chosen) and each >= LONG else None
+    if halves is not None:
+        return [p for k in halves for p in tiled(collapse(k), target)]
+    if _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1:
+        return _apart(kernel, target)
     return [(kernel, chosen)]
 
 
@@ -110,22 +110,23 @@ def _folds(kernel: Kernel) -> list:
     return [v for v in kernel.values if v.op in ("reduce", "scan")]
 
 
-def _has_scan(kernel: Kernel) -> bool:
-    return any(v.op == "scan" for v in kernel.values)
+def _is_idle(kernel: Kernel, chosen: Tiled) -> bool:
+    """Are there fewer programs than a device could run, of a kernel that may be cut?"""
+    return usual(chosen.programs(kernel)) < FEW_PROGRAMS and all(v.op != "scan" for v in kernel.values)
+
+
+def _reduced(kernel: Kernel) -> int:
+    """How many elements the largest reduction has."""
+    return max((usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) for v in _folds(kernel)),
+               default=0)
 
 
 def _pieces(kernel: Kernel, chosen: Tiled) -> int:
-    """In how many pieces the longest reduction should be cut so that the device has work; 1 for as it is."""
+    """In how many pieces the longest reduction should be cut."""
     programs = max(1, usual(chosen.programs(kernel)))
-    if programs >= FEW_PROGRAMS or _has_scan(kernel):
-        return 1
-    lengths = [usual(expr.product(kernel.axes[a] for a in v.over)) for v in _folds(kernel)]
-    work = max([usual(expr.product(kernel.axes[a] for a in {*v.args[0].axes, *v.over})) for v in _folds(kernel)],
-               default=0)
-    if work < LONG:
-        return 1
-    wanted = min(MANY_PROGRAMS // programs, max(lengths) // 16, work // programs // LEAST_PIECE)
-    return 1 << max(0, wanted.bit_length() - 1)
+    longest = max(usual(expr.product(kernel.axes[a] for a in v.over)) for v in _folds(kernel))
+    wanted = min(MANY_PROGRAMS // programs, longest // 16, _reduced(kernel) // programs // LEAST_PIECE)
+    return 1 << max(1, wanted.bit_length() - 1)
 
 
 def power(n: int) -> int:

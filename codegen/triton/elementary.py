@@ -33,7 +33,8 @@ def function_text(name: str) -> str:
     operands = list(inspect.signature(formula).parameters)[1:]
     w = Formula()
     result = formula(w, *(X(w, vector(_ELEMENT[d]), x) for x in operands))            # type: ignore[arg-type]
-    lines = [f"def {name}({', '.join(operands)}):", *w.lines, f"return {result.name}"]
+    about = (formula.__doc__ or op).splitlines()[0]
+    lines = [f"def {name}({', '.join(operands)}):", f"# {about}", *w.lines, f"return {result.name}"]
     return "\n" + "\n    ".join(lines)
 
 

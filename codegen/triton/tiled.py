@@ -9,6 +9,7 @@ a softmax and the sum that needs it share a sweep (`online.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ...ir.expr import Dim
 from ...ir.gpu_tiled import Block, Tiled, may_collide
@@ -20,6 +21,9 @@ from .indices import factor
 from .module import Function
 from .scattered import write_ranges
 from .tile import Tile
+
+ALIGNED = 16                     # a mask that changes at multiples of it lets 128 bits be accessed at once
+LONG = 1 << 16                   # a shorter row is not worth writing twice
 
 
 def emit_tiled(kernel: Kernel, schedule: Tiled) -> Source:
@@ -55,10 +59,31 @@ class _Tiled:
         for sweep in range(last + 1):
             self._sweep(tile, sweep, [v for v in folded if self.sweep_of[v] == sweep + 1],
                         [s for s in in_sweeps if self._store_sweep(s) == sweep])
-        for s in self.kernel.stores:
-            if s not in in_sweeps:
+        rest = [s for s in self.kernel.stores if s not in in_sweeps]
+        if self._has_long_tail(tile) and not in_sweeps and not folded:
+            self._store_with_tail(tile, rest)
+        else:
+            for s in rest:
                 tile.store(s)
         return self.f.source(programs, self.schedule)
+
+    def _has_long_tail(self, tile: Tile) -> bool:
+        """Is there one long row whose mask would keep loads from being wide?"""
+        if len(tile.groups) != 1 or not tile.groups[0].mask:
+            return False
+        extent = tile.groups[0].extent
+        return isinstance(extent, int) and extent % ALIGNED != 0 and extent >= LONG
+
+    def _store_with_tail(self, tile: Tile, stores: Sequence[Store]) -> None:
+        """All programs but the last have whole tiles, and need no mask."""
+        (group,) = tile.groups
+        with self.f.indented(f"if ({self.rest} + 1) * {group.size} <= {group.extent}:"):
+            whole = Tile(self.f, [replace(group, mask="")], self.rank)
+            for s in stores:
+                whole.store(s)
+        with self.f.indented("else:"):
+            for s in stores:
+                tile.store(s)
 
     # ---- where a program is
 

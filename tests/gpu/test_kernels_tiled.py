@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kernel_zoo as zoo
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,3 +52,24 @@ def test_random_kernels(kernel, seed):
 @given(random_kernels(), st.integers(0, 9))
 def test_many_random_kernels(kernel, seed):
     check_random(kernel, seed)
+
+
+# sizes at which other schedules are chosen than for the small kernels of the zoo
+LARGE = {
+    "a tail behind whole tiles": zoo.pointwise_chain((1 << 16) + 5),
+    "rows in turns": zoo.softmax(2, 20_000),
+    "taken apart": zoo.softmax(1, (1 << 16) + 100),
+    "a long sum": zoo.sum_long(1 << 17),
+    "columns": zoo.variance_over_rows(300, 70),
+    "both axes": zoo.rms_norm_gradient(600, 64),
+    "a transpose": zoo.transpose(70, 100),
+    "a scatter that looks ahead": zoo.embedding_gradient(2500, 40, 6),
+    "a scan in turns": zoo.cumsum_backwards(20_000),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large(name):
+    kernel = LARGE[name]
+    arrays = inputs(kernel, np.random.default_rng(0))
+    assert_close(kernel, run(kernel, arrays, outputs(kernel, arrays), {}), reference(kernel, arrays))

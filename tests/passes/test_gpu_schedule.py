@@ -1,0 +1,47 @@
+"""Plans for a GPU: how many launches a kernel becomes, and how many programs each has."""
+
+from __future__ import annotations
+
+import kernel_zoo as zoo
+import pytest
+from braze.ir.gpu import GpuTarget
+from braze.ir.gpu_tiled import Tiled
+from braze.passes.gpu_schedule import plan
+from braze.passes.walks import usual
+from kernel_zoo import ZOO, M, N
+
+# name: (kernel, programs of each launch)
+PLANS = {
+    "pointwise": (zoo.pointwise_chain(1 << 20), [1024]),
+    "a short row": (zoo.pointwise_chain(100), [1]),
+    "rows side by side": (zoo.softmax(8192, 64), [256]),
+    "a row a program": (zoo.softmax(8192, 4096), [8192]),
+    "a row in turns": (zoo.softmax(8192, 40_000), [8192]),
+    "few short rows": (zoo.softmax(64, 4096), [64]),
+    "few very long rows are taken apart": (zoo.softmax(2, 1 << 20), [512, 1, 512, 1, 2048]),
+    "a long sum is cut in two": (zoo.sum_long(1 << 24), [512, 1]),
+    "columns": (zoo.softmax_columns(100, 64 * 200), [200]),
+    "sums over both axes": (zoo.rms_norm_gradient(8192, 1024), [512, 512, 16]),
+    "stores that share no axes": (zoo.concatenate(1000, 2000), [8, 16]),
+    "a scatter": (zoo.embedding_gradient(8192, 50_000, 768), [768]),
+    "sizes that are not known": (zoo.softmax(M, N), [512]),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_launches_and_programs(name):
+    kernel, programs = PLANS[name]
+    assert [usual(s.programs(k)) for k, s in plan(kernel, GpuTarget())] == programs
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_plan_is_legal(name):
+    for kernel, schedule in plan(ZOO[name], GpuTarget()):
+        schedule.check(kernel)
+
+
+def test_the_order_of_a_sum_does_not_depend_on_the_device():
+    small, large = GpuTarget(processors=20), GpuTarget(processors=200)
+    for name in ("softmax_wide", "layer_norm_MN", "sum_long", "variance_over_rows", "rms_norm_gradient"):
+        mine, other = ([s for _, s in plan(ZOO[name], t)] for t in (small, large))
+        assert all(isinstance(s, Tiled) for s in mine) and mine == other
