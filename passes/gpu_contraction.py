@@ -171,7 +171,7 @@ def _is_dear(kernel: Kernel, m: Match) -> bool:
 def _is_aligned(kernel: Kernel, m: Match) -> bool:
     """Are rows of the operands surely multiples of so many bytes?"""
     loads = {v for v in made_of(m.total.args[0]) if v.op == "load" and {*v.axes} & {*m.k}}
-    shapes = ((kernel.buffers[v.buffer].shape[-1:], v.dtype.itemsize) for v in loads)
+    shapes = (([n for n in kernel.buffers[v.buffer].shape if n != 1][-1:], v.dtype.itemsize) for v in loads)
     return all(isinstance(n, int) and n * size % ALIGNED == 0 for shape, size in shapes for n in shape)
 
 

@@ -28,7 +28,7 @@ from .walks import usual
 __all__ = ["candidates", "estimate", "match", "schedule", "take_apart"]
 
 ROWS, SPANS = (128, 64, 32, 16), (128, 64, 32, 16)
-MOST_REGISTERS = 238
+MOST_REGISTERS, FOR_32_BITS = 238, 32       # and so many fewer where operands have 32 bits or more
 MOST_PLAIN = 32                  # rows and positions of products outside tensor cores, which hold operands in registers
 WEIGH = 0.02                     # nanoseconds a weight, of one processor
 LONG_ROWS = 256                  # of depths and columns together
@@ -113,10 +113,11 @@ def _best(sizes: _Sizes, target: GpuTarget) -> tuple[Way, ...]:
 def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
     plain = MOST_PLAIN if sizes.depths + sizes.columns <= LONG_ROWS else MOST_PLAIN // 2
     longest = plain if sizes.is_wide else max(*ROWS, *SPANS)
+    most = MOST_REGISTERS - (FOR_32_BITS if sizes.operand > 2 else 0)
     for rows in (n for n in ROWS if n <= longest):
         for span in (n for n in SPANS if n <= longest):
             for warps in _warps(rows, sizes, target):
-                if _registers(rows, span, warps, sizes, target) <= MOST_REGISTERS:
+                if _registers(rows, span, warps, sizes, target) <= most:
                     stages = _stages(rows, span, sizes, target)
                     if stages:
                         yield (rows, span), warps, stages
@@ -124,9 +125,8 @@ def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
 
 def _warps(rows: int, sizes: _Sizes, target: GpuTarget) -> tuple[int, ...]:
     """How many warps may share so many rows: one for 16, or for fewer where rows are long."""
-    if rows >= 128 or rows == 64 and not target.has_descriptors and sizes.depths + sizes.columns > LONG_ROWS:
-        return (8,)
-    return (4,)
+    long = sizes.operand <= 2 and sizes.depths + sizes.columns > LONG_ROWS
+    return (8,) if rows >= 128 or rows == 64 and long and not target.has_descriptors else (4,)
 
 
 def _registers(rows: int, span: int, warps: int, sizes: _Sizes, target: GpuTarget) -> float:
