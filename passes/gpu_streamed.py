@@ -31,6 +31,7 @@ ROWS, SPANS = (128, 64, 32, 16), (128, 64, 32, 16)
 MOST_REGISTERS, FOR_32_BITS = 238, 32       # and so many fewer where operands have 32 bits or more
 MOST_PLAIN = 32                  # rows and positions of products outside tensor cores, which hold operands in registers
 WEIGH = 0.02                     # nanoseconds a weight, of one processor
+SHORT_DEPTH = 64                 # of such products
 LONG_ROWS = 256                  # of depths and columns together
 SHORT_SIDE = 24                  # rows and positions that a tile of products wastes, as it were
 
@@ -111,7 +112,7 @@ def _best(sizes: _Sizes, target: GpuTarget) -> tuple[Way, ...]:
 
 
 def _fitting(sizes: _Sizes, target: GpuTarget) -> Iterator[Way]:
-    plain = MOST_PLAIN if sizes.depths + sizes.columns <= LONG_ROWS else MOST_PLAIN // 2
+    plain = MOST_PLAIN if sizes.depths // sizes.scores <= SHORT_DEPTH else MOST_PLAIN // 2
     longest = plain if sizes.is_wide else max(*ROWS, *SPANS)
     most = MOST_REGISTERS - (FOR_32_BITS if sizes.operand > 2 else 0)
     for rows in (n for n in ROWS if n <= longest):
