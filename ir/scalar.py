@@ -106,19 +106,34 @@ def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fused(x, y, z):
-    """x * y + z as if rounded once: float32 in float64, float64 with the rounding errors of product and sum (Dekker,
-    Knuth).
+    """x * y + z rounded once: float32 in float64, float64 by exact products and sums with a last digit that is odd
+    where something was cut off (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
     """
     if x.dtype == np.float32:
-        return (x.astype(np.float64) * y + z).astype(x.dtype)
-    product, total = x * y, x * y + z
-    split = 2.0**27 + 1
+        return _odd_sum(x.astype(np.float64) * y, z.astype(np.float64)).astype(x.dtype)
+    product, split = x * y, 2.0**27 + 1
     xh, yh = x * split - (x * split - x), y * split - (y * split - y)
     product_error = (x - xh) * (y - yh) - (product - xh * yh - (x - xh) * yh - xh * (y - yh))
-    back = total - product
-    sum_error = (product - (total - back)) + (z - back)
-    better = total + (sum_error + product_error)
-    return np.where(np.isfinite(better), better, total)
+    low, lost = _exact_sum(z, product_error)
+    high, cut = _exact_sum(product, low)
+    better = high + _odd_sum(lost, cut)
+    return np.where(np.isfinite(better), better, product + z)
+
+
+def _exact_sum(a, b):
+    """The sum and what was cut off (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def _odd_sum(a, b):
+    """The float64 sum, its last digit odd where something was cut off: what is rounded again is then rounded right."""
+    total, cut = _exact_sum(a, b)
+    digits = np.asarray(total).view(np.int64)
+    outwards = np.where((cut > 0) == (total > 0), 1, -1)
+    is_even = np.isfinite(total) & np.isfinite(cut) & (cut != 0) & (digits % 2 == 0)
+    return np.where(is_even, digits + outwards, digits).view(np.float64)
 
 
 def _erf(x):
