@@ -16,6 +16,7 @@ from ..ir.errors import CompileError, VerifyError
 from ..ir.gpu import GpuSchedule, GpuTarget
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
+from ..ir.scalar import CORE
 from ..ir.schedule import independent_axes
 from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
 from .collapse import collapse
@@ -26,6 +27,8 @@ from .walks import usual
 
 ELEMENTS = 1024                 # of a tile: a thread of 128 has 8, so that it loads 16 bytes at a time
 THREADS_ELEMENTS = 8            # elements that a thread should have
+HEAVY_ELEMENTS = 4              # the same where each needs many registers
+HEAVY_COST, HEAVY_ACCESSES = 100, 12        # of the operations of an element, in additions; its loads and stores
 MOST_WARPS = 16
 MOST_WHOLE = 16384              # elements of a row that is held in registers
 MOST_TOGETHER = 8192            # elements of a tile with several reduced axes
@@ -188,9 +191,15 @@ class _Shape:
         elements = 1
         for b in (*grid, *((turns,) if turns else ()), *whole):
             elements *= b.size
-        warps = min(MOST_WARPS, max(1, elements // (self.target.warp * THREADS_ELEMENTS)))
+        each = HEAVY_ELEMENTS if self._is_heavy() else THREADS_ELEMENTS
+        warps = min(MOST_WARPS, max(1, elements // (self.target.warp * each)))
         return Tiled(warps=min(warps, 8) if turns is None and not whole else warps, stages=2,
                      grid=tuple(b for b in grid if b.axes), turns=turns, whole=whole, ranges=ranges)
+
+    def _is_heavy(self) -> bool:
+        """Does an element need many registers?"""
+        cost = sum(CORE[v.op].cost for v in self.kernel.values if v.op in CORE and v.axes)
+        return cost > HEAVY_COST or len(self.access.all) > HEAVY_ACCESSES
 
     def _elements(self, axes: list[str]) -> int:
         """Of a tile, so that small kernels have programs for all processors."""
