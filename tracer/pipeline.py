@@ -110,6 +110,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     from ..ir.target import Target
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
+    from ..passes.flatten import flatten_products
     from ..passes.hoist import hoist_products
     from ..passes.panels import arrange_loops
     from ..passes.row_sums import shorten_row_sums
@@ -122,7 +123,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         stripped = strip_markers(joint)
         target = target or target_for(backend, device)
         arranged = arrange_loops if isinstance(target, Target) else hoist_products
-        optimized = stages.run("optimized", lambda: arranged(shorten_row_sums(simplify(stripped))))
+        optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):
