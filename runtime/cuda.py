@@ -1,7 +1,7 @@
 """NVIDIA GPUs: CuPy holds memory, streams, events and graphs, and reaches the driver. CuPy is imported when a device is
 first asked for.
 
-What is asked of CuPy here is in its versions 13 and 14.
+Of CuPy's versions 14 is the first with bfloat16.
 """
 
 from __future__ import annotations

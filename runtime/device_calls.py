@@ -3,8 +3,8 @@
 A program in which the host takes no part is *recorded* (as a CUDA graph) for the addresses that it runs on, and
 replayed when they come again, which a loop of calls makes happen: parameters are updated in place, temporaries lie in
 one arena, and freed outputs are given out again. By default that is done when the same addresses come for the third
-time and there are several kernels; in mode "reduce-overhead" at the second, and inputs whose address changes from call
-to call are copied to a place that stays.
+time and there are several kernels; in the modes "reduce-overhead" and "max-autotune" at the second, and inputs whose
+address changes from call to call are copied to a place that stays.
 """
 
 from __future__ import annotations

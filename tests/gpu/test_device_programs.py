@@ -252,6 +252,21 @@ def test_wrong_inputs(device, wrong, error, words):
         devices.load(p, small_triton.emit, device)([wrong(device)])
 
 
+def test_an_array_that_comes_again_is_known_by_itself_and_its_shape(device):
+    p = program("x: input n, out: output n", [launch(double_plus_one(N), x="x", out="out")], "x", ["out"],
+                shapes={"n": (N,)})
+    loaded = devices.load(p, small_triton.emit, device)
+    x = device.from_host(ramp())
+    for _ in range(2):
+        x += 1
+        np.testing.assert_array_equal(device.to_host(loaded([x])[0]), 2 * device.to_host(x) + 1)
+    with pytest.raises(ShapeError, match=r"shape \(2, 20\)"):
+        loaded([x.reshape(2, 20)])
+    del x
+    y = device.from_host(-ramp())
+    np.testing.assert_array_equal(device.to_host(loaded([y])[0]), 1 - 2 * ramp())
+
+
 def test_zeroed_slots_are_cleared(device):
     k = KernelBuilder("pointwise", {"i": 3})
     k.store("out", (N,), [k.axis("i")], k.load("x", (N,), "f32", [k.axis("i")]))
