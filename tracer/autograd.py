@@ -132,6 +132,8 @@ def backward(root: Tensor, gradient: Tensor | None, retain_graph: bool, create_g
     grads = pull(root, _seed(root, gradient), None, retain_graph or create_graph, create_graph)
     for leaf, g in grads.values():
         g = g if create_graph else Tensor(g._array)
+        if type(g._array) is not np.ndarray or type(leaf._array) is not np.ndarray:
+            g = g.to(leaf.device)
         leaf._grad = g if leaf._grad is None else _sum(leaf._grad, g, create_graph)
 
 

@@ -30,7 +30,7 @@ def bind(eager: Eager, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, An
         if t._array is None:
             t._concrete("an operation", "keep it inside the function that made it")
     where = common_device(op.name, operands)
-    arrays = _gathered(operands, where)
+    arrays = [_gathered(t._array, where) for t in operands]
     eager.check(op, operands, attrs)
     out = evaluate(op, where, arrays, attrs)
     floats_on = all(type(t._array) is Unplaced for t in operands)
@@ -64,22 +64,35 @@ def _shown(t: Tensor, where: devices.device) -> str:
 
 
 def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """The op's rule on arrays of one device."""
+    """The op's rule on arrays of one device, and numbers."""
     if where == CPU:
-        return op.evaluate(np, *arrays, **attrs)
+        return op.evaluate(np, *[devices.moved(a, CPU) for a in arrays], **attrs)
     machine = devices.hardware(where)
     if "host" not in op.traits:
+        given = [_given(op, a, where) for a in arrays]
         with machine.activate():
-            return machine.attempt(lambda: op.evaluate(machine.xp, *arrays, **attrs), None, f"the result of {op.name}")
-    out = op.evaluate(np, *[machine.to_host(a) for a in arrays], **attrs)
+            return machine.attempt(lambda: op.evaluate(machine.xp, *given, **attrs), None, f"the result of {op.name}")
+    out = op.evaluate(np, *[devices.moved(a, CPU) for a in arrays], **attrs)
     if isinstance(out, tuple):
         return tuple([machine.from_host(np.asarray(a)) for a in out])
     return machine.from_host(np.asarray(out))
 
 
-def _gathered(operands: Sequence[Tensor], where: devices.device) -> list[Any]:
-    """The arrays on the device where they meet; a copy is remembered by no one."""
-    return [devices.moved(t._array, where) for t in operands]
+def _gathered(array: Any, where: devices.device) -> Any:
+    """An operand on the device where they meet; a number of the CPU stays one until the rule runs."""
+    return array if _is_number(array) else devices.moved(array, where)
+
+
+def _is_number(array: Any) -> bool:
+    return type(array) in (np.ndarray, devices.Unplaced) and not array.ndim
+
+
+def _given(op: Op, array: Any, where: devices.device) -> Any:
+    """An operand as the rule takes it: elementwise functions take numbers without a copy to the device."""
+    if not _is_number(array):
+        return array
+    is_scalar = op.kind == "pointwise" and not op.parameters and array.dtype.kind in "fc"
+    return array[()] if is_scalar else devices.moved(array, where)
 
 
 def _array(x: Any, where: devices.device, goes_on: bool) -> Any:

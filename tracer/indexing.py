@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import IndexingError, ShapeError, TraceError
+from ..ir.errors import DeviceError, IndexingError, ShapeError, TraceError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
-from .devices import Unplaced, beside, moved, of, on_host
+from .devices import CPU, Unplaced, moved, of
 from .elsewhere import common_device
 from .modes import _grad_enabled
 from .tensor import Tensor
@@ -61,7 +61,7 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
     for k in keys:
         if not isinstance(k, _BASIC):
             is_view = False
-            keys = tuple([_native_key(k, x) for k in keys])
+            keys = _native_keys(x, keys)
             break
     try:
         array = x._array[keys]
@@ -71,14 +71,36 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
     return mark_view(result, x) if is_view else result
 
 
-def _native_key(k: Any, x: Tensor) -> Any:
-    """An index of `x` as its array takes it: a tensor's array, on the same device."""
-    if not isinstance(k, Tensor):
-        return k
-    if k._array is None:
-        np.asarray(k)                          # the error
-    array = beside(k._array, x._array)
-    return array if of(array) == of(x._array) else on_host(array)
+def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The indices of `x` as its array takes them."""
+    if type(x._array) is np.ndarray:
+        return tuple([np.asarray(k) if isinstance(k, Tensor) else k for k in keys])
+    found = tuple([_moved_key(k, x) for k in _expanded(x, keys)])
+    _check_bounds(x.shape, found)
+    return found
+
+
+def _moved_key(k: Any, x: Tensor) -> Any:
+    """An index on the device of `x`: what is read of other devices would be slow, and is refused."""
+    if isinstance(k, Tensor):
+        k = k._concrete("an index", "index inside the function that made it")
+        if of(k) == CPU and k.ndim:
+            raise DeviceError(f"an index on {CPU} of a tensor on {x.device} ({x.type}): move it there first, "
+                              f"index.to({str(x.device)!r})")
+    elif isinstance(k, list):
+        k = np.asarray(k, None if k else np.int64)
+    return moved(k, of(x._array)) if hasattr(k, "dtype") and getattr(k, "ndim", 0) else k
+
+
+def _check_bounds(shape: tuple[int, ...], keys: tuple[Any, ...]) -> None:
+    """Devices' libraries do not notice an index that is outside."""
+    axis = 0
+    for k in keys:
+        array_of_indices = hasattr(k, "ndim") and k.ndim and k.dtype.kind in "iu" and k.size
+        if array_of_indices and not (-shape[axis] <= int(k.min()) and int(k.max()) < shape[axis]):
+            raise IndexingError(f"an index is outside dimension {axis} of size {shape[axis]} (shape "
+                                f"{show_shape(shape)})")
+        axis += k.ndim if hasattr(k, "ndim") and k.dtype.kind == "b" else k is not None
 
 
 def _native_value(value: Any, x: Tensor) -> Any:
@@ -248,7 +270,7 @@ def _constant(value: Any, x: Tensor) -> Tensor:
 
 
 def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
-    keys = tuple([_native_key(k, x) for k in keys])
+    keys = _native_keys(x, keys)
     value = _native_value(value, x)
     old = x._array
     x._array = None                                # so that the count below is of others

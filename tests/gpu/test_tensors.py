@@ -10,7 +10,7 @@ import braze
 import numpy as np
 import pytest
 from braze import nn, optim
-from braze.ir.errors import DeviceError
+from braze.ir.errors import DeviceError, IndexingError
 from braze.ir.ops import F
 
 GPU = "cuda:0"
@@ -143,6 +143,26 @@ def test_indexing_and_assignment(key):
     x = braze.tensor(np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32))
     for want, got in zip(on(x), on(x.to(GPU))):
         assert got.device == GPU and got.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("key", [5, [0, 4], ([0], [-6]), "index"], ids=str)
+def test_indices_outside_are_errors(key):
+    x = there(4, 5)
+    k = braze.tensor([1, 4]).to(GPU) if key == "index" else key
+    with pytest.raises(IndexingError, match="outside|out of bounds"):
+        x[k]
+    with pytest.raises(IndexingError, match="outside|out of bounds"):
+        x[k] = 1.0
+    with pytest.raises(DeviceError, match="index.to"):
+        x[braze.tensor([0, 1])]
+
+
+def test_gradients_of_a_number_of_the_cpu_are_there():
+    t = braze.tensor(2.0, requires_grad=True)
+    x = there(3).requires_grad_()
+    (x * t).sum().backward()
+    assert t.grad.device == "cpu" and x.grad.device == GPU and x.grad.tolist() == [2, 2, 2]
+    np.testing.assert_allclose(t.grad.item(), x.sum().item(), rtol=1e-6)
 
 
 def test_assignment_of_tensors():
