@@ -53,6 +53,7 @@ SUM_TILES = ((8, 64, 8), (16, 32, 8), (64, 8, 8), (1, 64, 32))
 SUM_SLOWER = 8.0                          # than the peak: a term is made, moved and added
 EXACT_BYTE_SUMS = 1 << 17                 # products of bytes whose sum surely fits in 32 bits
 CANDIDATES = 8
+REACH = 1 << 31                           # elements: descriptors take places of 32 bits
 FEW_ROWS = 1                              # up to so many, rows of a reduction do as well
 
 
@@ -180,7 +181,8 @@ def _best(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> tuple[GpuCo
     """The candidates that fit, the best first."""
     found = sorted(_fitting(base, sizes, target), key=lambda s: nanoseconds(s, sizes, target))
     smallest = replace(base, tile=(SIDES[0], SIDES[0], LEAST_DEPTH[sizes.operand]), stages=1)
-    return tuple(found[:CANDIDATES]) or (smallest,)
+    each = {s.tile: s for s in reversed(found)}                # the best stages of a tile
+    return tuple(s for s in found if each[s.tile] is s)[:CANDIDATES] or (smallest,)
 
 
 def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator[GpuContraction]:
@@ -256,8 +258,9 @@ def _resident(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> int:
 
 def _with_descriptors(kernel: Kernel, m: Match, best: GpuContraction, target: GpuTarget) -> Iterator[GpuContraction]:
     """The best way with its operands fetched by tensor descriptors, and with a program for each processor."""
+    short = all(usual(product(b.shape)) < REACH for b in kernel.buffers.values())
     sides = tuple(side for side, v, axes in (("left", m.left, m.i), ("right", m.right, m.j))
-                  if target.has_descriptors and is_fetched(kernel, v, axes, best))
+                  if target.has_descriptors and short and is_fetched(kernel, v, axes, best))
     if sides:
         yield replace(best, descriptors=sides)
     if best.variant == "dot" and not m.g and best.tiles(kernel) > target.processors:      # type: ignore[operator]
