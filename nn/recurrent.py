@@ -82,9 +82,10 @@ class _Recurrent(Module):
         self.proj_size = proj_size
         out = proj_size or hidden_size
         for suffix, size in self._parts():
-            shapes = {"weight_ih": (self.gates * hidden_size, size), "weight_hh": (self.gates * hidden_size, out)}
+            rows = self.gates * hidden_size
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, size), "weight_hh": (rows, out)}
             if bias:
-                shapes |= {"bias_ih": (self.gates * hidden_size,), "bias_hh": (self.gates * hidden_size,)}
+                shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             if proj_size:
                 shapes["weight_hr"] = (proj_size, hidden_size)
             for name, shape in shapes.items():

@@ -30,7 +30,7 @@ def flatten_products(graph: Graph) -> Graph:
 
     def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
         builder.loc = node.loc
-        if node.results and node.result in found:
+        if len(node.results) == 1 and node.result in found:
             return (_flat(node, operands, node.result),)
         if node.op is F.reshape and node.operands[0] in found:
             return (operands[0],)
