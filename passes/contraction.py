@@ -12,14 +12,18 @@ from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from . import dots
-from .blocking import CHUNK_WORK, blocks, grain_of, panels_of, row_blocks_of, tile_shape
+from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
 from .matching import MIN_RUN, compute_dtype
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
-FEW_ROWS_STREAM = 12  # up to so many rows, a contraction is bound by reading B, be it in lanes along J
-FEW_ROWS_DOTS = 8  # or in lanes along K
+FEW_ROWS = 12  # up to so many rows, a contraction is bound by reading B in lanes along J
+FEW_ROWS_STREAM = 32  # more, where B lies in long runs and A in place
+FEW_ROWS_DOTS = 8  # in lanes along K
+FEW_ROWS_WIDENED = 16  # by so many multiply-adds at once, where the machine multiplies narrow numbers
+MOST_ROWS = 13  # so many have their sums in registers at once
+LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
@@ -30,10 +34,22 @@ FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with to
 def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """How a contraction runs on a target: which variant, tile, blocks and units."""
     rows = product(kernel.axes[a] for a in m.i)
-    few = FEW_ROWS_DOTS if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_STREAM
-    if m.parts == 1 and isinstance(rows, int) and rows <= few and _cost(m.left) <= CHEAP and m.is_product:
+    if m.parts == 1 and isinstance(rows, int) and rows <= _few(kernel, m, target) and m.is_product:
         return _few_rows(kernel, m, target)
     return next(tilings(kernel, m, target))
+
+
+def _few(kernel: Kernel, m: Match, target: Target) -> int:
+    """Up to how many rows B is best read as it lies."""
+    if _cost(m.left) > CHEAP:
+        return -1
+    if contiguous_axis(kernel, m.right) in m.k:
+        return FEW_ROWS_DOTS
+    dot = _with_dot(m, target).dot
+    if dot:
+        return FEW_ROWS_WIDENED // DEPTHS[dot]
+    runs = usual(kernel.axes[_column_axis(kernel, m)]) >= LONG_RUN
+    return FEW_ROWS_STREAM if runs and strides(kernel, m.left) is not None else FEW_ROWS
 
 
 def _cost(v: Value) -> float:
@@ -43,17 +59,19 @@ def _cost(v: Value) -> float:
 def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     """All rows at once while B streams by: lanes along J, or along K where B is contiguous there."""
     extents = kernel.axes
-    rows = max(1, usual(product(extents[a] for a in m.i)))
+    height = max(1, usual(product(extents[a] for a in m.i)))
     walk = contiguous_axis(kernel, m.right)
     along_k = walk in m.k
     j = _with_last(m.j, walk if walk in m.j else m.j[-1])
-    vectors = max(1, min(8, (target.registers - 4) // (rows + 1)))
+    turns = 1 if along_k else -(-height // min(MOST_ROWS, target.registers - 4))
+    rows = -(-height // turns)
+    vectors = max(1, min(8, (target.registers - 2) // (rows + 1)))
     vectors = min(4, vectors) if along_k else vectors
-    panels = 1 if along_k else _stream_panels(extents, m, j, rows, vectors, target)
+    panels = 1 if along_k else _stream_panels(extents, m, j, height, vectors, target)
     columns = vectors * panels * (1 if along_k else 16)
     any_rows = min(1, usual(product(extents[a] for a in m.i)))
     units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks(extents[j[-1]], columns), any_rows])
-    work = rows * usual(product(extents[a] for a in m.k)) * columns
+    work = height * usual(product(extents[a] for a in m.k)) * columns
     k = _with_last(m.k, walk) if along_k else m.k
     return Contraction(
         units=units,
@@ -66,7 +84,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
         vectors=vectors,
         panels=panels,
         depth=STREAM_DEPTH,
-        block=rows,
+        block=rows * turns,
         variant="dots" if along_k else "stream",
     )
 
@@ -99,7 +117,13 @@ def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
     lanes = max(1, target.vector_bytes // compute_dtype(m.total.dtype).itemsize)
     k, j = k_order(kernel, m), _with_last(m.j, _column_axis(kernel, m))
     width = kernel.axes[j[-1]]
-    for reading in _readings(kernel, m, k, lambda height: tile_shape(height, width, lanes, target, m.parts)):
+
+    def shape(height: Dim) -> tuple[int, int]:
+        return tile_shape(height, width, lanes, target, m.parts)
+
+    for reading in _readings(kernel, m, k, shape):
+        if reading[0] == "direct" and _lies_apart(kernel, m):
+            reading = (*reading[:-1], apart_shape(reading[-1], width, lanes, target))
         yield _tiled(kernel, m, target, lanes, k, j, reading)
 
 
@@ -114,7 +138,9 @@ def _tiled(
     k_flat = 1 if right == "rows" or not m.divides(extents[k[-1]]) else k_flat
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
-    depth = max(lanes, target.l1_bytes * 3 // 4 // (columns * m.parts * size) // 32 * 32)
+    # panels of four vectors may lie in the second cache: as they go by, each is read but by few rows
+    near = columns // 2 if left == "direct" and vectors == 4 else columns * m.parts
+    depth = max(lanes, target.l1_bytes * 3 // 4 // (near * size) // 32 * 32)
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
@@ -246,9 +272,18 @@ def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] |
     row, deep = steps.get(m.i[-1], 0), steps.get(k[-1], 0)
     if m.dot and (deep != 1 or not m.divides(kernel.axes[k[-1]])):
         return None
-    known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and (row * m.left.dtype.itemsize) % PAGE
+    known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and row != 0
+    if m.parts > 1 and _lies_apart(kernel, m):
+        return None
     long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
     return (i_flat, k_flat) if known and long else None
+
+
+def _lies_apart(kernel: Kernel, m: Match) -> bool:
+    """Do neighbouring rows of A lie whole pages apart?"""
+    steps = strides(kernel, m.left) if m.i else None
+    row = 0 if steps is None else steps.get(m.i[-1], 0)
+    return isinstance(row, int) and row != 0 and row * m.left.dtype.itemsize % PAGE == 0
 
 
 def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:

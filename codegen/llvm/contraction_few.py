@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ...ir.expr import product, static
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
 from ...ir.types import DType
@@ -42,7 +43,7 @@ def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
         (few.stream if s.variant == "stream" else few.dots)(here, first)
 
     w.loop(start, stop, 1, unit)
-    scratch_bytes = s.rows * columns * few.o.dtype.itemsize if s.variant == "stream" else 0
+    scratch_bytes = few.height * columns * few.o.dtype.itemsize if s.variant == "stream" else 0
     return Source(str(module), "entry", "llvm", s.units, s.grain, scratch_bytes)
 
 
@@ -51,9 +52,10 @@ class _Few:
 
     def __init__(self, w: Function, kernel: Kernel, s: Contraction, o: Operands, width: Index, scratch: X):
         self.w, self.kernel, self.s, self.o, self.width, self.scratch = w, kernel, s, o, width, scratch
+        self.height = max(1, static(product(kernel.axes[a] for a in s.i)))
 
     def _rows(self, scope: Scope) -> list[dict[str, Index]]:
-        return [positions(scope, r, self.s.i) for r in range(self.s.rows)]
+        return [positions(scope, r, self.s.i) for r in range(self.height)]
 
     def _wide(self, x: X, d: DType) -> X:
         return x if d is self.o.dtype else scalar.emit(self.w, "cast", (x,), d, self.o.dtype)
@@ -87,7 +89,7 @@ class _Few:
         def group(p: Index, body: Callable[[list[Index], Sequence[X | None], X], None]) -> None:
             place = w.add(first, w.mul(p, columns))
             starts = [w.add(place, n * LANES) for n in range(s.vectors)]
-            kept = w.at(self.scratch, w.mul(p, s.rows * columns), self.o.dtype)
+            kept = w.at(self.scratch, w.mul(p, self.height * columns), self.o.dtype)
             whole: X | bool = w.less_equal(w.add(place, columns), self.width)
             if isinstance(self.width, int) and self.width % columns == 0:
                 whole = True
@@ -104,7 +106,7 @@ class _Few:
         zero = w.number(0, self.o.dtype, LANES)
         w.loop(
             0,
-            w.mul(count, s.rows * s.vectors),
+            w.mul(count, self.height * s.vectors),
             1,
             lambda n: w.store(zero, w.at(self.scratch, w.mul(n, LANES), self.o.dtype)),
         )
@@ -118,21 +120,37 @@ class _Few:
     def _accumulate(
         self, here: Scope, k0: Index, depth: Index, starts: list[Index], masks: Sequence[X | None], kept: X
     ) -> None:
+        """Some rows at a time: those after the first find B in the first cache."""
+        rows, step = self._rows(here), self.s.rows * self.s.vectors * LANES
+        for n in range(0, self.height, self.s.rows):
+            spot = self.w.at(kept, n // self.s.rows * step, self.o.dtype)
+            self._accumulate_rows(here, rows[n : n + self.s.rows], k0, depth, starts, masks, spot)
+
+    def _accumulate_rows(
+        self,
+        here: Scope,
+        rows: Sequence[dict[str, Index]],
+        k0: Index,
+        depth: Index,
+        starts: list[Index],
+        masks: Sequence[X | None],
+        kept: X,
+    ) -> None:
         w, s, d = self.w, self.s, self.o.dtype
-        rows = self._rows(here)
 
         def deep(point: dict[str, Index], _: X, *sums: X) -> list[X]:
             at = here.enter(point)
-            left = [w.splat(self._value(at.enter(row), self.o.left), LANES) for row in rows]
-            out = list(sums)
-            for n, (start, mask) in enumerate(zip(starts, masks)):
-                right = self._wide(self._strip(at, start, mask).vector(self.o.right), self.o.right.dtype)
-                for r, x in enumerate(left):
-                    out[r * s.vectors + n] = multiply_add(w, d, x, right, out[r * s.vectors + n])
+            strips = [self._strip(at, start, mask) for start, mask in zip(starts, masks)]
+            right = [self._wide(strip.vector(self.o.right), self.o.right.dtype) for strip in strips]
+            out: list[X] = []
+            for r, row in enumerate(rows):  # one of A's numbers at a time: registers hold B and the sums
+                x = w.splat(self._value(at.enter(row), self.o.left), LANES)
+                mine = sums[r * s.vectors : (r + 1) * s.vectors]
+                out += [multiply_add(w, d, x, y, total) for y, total in zip(right, mine)]
             return out
 
         zero = w.number(0, d, LANES)
-        for n, x in enumerate(walk(here, k0, s.k, depth, deep, *[zero] * (s.rows * s.vectors))):
+        for n, x in enumerate(walk(here, k0, s.k, depth, deep, *[zero] * (len(rows) * s.vectors))):
             spot = w.at(kept, n * LANES, d)
             w.store(w.add(w.load(d, spot, LANES), x), spot)
 

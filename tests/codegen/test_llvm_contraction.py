@@ -168,10 +168,20 @@ def test_batches(left, right, y):
     run_like_definition(make.batched(3, 18, 35, 20, left, right, y))
 
 
-def test_rows_a_page_apart_are_copied():
-    kernel = make.matmul(30, 40, 1024)
-    assert contraction.schedule(kernel, contraction.match(kernel), host()).left == "rows"
+def test_rows_a_page_apart_are_read_few_at_a_time():
+    kernel = make.matmul(90, 200, 1024)
+    schedule = contraction.schedule(kernel, contraction.match(kernel), host())
+    assert schedule.left == "direct" and schedule.rows <= 8
     run_like_definition(kernel)
+
+
+@pytest.mark.parametrize("m", [13, 14, 16, 19, 26, 29, 32])
+@pytest.mark.parametrize("n,p", [(128, 40), (203, 37), (333, 1), (150, 0)])
+def test_some_rows_read_long_runs_as_they_lie(m, n, p):
+    for a in ("ik", "ki"):
+        kernel = make.matmul(m, n, p, a=a, epilogue=make.biased_relu)
+        assert contraction.schedule(kernel, contraction.match(kernel), host()).variant == "stream"
+        run_like_definition(kernel)
 
 
 @pytest.mark.parametrize("m,parts,p", [(32, 3, 40), (20, 1, 16), (33, 5, 700), (16, 2, K), (M, 2, 30)])
