@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..ir import interpreter
 from ..ir.errors import DTypeError
 from ..ir.ops import F
 from ..ir.ops.declare import Op
-from ..ir.precision import _casting
+from ..ir.precision import _casting, casting
 from ..ir.types import DType, bfloat16, dtype, float32
 from .devices import device, is_name
 from .modes import _grad_enabled
@@ -104,6 +105,19 @@ def _end() -> None:
         if _active[0] == 0:
             interpreter.install_default(interpreter._default[0].inner)
     leave_region()
+
+
+@contextmanager
+def resumed(casts: Casts | None) -> Iterator[None]:
+    """The casts of another time (None: none), for what is computed again."""
+    if casts is not None:
+        _begin()
+    try:
+        with casting(casts):
+            yield
+    finally:
+        if casts is not None:
+            _end()
 
 
 class autocast:

@@ -9,8 +9,10 @@ from typing import Any
 from ..ir.errors import GradientError, TraceError
 from ..ir.interpreter import _current, interpreting
 from ..ir.ops import F
+from ..ir.precision import _casting
 from . import autograd, pytree
 from .arguments import lift
+from .autocast import resumed
 from .modes import _GradMode, is_grad_enabled
 from .tensor import Tensor
 
@@ -214,6 +216,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not is_grad_enabled() or not any(t.requires_grad for t in tensors):
         return function(*args, **kwargs)
     places = [n for n, x in enumerate(leaves) if isinstance(x, Tensor)]
+    casts = _casting.get()
 
     class Recomputed(Function):
         """The function, run again in the backward pass."""
@@ -234,7 +237,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 fresh.append(again[n])
             with interpreting(None), _GradMode(True):
                 a, k = pytree.unflatten(structure, again)
-                out = function(*a, **k)
+                with resumed(casts):
+                    out = function(*a, **k)
                 outs = out if isinstance(out, tuple) else (out,)
                 pairs = [(o, c) for o, c in zip(outs, cotangents) if o.requires_grad]
                 for o, c in pairs[:-1]:

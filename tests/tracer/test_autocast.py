@@ -145,6 +145,34 @@ def test_a_region_inside_a_compiled_function_casts_each_weight_once():
     assert len(casts) == 2
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_what_is_computed_again_is_cast_again(compiled):
+    w = nn.Parameter(positive(F32))
+    seen = []
+
+    def part(x):
+        y = x @ w
+        if not compiled:
+            seen.append(y.dtype)
+        return y.tanh()
+
+    def run(call):
+        w.grad = None
+
+        def step(x):
+            with braze.autocast():
+                loss = call(x).sum()
+            loss.backward()
+            return loss
+
+        (braze.compile(step) if compiled else step)(positive(F32))
+        return w.grad.numpy()
+
+    want, got = run(part), run(lambda x: braze.checkpoint(part, x))
+    np.testing.assert_allclose(got, want, rtol=1e-2, atol=1e-3)
+    assert set(seen) <= {BF16}
+
+
 # ---- training beside PyTorch -----------------------------------------------------------------------------------------
 
 
