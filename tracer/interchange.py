@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import DeviceError, DTypeError
+from ..ir.errors import BrazeError, DTypeError
 from . import devices, transfer
 from .devices import CPU
 from .tensor import Tensor
 
-_CPU, _CUDA, _CUDA_PINNED = 1, 2, 3        # DLDeviceType
+_CPU, _CUDA = 1, 2                         # DLDeviceType
 _MARKS_READ_ONLY = (1, 0)                  # the version of DLPack from which on a capsule can say so
 
 
@@ -30,27 +30,24 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
     """
     if isinstance(x, Tensor):
         return transfer.to(x, device=device, copy=bool(copy))
-    kind, number = x.__dlpack_device__()
-    if kind in (_CPU, _CUDA_PINNED):
-        array = _from_cpu(x)
-    elif kind == _CUDA:
-        array = devices.hardware(f"cuda:{number}").xp.from_dlpack(x).view()      # a view is never donated
-    else:
-        raise DeviceError(f"from_dlpack: an array on a device of DLPack's type {int(kind)}; Braze reads those of the "
-                          "CPU and of CUDA")
+    array = _array_on(x).view()                          # a view is never donated
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
     t = Tensor(array.copy() if copy else array)
     t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
     return t if device is None else transfer.to(t, device=device)
 
 
-def _from_cpu(x: Any) -> np.ndarray:
+def _array_on(x: Any) -> Any:
+    """NumPy's or CuPy's array on the same memory."""
+    from ..runtime import interchange
+
     try:
-        array = np.from_dlpack(x)
+        return interchange.from_dlpack(x)
+    except BrazeError:
+        raise
     except (RuntimeError, BufferError) as error:
-        raise DTypeError(f"from_dlpack: NumPy does not read this {type(x).__name__}: {error}") from None
-    view = array.view()
-    view.flags.writeable = False
-    return view
+        raise DTypeError(f"from_dlpack: this {type(x).__name__} cannot be read: {error}") from None
 
 
 def to_dlpack(x: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
@@ -62,19 +59,20 @@ def to_dlpack(x: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
     if dl_device is not None and tuple(dl_device) != dlpack_device(x):
         raise BufferError(f"a tensor on {x.device} is exported there alone; move it first with .to(…)")
     array = array.copy() if copy else array
-    if devices.of(array) != CPU:
-        return array.__dlpack__(stream=stream, max_version=max_version)
-    return _exported(array.view(np.ndarray), max_version)
+    if devices.of(array) == CPU:
+        return _exported(array.view(np.ndarray), max_version)
+    from ..runtime import interchange
+
+    return interchange.to_dlpack(array, stream=stream, max_version=max_version)
 
 
 def _exported(array: np.ndarray, max_version: tuple[int, int] | None) -> Any:
-    if array.dtype.kind == "V":
-        raise BufferError(f"NumPy exports no {array.dtype.name} through DLPack; convert it, t.float(), or read its "
-                          "bits: t.numpy().view('uint16')")
+    from ..runtime import interchange
+
     if max_version is not None and tuple(max_version) >= _MARKS_READ_ONLY:
         array.flags.writeable = False
-        return array.__dlpack__(max_version=max_version)  # type: ignore[call-arg]
-    return (array if array.flags.writeable else array.copy()).__dlpack__()
+        return interchange.to_dlpack(array, max_version=max_version)
+    return interchange.to_dlpack(array if array.flags.writeable else array.copy())
 
 
 def dlpack_device(x: Tensor) -> tuple[int, int]:
