@@ -12,7 +12,7 @@ from ...ir.expr import Dim
 from ...ir.gpu import GpuSchedule
 from ...ir.kernel import Kernel
 from ...ir.schedule import Source
-from .helpers import helper_text
+from .helpers import HELPERS, helper_text
 from .indices import spell
 from .names import POINTERS, RESERVED, Names
 
@@ -31,10 +31,10 @@ class Function:
         self.kernel = kernel
         counts = counts or (expr.product(kernel.axes.values()),)
         self.is_wide = not all(map(_is_short, (*counts, *(expr.product(b.shape) for b in kernel.buffers.values()))))
-        self.names = Names(RESERVED)
+        self.names = Names((*RESERVED, *HELPERS))
+        self.sizes = {s: self.names.fresh(s) for s in kernel.sizes}
         self.entry = self.names.fresh(kernel.name)
         self.buffers = {b: self.names.fresh(b) for b in kernel.buffers}
-        self.sizes = {s: self.names.fresh(s) for s in kernel.sizes}
         self.numbers = {v: n for n, v in enumerate(kernel.values)}
         self.lines: list[str] = []
         self.helpers: dict[str, str] = {}

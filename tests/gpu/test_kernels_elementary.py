@@ -12,10 +12,10 @@ from braze.ir.kernel import KernelBuilder
 from braze.ir.scalar import CORE
 from braze.ir.schedule import Rows
 from braze.ir.types import DTYPES, FLOATS, bool_, float32, float64
-from codegen.kernel_runner import Runner
 from scipy.special import erf
 from zoo_tools import HUGE_FLOATS, SPECIAL_FLOATS
 
+from ..codegen.kernel_runner import Runner
 from .kernel_runner import run
 
 POINTS = 1 << 14

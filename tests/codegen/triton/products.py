@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from braze.ir.kernel import Kernel, Value
 from braze.ir.types import bfloat16, float32
-from codegen.contractions import matmul
-from codegen.streams import attention, gradient
 from kernel_zoo import Zoo
+
+from ..contractions import matmul
+from ..streams import attention, gradient
 
 
 def linear(m: int, n: int, depth: int, activation=None, b: str = "jk") -> Kernel:

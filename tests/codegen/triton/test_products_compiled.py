@@ -15,8 +15,9 @@ from braze.ir.kernel import Kernel
 from braze.passes import gpu_contraction
 from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
-from codegen.contractions import matmul
-from codegen.triton.products import KERNELS, linear
+
+from ..contractions import matmul
+from .products import KERNELS, linear
 
 TARGETS = {
     "80": GpuTarget(arch="80", processors=108, shared_bytes=163 << 10, bandwidth=1500, flops=19_500, dot_flops=312_000,
