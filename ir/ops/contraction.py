@@ -148,23 +148,21 @@ def _conv_vjp(g, y, x, w, stride, padding, dilation, groups):
     low = [reach[i] - padding[i][0] for i in spatial]
     high = [x.shape[2 + i] + reach[i] - low[i] - spread.shape[2 + i] for i in spatial]
     gx = F.conv(spread, back, stride=(1,) * rank, padding=tuple(zip(low, high)), dilation=dilation, groups=groups)
-    # towards w: x's channels as the batch, the gradient as the window
-    parts = []
-    for n in range(groups):
-        xs, gs = (x, g) if groups == 1 else (_channels(x, n * c, c), _channels(g, n * o, o))
-        order = (1, 0, *range(2, 2 + rank))
-        need = [stride[i] * (g.shape[2 + i] - 1) + reach[i] + 1 for i in spatial]
-        pad = tuple((padding[i][0], need[i] - x.shape[2 + i] - padding[i][0]) for i in spatial)
-        xs, gs = conjugate(F.permute(xs, axes=order)), F.permute(gs, axes=order)
-        part = F.conv(xs, gs, stride=dilation, padding=pad, dilation=stride, groups=1)
-        parts.append(F.permute(part, axes=order))
-    return gx, parts[0] if groups == 1 else F.concat(*parts, axis=0)
+    # towards w: each group's channels as the batch, the batch as its channels, the gradient as the window
+    need = [stride[i] * (g.shape[2 + i] - 1) + reach[i] + 1 for i in spatial]
+    pad = tuple((padding[i][0], need[i] - x.shape[2 + i] - padding[i][0]) for i in spatial)
+    order = (1, 0, *range(2, 2 + rank))
+    gw = F.conv(conjugate(_batch_inside(x, groups)), F.permute(g, axes=order), stride=dilation, padding=pad,
+                dilation=stride, groups=groups)
+    return gx, F.permute(gw, axes=order)
 
 
-def _channels(x, start, count):
-    shape = tuple(count if i == 1 else d for i, d in enumerate(x.shape))
-    return F.slice(x, start=tuple(start if i == 1 else 0 for i in range(len(shape))), shape=shape,
-                   step=(1,) * len(shape))
+def _batch_inside(x, groups):
+    """[C / groups, groups * N, *S] of x [N, C, *S]."""
+    batch, channels, *size = x.shape
+    spatial = range(3, 3 + len(size))
+    parts = F.permute(F.reshape(x, shape=(batch, groups, channels // groups, *size)), axes=(2, 1, 0, *spatial))
+    return F.reshape(parts, shape=(channels // groups, groups * batch, *size))
 
 
 def _lower_conv(c, index, types, stride, padding, dilation, groups):
