@@ -395,6 +395,8 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
             kept.update(n.results)
         elif n.op.kind == "gather":
             kept.add(n.operands[0])              # it is read at computed places
+        elif _is_read_by_windows(n):
+            kept.add(n.operands[0])              # it is put together once, not for each place of the window
     kept = {v for v in kept if v.literal is None}
     inliner = Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept, parts)
@@ -405,6 +407,13 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
     grouper.sum_together()
     groups = _ordered(grouper)
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
+
+
+def _is_read_by_windows(n: Node) -> bool:
+    """Is it a convolution of parts that are put together, which lie in different windows?"""
+    if n.op.name != "conv" or n.operands[0].node is None or n.operands[0].node.op.name != "concat":
+        return False
+    return expr.product(n.operands[1].shape[2:]) != 1
 
 
 def _ordered(grouper: _Grouper) -> list[Group]:

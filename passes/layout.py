@@ -78,20 +78,27 @@ def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
 def _wish(group: Group, fusion: Fusion, v: Value, given: list[Value]) -> float:
     """How much a group speaks for channels last: in elements. `given` values of the same shape lie channels first."""
     elements = float(usual(expr.product(v.shape)))
-    if _is_convolved(group, fusion, v):
+    roots = _convolutions_of(group, fusion, v)
+    if any(_has_short_groups(n) for n in roots):
+        return -elements
+    if roots:
         return elements if usual(v.shape[1]) >= ENOUGH else 0.0
     if given or any(_is_reshaped(n, fusion, v) for n in group.nodes):
         return -AGAINST * elements
     return 0.0
 
 
-def _is_convolved(group: Group, fusion: Fusion, v: Value) -> bool:
-    """Does a convolution of the group sum over v's elements, or make them?"""
+def _convolutions_of(group: Group, fusion: Fusion, v: Value) -> list[Node]:
+    """The convolutions of the group that sum over v's elements, or make them."""
     roots = [n for n in group.nodes if n.op is F.conv]
-    if not roots:
-        return False
-    return fusion.group_of.get(v) is group or any(base is v for n in roots for o in n.operands
-                                                  for base, _ in fusion.reach[o])
+    if fusion.group_of.get(v) is group:
+        return roots
+    return [n for n in roots if any(base is v for o in n.operands for base, _ in fusion.reach[o])]
+
+
+def _has_short_groups(n: Node) -> bool:
+    """Are there groups of several channels that fill no vector? (A depthwise convolution runs along all of them.)"""
+    return n.attrs["groups"] != 1 and 1 < usual(n.operands[1].shape[1]) < ENOUGH
 
 
 def _is_reshaped(n: Node, fusion: Fusion, v: Value) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..ir import expr
 from ..ir.expr import Dim, product
-from ..ir.kernel import Kernel, Value
+from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
@@ -185,14 +186,27 @@ def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
 
 
 def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
-    """Do both operands run along memory in a batch axis (a depthwise convolution)? Rows do that better."""
-    return all(contiguous_axis(kernel, v) in m.g and v.axes for v in (m.left, m.right))
+    """Does memory run in a batch axis, of both operands or of the one that is not shared (a depthwise convolution)? Rows
+    do that better.
+    """
+    runs = [bool(v.axes) and contiguous_axis(kernel, v) in m.g for v in (m.left, m.right)]
+    return all(runs) or not m.i and runs[1] or not m.j and runs[0]
 
 
 def _oriented(kernel: Kernel, m: Match) -> Match:
     """The same contraction with its operands in the order that makes stores contiguous along J; where they are so along
-    no axis that fills lanes, the loads of one operand.
+    no axis that fills lanes, the loads of one operand. An image that is read by windows of channels is A, whatever is
+    stored: so its windows need not be taken apart.
     """
+    swap = not m.j or bool(m.i) and _runs_along_rows(kernel, m)
+    return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
+
+
+def _runs_along_rows(kernel: Kernel, m: Match) -> bool:
+    """Does memory run along I rather than along J?"""
+    slides = [_slides(kernel, v, m.k) for v in (m.left, m.right)]
+    if any(slides):
+        return not slides[0]
 
     def is_long(axis: str) -> bool:
         return usual(kernel.axes.get(axis, 0)) >= SHORT_LINE
@@ -201,5 +215,13 @@ def _oriented(kernel: Kernel, m: Match) -> Match:
     if not any(map(is_long, last)):
         loaded = {a for v in (m.left, m.right) for a in [contiguous_axis(kernel, v)] if a not in m.k and is_long(a)}
         last = loaded if len(loaded) == 1 else last
-    swap = not m.j or (m.i and last & set(m.i) and not last & set(m.j))
-    return Match(m.total, m.right, m.left, m.g, m.j, m.i, m.k) if swap else m
+    return bool(last & set(m.i) and not last & set(m.j))
+
+
+def _slides(kernel: Kernel, v: Value, k: tuple[str, ...]) -> bool:
+    """Is it an image, channels last, that a window slides over?"""
+    walk = contiguous_axis(kernel, v)
+    if v.op != "load" or not is_affine(v.index) or walk not in k or usual(kernel.axes[walk]) < MIN_RUN:
+        return False
+    window = {a for a in k if kernel.axes[a] != 1}
+    return any(window & expr.symbols(i) and expr.symbols(i) - set(k) & set(kernel.axes) for i in v.index)

@@ -11,6 +11,7 @@ from braze.runtime.machine import host
 from braze.tracer.pipeline import lower
 
 CONV = "stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1"
+ONE = CONV.replace("(1, 1), (1, 1)", "(0, 0), (0, 0)")
 
 # name: (nodes, shapes of the temporaries in memory)
 GRAPHS = {
@@ -55,6 +56,31 @@ GRAPHS = {
         return %2 }""",
         [(4, 16, 6, 6)],
     ),
+    "along all channels": (
+        """(%x: f32[2, 24, 9, 7], %v: f32[32, 24, 1, 1], %d: f32[32, 1, 3, 3], %w: f32[8, 32, 1, 1]) -> f32[2, 8, 9, 7] {
+        %0 = conv %x, %v {ONE} : f32[2, 32, 9, 7]
+        %1 = conv %0, %d {stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=32} : f32[2, 32, 9, 7]
+        %2 = conv %1, %w {ONE} : f32[2, 8, 9, 7]
+        return %2 }""",
+        [(2, 9, 7, 32), (2, 9, 7, 32)],
+    ),
+    "short groups of channels": (
+        """(%x: f32[2, 24, 9, 7], %v: f32[32, 24, 1, 1], %d: f32[32, 4, 3, 3], %w: f32[8, 32, 1, 1]) -> f32[2, 8, 9, 7] {
+        %0 = conv %x, %v {ONE} : f32[2, 32, 9, 7]
+        %1 = conv %0, %d {stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=8} : f32[2, 32, 9, 7]
+        %2 = conv %1, %w {ONE} : f32[2, 8, 9, 7]
+        return %2 }""",
+        [(2, 32, 9, 7), (2, 32, 9, 7)],
+    ),
+    "parts that are put together": (
+        """(%x: f32[2, 24, 9, 7], %v: f32[16, 24, 3, 3], %w: f32[8, 32, 3, 3]) -> f32[2, 8, 9, 7] {
+        %0 = conv %x, %v {CONV} : f32[2, 16, 9, 7]
+        %1 = exp %0 : f32[2, 16, 9, 7]
+        %2 = concat %0, %1 {axis=1} : f32[2, 32, 9, 7]
+        %3 = conv %2, %w {CONV} : f32[2, 8, 9, 7]
+        return %3 }""",
+        [(2, 9, 7, 16), (2, 9, 7, 32)],
+    ),
     "an output": (
         """(%x: f32[2, 16, 6, 8], %v: f32[16, 16, 3, 3]) -> f32[2, 16, 6, 8] {
         %0 = conv %x, %v {CONV} : f32[2, 16, 6, 8]
@@ -72,7 +98,7 @@ GRAPHS = {
 
 
 def graph_of(name):
-    return parse_graph("graph @" + name.replace(" ", "_") + GRAPHS[name][0].replace("CONV", CONV))
+    return parse_graph("graph @" + name.replace(" ", "_") + GRAPHS[name][0].replace("CONV", CONV).replace("ONE", ONE))
 
 
 def arrays_for(graph):
