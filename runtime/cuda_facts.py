@@ -23,6 +23,8 @@ _RATES = {
     90: Rates(128, 2048), 100: Rates(128, 4096), 103: Rates(128, 4096), 120: Rates(128, 1024),
 }  # fmt: skip
 
+_USUAL_CLOCK = 1_700_000         # kHz, where CUDA does not say
+
 
 def target(cupy: Any, number: int) -> GpuTarget:
     """The facts of a GPU."""
@@ -32,7 +34,7 @@ def target(cupy: Any, number: int) -> GpuTarget:
         return runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), number)
 
     capability = int(cupy.cuda.Device(number).compute_capability)
-    processors, kilohertz = fact("MultiProcessorCount"), fact("ClockRate")
+    processors, kilohertz = fact("MultiProcessorCount"), fact("ClockRate") or _USUAL_CLOCK
     rates = _rates(capability)
     each = 2 * processors * kilohertz * 1e-6             # flops a nanosecond for a multiply-add a clock
     return GpuTarget(

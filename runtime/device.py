@@ -5,6 +5,7 @@ Kernels and copies work on addresses and run in order on a stream; what the host
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -56,6 +57,7 @@ class Device(ABC):
 
     def __init__(self) -> None:
         self.arenas = device_memory.Arenas(self)
+        self.plans: weakref.WeakSet[Any] = weakref.WeakSet()     # of programs, which may keep memory for later
 
     def __repr__(self) -> str:
         return f"<device {self.name}>"
@@ -137,6 +139,8 @@ class Device(ABC):
 
     def release(self) -> None:
         """Give up memory that is kept for later and not in use."""
+        for plan in list(self.plans):
+            plan.forget()
         self.arenas.release()
 
     def shortage(self, size: int | None, purpose: str) -> DeviceError:

@@ -43,10 +43,18 @@ class Plan:
         self.recordings: _Recordings | None = None
         self.anchors: _Anchors | None = None
         self._within: tuple[int, tuple[int, ...]] = (-1, ())
+        device.plans.add(self)
         if prepared.runs_alone and prepared.launches >= _LEAST_LAUNCHES:
             self.recordings = _Recordings(3 if mode == "default" else 2)
             if mode != "default":
                 self.anchors = _Anchors(device, sorted(set(range(inputs)) - written - numbers.keys()))
+
+    def forget(self) -> None:
+        """Give up the memory that recordings and anchors hold; they are made anew when they are worth it again."""
+        if self.recordings is not None:
+            self.recordings.kept = OrderedDict()
+        if self.anchors is not None:
+            self.anchors.places = {}
 
     def run(self, inputs: Sequence[Any], addresses: list[int], outputs: Sequence[int]) -> None:
         """Enqueue the program on these inputs, which lie at the addresses (HOST for a number of the host), and on
@@ -164,11 +172,12 @@ class _Anchors:
             self.stream = stream
         if stream != self.stream:
             return
+        places = self.places
         for n, before in self.last.items():
             at = addresses[n]
-            if before and at != before and n not in self.places:
-                self.places[n] = self.device.empty(inputs[n].shape, inputs[n].dtype)
+            if before and at != before and n not in places:
+                places[n] = self.device.empty(inputs[n].shape, inputs[n].dtype)
             self.last[n] = at
-            if n in self.places:
-                self.places[n][...] = inputs[n]
-                addresses[n] = self.device.address(self.places[n])
+            if n in places:
+                places[n][...] = inputs[n]
+                addresses[n] = self.device.address(places[n])

@@ -19,7 +19,7 @@ import numpy as np
 from ..ir import expr
 from ..ir.errors import DeviceError
 from ..ir.schedule import Source
-from .triton_compiler import load_function
+from .triton_compiler import load_function, version
 
 
 class Interpreted:
@@ -77,6 +77,7 @@ def _interpreter() -> Any:
         raise DeviceError("Triton was imported before its interpreter was chosen; set TRITON_INTERPRET=1 when the "
                           "process starts")
     os.environ["TRITON_INTERPRET"] = "1"
+    version()                            # an error that says so where Triton is missing
     from triton.runtime import interpreter
 
     _mend_bfloat16(interpreter)

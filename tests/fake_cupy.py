@@ -8,6 +8,7 @@ graph, with its arguments as they were.
 from __future__ import annotations
 
 import ctypes
+import threading
 import types
 
 import numpy as np
@@ -75,7 +76,8 @@ class Cuda:
         names = {f"cudaDevAttr{name}": name for name in ATTRIBUTES}
         return types.SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError, getDeviceCount=lambda: self.devices, getDevice=lambda: self.device,
-            free=lambda pointer: None, memsetAsync=memset, memcpyAsync=memcpy, memcpyPeerAsync=memcpy_peer,
+            free=lambda pointer: self.log.append(("bind", threading.get_ident())),
+            memsetAsync=memset, memcpyAsync=memcpy, memcpyPeerAsync=memcpy_peer,
             streamSynchronize=synchronize,
             deviceSynchronize=lambda: self.log.append(("wait",)), **names,
             deviceGetAttribute=lambda name, number: ATTRIBUTES[name],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from braze.ir.expr import symbol
 from braze.ir.kernel import KernelBuilder
 from braze.ir.program import Carry, HostCall, Loop
 from braze.ir.types import float32
-from braze.runtime import cuda, device_executable, triton_compiler
+from braze.runtime import cuda, cuda_facts, device_executable, triton_compiler
 from fake_cupy import Cuda
 from small_programs import add, double_plus_one, launch, program
 
@@ -229,10 +230,44 @@ def test_each_of_several_devices_has_its_kernels_and_memory(monkeypatch):
 def test_arrays_go_from_device_to_device_without_the_host(monkeypatch):
     fake = faked(monkeypatch, Cuda(devices=2))
     first, second = cuda.open_device(0), cuda.open_device(1)
-    there = second.from_device(first.from_host(ramp())[::2])
+    given = first.from_host(ramp())[::2]
+    with second.activate():
+        fake.log.clear()
+    there = second.from_device(given)
     assert second.owns(there) and there.get().tolist() == ramp()[::2].tolist() and fake.device == 0
     assert fake.log == [("event", 0), ("waits for an event", 1), ("peer", 0, 1), ("event", 1),
                         ("waits for an event", 0)]
+
+
+def test_memory_of_recordings_is_given_up_when_memory_is_short(fake, gpu):
+    loaded = device_executable.load(chain(" takes y"), small_triton.emit, gpu, "reduce-overhead")
+    y = gpu.from_host(ramp())
+    held = [gpu.from_host(ramp()) for _ in range(4)]
+    for x in held:
+        loaded([x, y], donated=[False, True])
+    (plan,) = (p for p in gpu.plans if p.recordings is not None and p.recordings.kept)
+    assert plan.anchors.places
+    used = fake.used[0]
+    gpu.release()
+    assert fake.used[0] < used and not plan.recordings.kept and not plan.anchors.places
+    before = y.get()
+    loaded([held[0], y], donated=[False, True])
+    np.testing.assert_array_equal(y.get(), 3 * (ramp() + before) + 1)
+
+
+def test_each_thread_that_launches_has_the_context(fake, gpu):
+    loaded = device_executable.load(chain(), small_triton.emit, gpu)
+    x = gpu.from_host(ramp())
+    worker = threading.Thread(target=loaded, args=([x, x],))
+    worker.start()
+    worker.join()
+    bound = [entry[1] for entry in fake.log if entry[0] == "bind"]
+    assert len(bound) == len(set(bound)) == 2 and threading.get_ident() in bound
+
+
+def test_unknown_facts_have_usual_values():
+    assert cuda_facts._bandwidth(0, 0) > 0 and cuda_facts._rates(60) == cuda_facts._rates(70)
+    assert cuda_facts._rates(95) == cuda_facts._rates(90)
 
 
 def test_numbers_travel_as_arguments_of_a_kernel(fake, gpu):
