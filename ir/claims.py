@@ -12,6 +12,7 @@ from typing import Any, Union
 from . import expr
 from .expr import Dim, Expr
 from .kernel import Kernel, Store, Value
+from .types import int64
 
 # an index entry with the size it must be below, or a condition that must hold
 Claim = Union[tuple[Dim, Dim], Value]
@@ -43,8 +44,12 @@ def need(v: Value) -> Dim | None:
 
 
 def _position(v: Value) -> Dim | None:
+    """A value as an expression of positions: a position, a whole number, sums and differences of these."""
     if v.op == "const" and v.dtype.is_integer:
         return v.number
+    if v.op in ("add", "sub") and v.dtype is int64:
+        left, right = map(_position, v.args)
+        return None if left is None or right is None else left + right if v.op == "add" else left - right
     return v.index[0] if v.op == "index" else None       # type: ignore[return-value]
 
 

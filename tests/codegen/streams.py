@@ -47,12 +47,18 @@ def sizes_of(b: Dim, h: Dim, l: Dim, m: Dim, d: int, e: int) -> dict[str, Dim]:
     return {"b": b, "h": h, "q": l, "k": m, "d": d, "e": e}
 
 
-def attention(b, h, l, m, d, e, of="f32", causal=None, heads=1, keeps=False, mask="", bias="") -> Kernel:
-    """softmax(scores) values; `keeps` stores the maximum and the sum of each row too, `mask` and `bias` are axes."""
+def attention(b, h, l, m, d, e, of="f32", causal=None, heads=1, keeps=False, mask="", bias="", window=0) -> Kernel:
+    """softmax(scores) values; `keeps` stores the maximum and the sum of each row too, `mask` and `bias` are axes.
+
+    With a `window`, a query sees so many keys up to its own, said by differences of positions.
+    """
     k = Streams("attention", sizes_of(b, h, l, m, d, e), "bhqked", of)
     x = k.scores(k.operand("query", "bhqd"), k.operand("key", "bhkd", heads), causal)
     x = k.add(x, k.operand("bias", bias)) if bias else x
     x = k.select(k.read("mask", mask, "b1"), x, -math.inf) if mask else x
+    if window:
+        back = k.sub(k.index(k.axis("q")), k.index(k.axis("k")))
+        x = k.select(k.and_(k.ge(back, 0), k.lt(back, window)), x, -math.inf)
     peak = k.reduce("max", x, "k")
     weights = k.exp(k.sub(x, peak))
     norm = k.reduce("sum", weights, "k")

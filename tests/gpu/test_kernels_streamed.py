@@ -15,10 +15,10 @@ from braze.ir.gpu_contraction import GpuStreamed
 from braze.ir.kernel import Kernel
 from braze.passes import gpu_split_stream, gpu_streamed
 from braze.passes.gpu_schedule import plan
-from codegen.streams import attention, gradient
 from kernel_zoo import assert_close, inputs, reference
 from zoo_tools import outputs
 
+from ..codegen.streams import attention, gradient
 from .kernel_runner import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -58,6 +58,15 @@ def test_depths_that_are_no_powers_of_two(d, e):
                          ids=lambda o: "-".join(map(str, o.values())))
 def test_masks_biases_heads_and_dtypes(options):
     run_like_definition(attention(2, 2, 20, 33, 16, 32, **options), tile=(16, 16))
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("window", [1, 20, 50])
+def test_windows_bound_the_stream_on_both_sides(window, tile):
+    kernel = attention(1, 2, 90, 90, 8, 16, window=window)
+    _, _, found = gpu_streamed.match(kernel)
+    assert len(found.limits) == 2
+    run_like_definition(kernel, tile=tile)
 
 
 @pytest.mark.parametrize("causal", [None, 0, N - M])
