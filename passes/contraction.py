@@ -273,17 +273,17 @@ def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] |
     if m.dot and (deep != 1 or not m.divides(kernel.axes[k[-1]])):
         return None
     known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and row != 0
-    if m.parts > 1 and _lies_apart(kernel, m):
+    if m.parts > 1 and isinstance(row, int) and row * m.left.dtype.itemsize % PAGE == 0:
         return None
     long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
     return (i_flat, k_flat) if known and long else None
 
 
 def _lies_apart(kernel: Kernel, m: Match) -> bool:
-    """Do neighbouring rows of A lie whole pages apart?"""
+    """Do neighbouring rows of A lie half pages apart, or whole ones?"""
     steps = strides(kernel, m.left) if m.i else None
     row = 0 if steps is None else steps.get(m.i[-1], 0)
-    return isinstance(row, int) and row != 0 and row * m.left.dtype.itemsize % PAGE == 0
+    return isinstance(row, int) and row != 0 and row * m.left.dtype.itemsize % (PAGE // 2) == 0
 
 
 def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:

@@ -1,0 +1,103 @@
+"""Products of narrow numbers through the whole pipeline: one kernel with what stands before and behind, right against
+NumPy in float64, the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import braze
+import numpy as np
+import pytest
+from braze.ir.program import Launch
+from braze.nn import functional
+
+RNG = np.random.default_rng(0)
+
+
+def integers(*shape, dtype="int8"):
+    limits = np.iinfo(dtype)
+    return RNG.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+def launches(f):
+    return [step for step in f.ir("fused").steps if isinstance(step, Launch)]
+
+
+def wide(x):
+    return np.asarray(x).astype(np.float64)
+
+
+@pytest.mark.parametrize("left", ["int8", "uint8"])
+@pytest.mark.parametrize("right", ["int8", "uint8"])
+def test_integers_summed_in_int32_are_exact(left, right):
+    a, b = integers(70, 300, dtype=left), integers(300, 90, dtype=right)
+    f = braze.compile(lambda a, b: braze.matmul(a, b, dtype=braze.int32))
+    exact = a.astype(np.int64) @ b.astype(np.int64)
+    for product in (f, lambda a, b: braze.matmul(a, b, dtype=braze.int32)):
+        found = product(braze.tensor(a), braze.tensor(b))
+        assert found.dtype is braze.int32
+        np.testing.assert_array_equal(np.asarray(found), exact)
+    assert len(launches(f)) == 1
+
+
+def test_without_a_dtype_integers_wrap_as_numpy_has_it():
+    a, b = integers(20, 30), integers(30, 40)
+    np.testing.assert_array_equal(np.asarray(braze.tensor(a) @ braze.tensor(b)), a @ b)
+
+
+def test_dequantising_bias_and_activation_are_the_epilogue():
+    x, w = integers(100, 256), integers(256, 96)
+    by_row, by_column, bias = (RNG.random(s).astype("float32") / 100 for s in ((100, 1), (96,), (96,)))
+
+    def layer(x, w, by_row, by_column, bias):
+        y = braze.matmul(x, w, dtype=braze.int32).astype(braze.float32)
+        return functional.relu(y * (by_row * by_column) + bias)
+
+    f = braze.compile(layer)
+    found = f(*map(braze.tensor, (x, w, by_row, by_column, bias)))
+    exact = np.maximum(wide(x) @ wide(w) * (wide(by_row) * wide(by_column)) + wide(bias), 0)
+    np.testing.assert_allclose(wide(found), exact, rtol=1e-5, atol=1e-5)
+    assert len(launches(f)) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 9, 60])
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_quantised_weights_are_widened_while_they_are_packed(rows, dtype, tolerance):
+    d = getattr(braze, dtype)
+    x, w, scale = braze.randn(rows, 256).astype(d), braze.tensor(integers(256, 160)), braze.rand(160).astype(d)
+    f = braze.compile(lambda x, w, scale: x @ (w.astype(x.dtype) * scale))
+    found, exact = wide(f(x, w, scale)), wide(x) @ (wide(w) * wide(scale))
+    np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+    assert len(launches(f)) == 1
+
+
+def test_bfloat16_layers_are_one_kernel_each():
+    x, w, b = (braze.randn(*s).astype(braze.bfloat16) for s in ((50, 128), (128, 200), (200,)))
+    f = braze.compile(lambda x, w, b: functional.gelu(x @ w + b))
+    found = wide(f(x, w, b))
+    y = wide(x) @ wide(w) + wide(b)
+    exact = wide(functional.gelu(braze.tensor(y)))
+    np.testing.assert_allclose(found, exact, rtol=2e-2, atol=2e-2 * np.abs(exact).max())
+    assert len(launches(f)) == 1
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    x, w = (braze.randn(300, 300).astype(braze.bfloat16) for _ in range(2))
+    f = braze.compile(lambda x, w: braze.matmul(x, w, dtype=braze.float32))
+    before, found = braze.get_num_threads(), set()
+    try:
+        for count in (1, 2, 3):
+            braze.set_num_threads(count)
+            found.add(np.asarray(f(x, w)).tobytes())
+    finally:
+        braze.set_num_threads(before)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_softmax_and_layer_norm_are_rounded_once(dtype):
+    x = braze.randn(20, 300).astype(getattr(braze, dtype)) * 4
+    ulp = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+    e = np.exp(wide(x) - wide(x).max(-1, keepdims=True))
+    np.testing.assert_allclose(wide(functional.softmax(x)), e / e.sum(-1, keepdims=True), rtol=1.01 * ulp, atol=2e-7)
+    normal = (wide(x) - wide(x).mean(-1, keepdims=True)) / np.sqrt(wide(x).var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(wide(functional.layer_norm(x, 300)), normal, rtol=1.01 * ulp, atol=1e-5)
