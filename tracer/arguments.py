@@ -9,12 +9,19 @@ import numpy as np
 from ..ir.interpreter import current
 from ..ir.ops.declare import as_dim
 from ..ir.types import DType, dtype, float32
+from .devices import unplaced
 from .tensor import Tensor
 
 
 def lift(x: Any) -> Tensor:
     """A tensor from a tensor, array or number."""
-    return x if isinstance(x, Tensor) else current().lift(np.asarray(x) if isinstance(x, (list, tuple)) else x)
+    if isinstance(x, Tensor):
+        return x
+    if not isinstance(x, (list, tuple)):
+        return current().lift(x)
+    t = current().lift(np.asarray(x))
+    t._array = unplaced(t._array)              # numbers belong to no device
+    return t
 
 
 def dims(shape: Any) -> tuple[Any, ...]:

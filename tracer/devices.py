@@ -77,6 +77,11 @@ def is_name(x: Any) -> bool:
     return isinstance(x, device) or isinstance(x, str) and x.partition(":")[0] in _KINDS
 
 
+def unplaced(array: np.ndarray) -> np.ndarray:
+    """An array of numbers of our own, which goes wherever it is needed (if there is anything but the CPU)."""
+    return array.view(Unplaced) if _used else array
+
+
 def default() -> device:
     """Where new tensors are made: the CPU, or what the innermost `with braze.device(…)` says."""
     named = _defaults.get()

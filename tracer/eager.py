@@ -18,7 +18,7 @@ from ..ir.interpreter import install_default
 from ..ir.ops.declare import Op, broadcast_shapes, show_shape
 from ..ir.types import DType
 from .autograd import record
-from .devices import Unplaced, _used
+from .devices import unplaced
 from .modes import _grad_enabled
 from .tensor import Tensor
 
@@ -95,7 +95,7 @@ class Eager:
             if t._requires_grad or t._node is not None:
                 needed = True
         if not operands:
-            return Tensor(_unplaced(np.asarray(op.evaluate(np, **attrs))))
+            return Tensor(unplaced(np.asarray(op.evaluate(np, **attrs))))
         try:
             types = (op, *[(a.shape, a.dtype) for a in arrays], *attrs.items())
             if types not in self._sound:
@@ -129,11 +129,11 @@ class Eager:
 
     def constant(self, number: Any, dtype: DType) -> Tensor:
         """A 0-d tensor."""
-        return Tensor(_unplaced(np.asarray(number).astype(dtype.numpy)))
+        return Tensor(unplaced(np.asarray(number).astype(dtype.numpy)))
 
     def size(self, dim: Dim) -> Tensor:
         """A size as a 0-d int64 tensor."""
-        return Tensor(_unplaced(np.asarray(dim, np.int64)))
+        return Tensor(unplaced(np.asarray(dim, np.int64)))
 
     def lift(self, x: Any) -> Tensor:
         """A tensor from a tensor, an array or a NumPy scalar."""
@@ -144,11 +144,6 @@ class Eager:
         if isinstance(x, (bool, int, float, complex)):
             return Tensor(np.asarray(x, _PLAIN[type(x)]))
         raise DTypeError(f"expected a tensor, an array or a number, not {type(x).__name__}")
-
-
-def _unplaced(array: Any) -> Any:
-    """What was made of sizes and numbers goes wherever it is needed, where there is more than the CPU."""
-    return array.view(Unplaced) if _used else array
 
 
 @functools.cache

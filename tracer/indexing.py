@@ -15,7 +15,7 @@ from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
-from .devices import CPU, Unplaced, moved, of
+from .devices import CPU, Unplaced, moved, of, unplaced
 from .elsewhere import common_device
 from .modes import _grad_enabled
 from .tensor import Tensor
@@ -89,7 +89,8 @@ def _moved_key(k: Any, x: Tensor) -> Any:
                               f"index.to({str(x.device)!r})")
     elif isinstance(k, list):
         k = np.asarray(k, None if k else np.int64)
-    return moved(k, of(x._array)) if hasattr(k, "dtype") and getattr(k, "ndim", 0) else k
+    is_array = hasattr(k, "dtype") and k.ndim > 0
+    return moved(k, of(x._array)) if is_array else k
 
 
 def _check_bounds(shape: tuple[int, ...], keys: tuple[Any, ...]) -> None:
@@ -100,7 +101,8 @@ def _check_bounds(shape: tuple[int, ...], keys: tuple[Any, ...]) -> None:
         if array_of_indices and not (-shape[axis] <= int(k.min()) and int(k.max()) < shape[axis]):
             raise IndexingError(f"an index is outside dimension {axis} of size {shape[axis]} (shape "
                                 f"{show_shape(shape)})")
-        axis += k.ndim if hasattr(k, "ndim") and k.dtype.kind == "b" else k is not None
+        is_mask = hasattr(k, "ndim") and k.dtype.kind == "b"
+        axis += k.ndim if is_mask else int(k is not None)
 
 
 def _native_value(value: Any, x: Tensor) -> Any:
@@ -194,7 +196,7 @@ def _basic(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
 
 
 def _as_index(k: Any) -> Tensor:
-    t = k if isinstance(k, Tensor) else Tensor(np.asarray(k, np.int64))
+    t = k if isinstance(k, Tensor) else Tensor(unplaced(np.asarray(k, np.int64)))
     if not t.dtype.is_integer:
         raise IndexingError(f"an index must be an integer or bool tensor, not {t.type}")
     return t if t.dtype.name == "i64" else F.cast(t, dtype=int64)
@@ -235,7 +237,7 @@ def _masks_as_indices(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
         if isinstance(k, Tensor) and k._array is None:
             raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled "
                              "function write braze.where(mask, x, fill)")
-        out += [Tensor(i) for i in np.nonzero(np.asarray(k))]
+        out += [Tensor(i) for i in np.nonzero(k._array if isinstance(k, Tensor) else np.asarray(k))]
     return tuple(out)
 
 
@@ -266,7 +268,7 @@ def put(x: Tensor, key: Any, value: Any) -> None:
 def _constant(value: Any, x: Tensor) -> Tensor:
     if isinstance(value, (bool, int, float, complex)):
         return F.constant(value=value, dtype=x.dtype)
-    return Tensor(np.asarray(value).astype(x.dtype.numpy))
+    return Tensor(unplaced(np.asarray(value).astype(x.dtype.numpy)))
 
 
 def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:

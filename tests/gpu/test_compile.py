@@ -30,6 +30,8 @@ FUNCTIONS = {
     "pointwise": lambda x: (x * 2 + 1).tanh(), "rows": lambda x: x.softmax(-1), "columns": lambda x: x.sum(0),
     "views": lambda x: x.T.reshape(5, 12)[1:, ::2], "product": lambda x: x @ x.T, "scan": lambda x: x.cumsum(1),
     "mask": lambda x: braze.where(x > 0, x, 0.0), "gather": lambda x: x[braze.tensor([0, 2, 5], device=x.device)],
+    "list": lambda x: (x[[0, 2, 5]] + x[:, [1, 2]].sum(), braze.isin(x, [0.5, 1.0]), nn.functional.nll_loss(
+        x, braze.arange(6, device=x.device), weight=[1.0] * 10)),
     "creation": lambda x: x + braze.arange(10.0, device=x.device) * braze.ones(10, device=x.device),
     "norm": lambda x: nn.functional.layer_norm(x, (10,)), "argmax": lambda x: x.argmax(1),
     "attention": lambda x: nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], is_causal=True),

@@ -157,6 +157,18 @@ def test_indices_outside_are_errors(key):
         x[braze.tensor([0, 1])]
 
 
+def test_masks_and_lists_index_what_requires_gradients():
+    x = there(4, 5).requires_grad_()
+    y = x * 1.0
+    loss = y[y > 0].sum() + y[[0, 2]].sum() + y[:, braze.tensor([1, 3]).to(GPU)].sum()
+    y[[1, 3]] = [1.0] * 5
+    (loss + y.sum()).backward()
+    want = (x.detach() > 0).float()
+    want[[0, 2]] += 2.0
+    want[:, [1, 3]] += 1.0
+    assert x.grad.device == GPU and x.grad.tolist() == want.tolist()
+
+
 def test_gradients_of_a_number_of_the_cpu_are_there():
     t = braze.tensor(2.0, requires_grad=True)
     x = there(3).requires_grad_()
