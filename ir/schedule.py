@@ -107,8 +107,9 @@ class Contraction(Schedule):
     lanes along J or along K, `vectors` at a time.
 
     With several `parts`, there are as many sums, of the same A with a B of its own each; the tile has `vectors` of
-    each, and the epilogue all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are multiplied, several at a time (`DEPTHS`);
-    the left ones `flip` their sign where the instruction needs one side signed and one unsigned.
+    each, and the epilogue all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are
+    multiplied, several at a time (`DEPTHS`); the left ones `flip` their sign where the instruction needs one side
+    signed and one unsigned.
     """
 
     g: tuple[str, ...] = ()
@@ -131,6 +132,10 @@ class Contraction(Schedule):
     dot: str = ""
     flips: bool = False
 
+    def _height(self, kernel: Kernel) -> Dim:
+        """Rows, flattened."""
+        return expr.product(kernel.axes[a] for a in self.i[len(self.i) - self.i_flat :])
+
     @property
     def deep(self) -> int:
         """Positions of K that are multiplied at once."""
@@ -141,11 +146,15 @@ class Contraction(Schedule):
         super().check(kernel)
         named = [*self.g, *self.i, *self.j, *self.k]
         folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
-        if len(folds) != self.parts or any(set(v.over) != set(self.k) for v in folds) or len(set(named)) != len(named) or not self.j:
+        sums = len(folds) == self.parts and all(set(v.over) == set(self.k) for v in folds)
+        if not sums or len(set(named)) != len(named) or not self.j:
             raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
         if min(self.rows, self.vectors, self.depth, self.panels) < 1 or self.block % self.rows:
             raise VerifyError(f"kernel {kernel.name}: a tile of {self.rows} rows does not divide a block of "
                               f"{self.block}")
+        if self.left == "direct" and self.variant == "tile" and not expr.is_less_equal(self.rows, self._height(kernel)):
+            raise VerifyError(f"kernel {kernel.name}: a tile that reads A in place may be moved up, but there are less "
+                              f"than {self.rows} rows")
         if self.right == "windows" and (not self.keeps or self.lanes * self.vectors % 16 or self._cuts_vectors(kernel)):
             raise VerifyError(f"kernel {kernel.name}: B is packed as it lies for all depths at once, in whole vectors")
         if self.right == "direct" and kernel.axes[self.j[-1]] != self.lanes * self.vectors:

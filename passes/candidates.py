@@ -55,8 +55,6 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
     if s.variant != "tile":
         yield from _few_rows(kernel, s)
         return
-    if s.parts > 1 or s.right == "direct":
-        return
     for vectors in VECTORS:
         for rows in ROWS:
             if _fits(rows, vectors, s, target) and _wastes_little(kernel, rows, vectors, s):
@@ -73,8 +71,8 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
 
 def _fits(rows: int, vectors: int, s: Contraction, target: Target) -> bool:
     """Do the sums leave registers for a row of B and an element of A, and do they hide a multiply-add's latency?"""
-    sums = rows * vectors
-    return 8 <= sums <= target.registers - 1 - vectors and (vectors * s.lanes) % min(16, s.lanes) == 0
+    each = vectors * s.parts
+    return 8 <= rows * each <= target.registers - 1 - each and (vectors * s.lanes) % min(16, s.lanes) == 0
 
 
 def _wastes_little(kernel: Kernel, rows: int, vectors: int, s: Contraction) -> bool:
@@ -98,7 +96,7 @@ def _with_blocks(kernel: Kernel, target: Target, s: Contraction, rows: int, vect
     all_panels = product([*(extents[a] for a in s.j[:-1]), blocks(extents[s.j[-1]], width)])
     row_blocks = product(extents[a] for a in s.i[: len(s.i) - s.i_flat]) * blocks(height, block)
     units = product([*(extents[a] for a in s.g), blocks(all_panels, panels), row_blocks])
-    work = block * usual(product(extents[a] for a in s.k)) * panels * width // s.deep
+    work = block * usual(product(extents[a] for a in s.k)) * panels * width * s.parts // s.deep
     grain = grain_of(units, row_blocks, block, work, target)
     return replace(s, units=units, grain=grain, rows=rows, vectors=vectors, block=block, panels=panels)
 

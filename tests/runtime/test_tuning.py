@@ -25,11 +25,26 @@ def arrays(*shapes):
     return [braze.tensor(random.standard_normal(shape, dtype=np.float32)) for shape in shapes]
 
 
+def lstm(x, w):
+    """A recurrent layer whose gates are sums of their own."""
+    def step(state, row):
+        h, c = state
+        i, f, g, o = (row + F.linear(h, w)).split(32, 1)
+        c = F.sigmoid(f) * c + F.sigmoid(i) * braze.tanh(g)
+        h = F.sigmoid(o) * braze.tanh(c)
+        return (h, c), h
+
+    zero = braze.zeros(20, 32)
+    return braze.scan(step, (zero, zero), x)[1]
+
+
 CASES = {
     "tile": (Contraction, lambda x, y: x @ y, [(70, 600), (600, 90)]),
     "epilogue": (Contraction, lambda x, w, b: F.gelu(F.linear(x, w, b)), [(64, 128), (192, 128), (192,)]),
     "batched": (Contraction, lambda x, y: x @ y.mT, [(3, 40, 33), (3, 50, 33)]),
     "convolution": (Contraction, lambda x, w: F.relu(F.conv2d(x, w, None, 1, 1)), [(2, 16, 14, 14), (24, 16, 3, 3)]),
+    "few rows in place": (Contraction, lambda x, y: x @ y, [(13, 40), (40, 90)]),
+    "gates": (Contraction, lambda x, w: lstm(x, w), [(3, 20, 128), (128, 32)]),
     "stream": (Contraction, lambda x, y: x @ y, [(2, 300), (300, 700)]),
     "dots": (Contraction, lambda x, w: F.linear(x, w), [(3, 300), (200, 300)]),
     "pointwise": (Rows, lambda x, y: braze.tanh(x * y) + x, [(300, 70), (300, 70)]),
@@ -55,8 +70,8 @@ def emitted(kernel, schedule):
 
 
 def results(launch: Launch, schedule) -> list[bytes]:
-    bench = tuning.Bench(launch.kernel, emitted, {})
-    return [out.tobytes() for out in bench.executable(bench.launch(schedule))(bench.inputs, {})]
+    bench = tuning.Bench(launch.kernel, emitted, dict.fromkeys(launch.kernel.sizes, 0))
+    return [out.tobytes() for out in bench.executable(bench.launch(schedule))(bench.inputs, bench.sizes)]
 
 
 @pytest.mark.parametrize("name", CASES)
