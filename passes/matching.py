@@ -186,8 +186,8 @@ def _only_prologue_and_epilogue(kernel: Kernel, m: Match) -> bool:
 
 
 def _contiguous_in_batch(kernel: Kernel, m: Match) -> bool:
-    """Does memory run in a batch axis, of both operands or of the one that is not shared (a depthwise convolution)? Rows
-    do that better.
+    """Does memory run in a batch axis, of both operands or of the one that is not shared (a depthwise convolution)?
+    Rows do that better.
     """
     runs = [bool(v.axes) and contiguous_axis(kernel, v) in m.g for v in (m.left, m.right)]
     return all(runs) or not m.i and runs[1] or not m.j and runs[0]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ..ir import expr
+from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
@@ -179,7 +180,7 @@ class _Cut:
             a, b = b, a
         if a is not y or b is y or b not in self.steady and b.literal is None:
             return None
-        shape = (1,) * (len(y.shape) - len(b.shape)) + b.shape
+        shape: tuple[Dim, ...] = (*(1,) * (len(y.shape) - len(b.shape)), *b.shape)
         if any(d != 1 for n, d in enumerate(shape) if n != 1):
             return None
         return F.broadcast_to(F.reshape(self._early(b), shape=(shape[1],)), shape=(y.shape[1],))

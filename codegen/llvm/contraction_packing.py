@@ -279,7 +279,7 @@ def _step_between_rows(operand: Operand, s: Contraction) -> int:
     load = operand.value
     if load.op != "load" or load.fill is not None or load.dtype is not operand.dtype or not is_affine(load.index):
         return 0
-    flat, _ = flat_index(operand.kernel.buffers[load.buffer], load.index)
+    flat, _ = flat_index(operand.kernel.buffers[load.buffer], tuple(load.index))
     step = coefficient(flat, s.j[-1])
     return step if isinstance(step, int) and coefficient(flat, s.k[-1]) == 1 else 0
 

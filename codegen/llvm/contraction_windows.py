@@ -7,7 +7,7 @@ in registers, and each row of a square is written to its place in K. All of K is
 
 from __future__ import annotations
 
-from ...ir.expr import coefficient, product
+from ...ir.expr import coefficient, product, static
 from ...ir.kernel import Kernel
 from ...ir.schedule import Contraction
 from .body import flat_index
@@ -21,7 +21,7 @@ def windows_inside(kernel: Kernel, operand: Operand, s: Contraction) -> list[str
     """The axes of K between neighbours along its last one, as they lie in memory, outermost first."""
     flat, _ = flat_index(kernel.buffers[operand.value.buffer], operand.value.index)
     steps = {a: coefficient(flat, a) for a in s.k[:-1] if kernel.axes[a] != 1}
-    return sorted(steps, key=lambda a: -steps[a])  # type: ignore[operator, return-value]
+    return sorted(steps, key=lambda a: -static(steps[a]))
 
 
 def pack_windows(module: Module, operand: Operand, s: Contraction, name: str = "pack_b") -> Part:
@@ -55,7 +55,8 @@ def pack_windows(module: Module, operand: Operand, s: Contraction, name: str = "
                 ahead, place = divmod(n * LANES + m, len(places))
                 w.store(x, w.at(lines[place], ahead * width, d))
 
-    w.loop(0, width, LANES, lambda strip: w.loop(0, extent_of(part.scope, (channel,)), LANES, lambda c: block(strip, c)))
+    channels = extent_of(part.scope, (channel,))
+    w.loop(0, width, LANES, lambda strip: w.loop(0, channels, LANES, lambda c: block(strip, c)))
     return part
 
 
