@@ -164,7 +164,7 @@ class _Cut:
         with interpreting(self.first):
             while True:
                 y = found.last.results[0]
-                readers = self.readers.get(y, ())
+                readers = self.readers.get(y, [])
                 factor = self._factor(readers[0], y) if len(readers) == 1 and y not in outputs else None
                 if factor is None:
                     return found
