@@ -258,7 +258,8 @@ class _Streamed:
         self.nothing = f.let("nothing", f"tl.where({sees}, 0.0, float('nan')).to({TYPES[self.dtype.name]})")
         f.do(f"{self.norm} += {self.nothing}")
         behind = [v for v in self.kernel.values if self.s.stream not in v.axes and v.op != "reduce"]
-        if any(softmax.peak in x.inputs for x in (*behind, *self.kernel.stores)):
+        read = [x for v in behind for x in v.inputs] + [x for s in self.kernel.stores for x in s.inputs]
+        if softmax.peak in read:
             text = f"tl.where({self.peak} == {lowest}, float('-inf'), {self.peak})"
             self.base.known[softmax.peak] = f.let("highest", text)
         if softmax.norm is not None:
