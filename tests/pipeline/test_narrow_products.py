@@ -8,6 +8,7 @@ import braze
 import numpy as np
 import pytest
 from braze.ir.program import Launch
+from braze.ir.streamed import Streamed
 from braze.nn import functional
 
 RNG = np.random.default_rng(0)
@@ -101,3 +102,34 @@ def test_softmax_and_layer_norm_are_rounded_once(dtype):
     np.testing.assert_allclose(wide(functional.softmax(x)), e / e.sum(-1, keepdims=True), rtol=1.01 * ulp, atol=2e-7)
     normal = (wide(x) - wide(x).mean(-1, keepdims=True)) / np.sqrt(wide(x).var(-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(wide(functional.layer_norm(x, 300)), normal, rtol=1.01 * ulp, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [("float16", 2e-3), ("bfloat16", 1.5e-2)])
+@pytest.mark.parametrize("heads", [4, 2])
+def test_gradients_of_attention_stream(dtype, tolerance, heads):
+    """Against the formulas in float64; some query heads may share keys and values."""
+    q, g = (braze.randn(1, 4, 300, 32).astype(getattr(braze, dtype)) for _ in range(2))
+    k, v = (braze.randn(1, heads, 300, 32).astype(getattr(braze, dtype)) for _ in range(2))
+
+    def step(*inputs):
+        q, k, v = (t.detach().requires_grad_() for t in inputs[:3])
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        (y * inputs[3]).sum().backward()
+        return y, q.grad, k.grad, v.grad
+
+    f = braze.compile(step)
+    for found, exact in zip(f(q, k, v, g), attention_and_gradients(*map(wide, (q, k, v, g)))):
+        np.testing.assert_allclose(wide(found), exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+    assert sum(isinstance(step.schedule, Streamed) for step in launches(f)) == 3
+
+
+def attention_and_gradients(q, k, v, g):
+    groups, scale = q.shape[1] // k.shape[1], q.shape[-1] ** -0.5
+    k, v = (np.repeat(x, groups, 1) for x in (k, v))
+    s = np.where(np.tri(q.shape[2], k.shape[2], dtype=bool), q @ k.swapaxes(2, 3) * scale, -np.inf)
+    e = np.exp(s - s.max(-1, keepdims=True))
+    p = e / e.sum(-1, keepdims=True)
+    towards = g @ v.swapaxes(2, 3)
+    ds = p * (towards - (towards * p).sum(-1, keepdims=True)) * scale
+    dk, dv = (x.reshape(1, -1, groups, *x.shape[2:]).sum(2) for x in (ds.swapaxes(2, 3) @ q, p.swapaxes(2, 3) @ g))
+    return p @ v, ds @ k, dk, dv
