@@ -2,8 +2,8 @@
 exactly.
 
 sin(x) = (-1)^n sin(r) with |r| <= pi/2, so one polynomial does; cos(x) counts half turns from pi/2, by an n that is
-a half-integer. Large angles are reduced exactly, by the writer, where there are any (`large_angle.py`); it never changes
-what the other lanes get.
+a half-integer. Large angles are reduced exactly, by the writer, where there are any (`large_angle.py`); it never
+changes what the other lanes get.
 """
 
 from __future__ import annotations
