@@ -51,7 +51,8 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, ignore_index: int
     shape.
 
     Classes are along dimension 1 (0 without a batch). The mean is over the targets that are not `ignore_index`,
-    weighted.
+    weighted. A target that is no class is an error; in compiled code, where no value is looked at, it has no
+    log-probability: its loss is 0, as a read outside of a tensor gives 0 there, and it counts in the mean.
     """
     input, target = lift(input), lift(target)
     log_p = F.log_softmax(input, _class_axis(input))

@@ -176,3 +176,15 @@ def test_an_embedding_sums_the_gradients_of_repeated_rows_but_not_of_padding():
 def test_what_does_not_fit_is_refused(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("wrong", [4, -1])
+def test_a_target_that_is_no_class_is_an_error_and_counts_nothing_where_values_are_not_looked_at(wrong):
+    scores = braze.tensor(np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32))
+    target, right = braze.tensor([0, wrong, 2]), braze.tensor([0, 1, 2])
+    with pytest.raises(braze.errors.IndexingError, match=f"target class {wrong} is outside the 4 classes"):
+        F.cross_entropy(scores, target)
+    each = F.cross_entropy(scores, right, reduction="none").tolist()
+    found = braze.compile(lambda x, y: F.cross_entropy(x, y, reduction="none"))(scores, target).tolist()
+    assert found == pytest.approx([each[0], 0.0, each[2]])
+    assert braze.compile(F.cross_entropy)(scores, target).item() == pytest.approx(sum(found) / 3)
