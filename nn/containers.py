@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .module import Module
+from .module import Module, current_trace
 from .parameter import Parameter
+
+
+def _watched(container: Module, kept: str) -> dict[str, Any]:
+    """What a container holds. A trace that asks depends on it: nobody calls a list, so nobody else would notice."""
+    trace = current_trace()
+    if trace is not None and id(container) not in trace.born:
+        trace.watch(container)
+    return getattr(container, kept)
 
 
 class _List(Module):
@@ -16,7 +24,7 @@ class _List(Module):
 
     @property
     def _items(self) -> dict[str, Any]:
-        return getattr(self, self._kept)
+        return _watched(self, self._kept)
 
     def __init__(self, items: Iterable[Any] = ()):
         super().__init__()
@@ -99,7 +107,7 @@ class _Dict(Module):
 
     @property
     def _items(self) -> dict[str, Any]:
-        return getattr(self, self._kept)
+        return _watched(self, self._kept)
 
     def __init__(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
         super().__init__()
