@@ -282,7 +282,7 @@ def _is_injective(kernel: Kernel, s: Store) -> bool:
     for i, stride in zip(s.index, kernel.buffers[s.buffer].strides):
         flat = flat + stride * i                                 # type: ignore[operator]
     steps = []
-    for a in s.axes:
+    for a in (a for a in s.axes if kernel.axes[a] != 1):
         c = expr.coefficient(flat, a)
         if c is None or not expr.is_less(0, c) and expr.is_less(1, kernel.axes[a]):
             return False
