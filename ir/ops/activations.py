@@ -7,9 +7,11 @@ import math
 from ..precision import in_full_precision
 from .declare import composite
 from .namespace import F
+from .rounding import rounded_once
 
 
 @composite
+@rounded_once
 def gelu(x, approximate="none"):
     """x * Phi(x); `approximate="tanh"` is the usual approximation (Hendrycks and Gimpel 2016)."""
     if approximate == "tanh":
@@ -18,6 +20,7 @@ def gelu(x, approximate="none"):
 
 
 @composite
+@rounded_once
 def silu(x):
     """x * sigmoid(x)."""
     return x * F.sigmoid(x)
@@ -25,18 +28,21 @@ def silu(x):
 
 @composite
 @in_full_precision
+@rounded_once
 def softplus(x):
     """log(1 + exp(x)), without overflow."""
     return F.maximum(x, 0.0) + F.log1p(F.exp(-F.abs(x)))
 
 
 @composite
+@rounded_once
 def log_sigmoid(x):
     """log(sigmoid(x)), without overflow."""
     return -F.softplus(-x)
 
 
 @composite
+@rounded_once
 def mish(x):
     """x * tanh(softplus(x)) (Misra 2019)."""
     return x * F.tanh(F.softplus(x))

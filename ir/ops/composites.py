@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 from ..precision import in_full_precision, in_low_precision
-from ..types import float32
 from .declare import composite, normalize_axes
 from .namespace import F
 from .reductions import expand
-
-
-def _is_narrow(x):
-    return x is not None and hasattr(x, "dtype") and x.dtype.is_float and x.dtype.bits == 16
-
-
-def rounded_once(function):
-    """16-bit floats are computed in float32, with all that is between, and the result is rounded once."""
-
-    @functools.wraps(function)
-    def run(x, *rest, **named):
-        if not _is_narrow(x):
-            return function(x, *rest, **named)
-        wide = [F.cast(a, dtype=float32) if _is_narrow(a) else a for a in (x, *rest, *named.values())]
-        count = 1 + len(rest)
-        return F.cast(function(*wide[:count], **dict(zip(named, wide[count:]))), dtype=x.dtype)
-
-    return run
+from .rounding import rounded_once
 
 
 @composite
