@@ -9,7 +9,7 @@ about tensors.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +30,6 @@ from .polynomials import (
     minimum,
     mod,
     print_order,
-    product,
     static,
     symbol,
 )
@@ -40,6 +39,14 @@ __all__ = [
     "floordiv", "is_less",
     "is_less_equal", "is_static", "maximum", "minimum", "mod", "product", "static", "substitute", "symbol", "symbols",
 ]  # fmt: skip
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of sizes; 1 for none."""
+    out: Dim = 1
+    for d in dims:
+        out = d * out
+    return out
 
 
 def symbols(x: Dim) -> frozenset[str]:

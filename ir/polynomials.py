@@ -8,7 +8,6 @@ known of a quotient follows from its parts. A constant result is a plain `int`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Union
 
@@ -166,6 +165,8 @@ def from_terms(terms: dict[Monomial, int]) -> Dim:
     terms = {m: c for m, c in terms.items() if c}
     if any(len(m) >= 1 and isinstance(a, Quotient) and a.kind == "mod" for m in terms for a in m):
         terms = _join_remainders(terms)
+    if len(terms) > 1 and any(isinstance(a, Quotient) for m in terms for a in m):
+        terms = _take_from_whole(terms)
     if not terms:
         return 0
     if len(terms) == 1 and () in terms:
@@ -190,6 +191,31 @@ def _join_remainders(terms: dict[Monomial, int]) -> dict[Monomial, int]:
                     rest[k] = rest.get(k, 0) + v
                 return _terms(from_terms(rest))
     return terms
+
+
+def _take_from_whole(terms: dict[Monomial, int]) -> dict[Monomial, int]:
+    """`c*x - c*d*(x // d)` is `c*(x % d)`, and `c*x - c*(x % d)` is `c*d*(x // d)`: so `(x + y) - y` is x."""
+    for m, taken in terms.items():
+        for a in m:
+            if not isinstance(a, Quotient) or a.kind not in ("floordiv", "mod"):
+                continue
+            part = _terms(Expr({(a,): 1}) * (a.right if a.kind == "floordiv" else 1))
+            if len(part) != 1 or m not in part or taken % part[m]:
+                continue
+            c = -taken // part[m]
+            whole = _terms(a.left * c)
+            is_number = not any(whole)                       # then there is as much of it as is wanted
+            if is_number and (c < 0 or a.kind == "mod"):
+                continue
+            if all(_covers(terms.get(n, 0), v) for n, v in whole.items() if n):
+                other = mod(a.left, a.right) if a.kind == "floordiv" else floordiv(a.left, a.right) * a.right
+                return _terms(Expr({n: v for n, v in terms.items() if n != m}) - a.left * c + other * c)
+    return terms
+
+
+def _covers(have: int, part: int) -> bool:
+    """Is a coefficient on the same side of 0 as a part of it, and as far away at least?"""
+    return have >= part > 0 or have <= part < 0
 
 
 def _longer_remainders(terms: dict[Monomial, int], x: Dim, d: Dim) -> list[Dim]:
@@ -312,14 +338,6 @@ def maximum(a: Dim, b: Dim) -> Dim:
     if is_less_equal(b, a):
         return a
     return Expr({(Quotient("max", a, b),): 1})
-
-
-def product(dims: Iterable[Dim]) -> Dim:
-    """The product of sizes; 1 for none."""
-    out: Dim = 1
-    for d in dims:
-        out = d * out
-    return out
 
 
 # ---- ranges -----------------------------------------------------------------------------------------------------
