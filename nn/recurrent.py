@@ -158,7 +158,8 @@ class _Recurrent(Module):
 
     def _direction(self, x: Tensor, state: State, suffix: str, reverse: bool) -> tuple[Tensor, State]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        w_ih, w_hh, b_ih, b_hh, w_hr = (getattr(self, f"{name}_{suffix}", None) for name in names)
+        w_ih, w_hh, b_ih, b_hh, w_hr = [getattr(self, f"{name}_{suffix}", None) for name in names]
+        assert w_ih is not None and w_hh is not None       # biases and projection are options
 
         def turn(state: State, given: Tensor) -> tuple[State, Tensor]:
             state = self._step(given, state, w_hh, b_hh)

@@ -87,7 +87,7 @@ def _is_cut(n: Node, uses: Mapping[Value, Sequence[Node]], outputs: set[Value]) 
         return False
     chain = _chain(n, uses)
     columns = n.result.shape[-1]
-    if any(v in outputs or v.shape != n.result.shape for v in chain):
+    if not isinstance(columns, int) or any(v in outputs or v.shape != n.result.shape for v in chain):
         return False
     slices = [m for v in chain for m in uses.get(v, ()) if m.op.kind != "pointwise"]
     starts = sorted({_start(m) for m in slices})

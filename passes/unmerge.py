@@ -56,10 +56,8 @@ def _divisors(x: Dim, axis: str, whole: Dim) -> Iterator[int]:
 
 
 def _indices(kernel: Kernel) -> Iterator[Expr]:
-    for x in (*kernel.values, *kernel.stores):
-        for i in x.index:
-            if isinstance(i, Expr):
-                yield i
+    for index in (*(v.index for v in kernel.values), *(s.index for s in kernel.stores)):
+        yield from (i for i in index if isinstance(i, Expr))
 
 
 def _fresh(kernel: Kernel, name: str) -> str:
