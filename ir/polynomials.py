@@ -1,5 +1,4 @@
-"""The algebra behind `ir/expr.py`: polynomials with integer coefficients over atoms, simplified when they are built,
-and their ranges.
+"""The algebra behind `ir/expr.py`: polynomials with integer coefficients over atoms, simplified when built; ranges.
 
 An atom is a `Symbol` (a size such as `B`, or a kernel's axis), a floor division, a remainder, or a minimum or maximum
 of expressions. Building and ranges belong together: `x // d` and `x % d` simplify by what is known of x, and what is
@@ -197,10 +196,10 @@ def _take_from_whole(terms: dict[Monomial, int]) -> dict[Monomial, int]:
     """`c*x - c*d*(x // d)` is `c*(x % d)`, and `c*x - c*(x % d)` is `c*d*(x // d)`: so `(x + y) - y` is x."""
     for m, taken in terms.items():
         for a in m:
-            if not isinstance(a, Quotient) or a.kind not in ("floordiv", "mod"):
+            if not isinstance(a, Quotient) or a.kind not in ("floordiv", "mod") or len(_terms(a.right)) != 1:
                 continue
             part = _terms(Expr({(a,): 1}) * (a.right if a.kind == "floordiv" else 1))
-            if len(part) != 1 or m not in part or taken % part[m]:
+            if m not in part or taken % part[m]:
                 continue
             c = -taken // part[m]
             whole = _terms(a.left * c)

@@ -163,6 +163,7 @@ ROW, COLUMN = symbol("r", 0), symbol("c", 0, N - 1)
         (BIG - BIG % 4, BIG // 4 * 4),
         (3 * BIG - 2 * N * (BIG // N), BIG + 2 * (BIG % N)),
         (1 % m + m * (N + 1 // m) - m * (N + 1 // m), 1 % m),
+        (BIG - BIG // (N + m) * (N + m) + BIG // (N + m) * (N + m), BIG),
         (6 * BIG // 12, BIG // 2),
         ((BIG + 64) % 32, BIG % 32),
         ((BIG + 67) // 32, (BIG + 3) // 32 + 2),
