@@ -103,7 +103,8 @@ class Contraction(Schedule):
     read in place (`left` "direct") or copied, in lanes along K ("rows") or along I ("columns"); B is packed, in lanes
     along J ("columns") or along K and transposed ("rows"; "windows": along all of K as B lies, in another order), again
     for each unit or, where it `keeps`, once for units that follow each other; or it lies as if packed, each panel along
-    a last axis of J of its own ("direct"). "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
+    a last axis of J of its own ("direct"). In a unit, all rows go by each of the panels that stand `outside`, or all
+    panels by the rows of a tile. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
     lanes along J or along K, `vectors` at a time.
 
     With several `parts`, there are as many sums, of the same A with a B of its own each; the tile has `vectors` of
@@ -128,6 +129,7 @@ class Contraction(Schedule):
     right: str = "columns"
     keeps: bool = False
     variant: str = "tile"
+    outside: str = "panels"
     parts: int = 1
     dot: str = ""
     flips: bool = False

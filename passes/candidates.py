@@ -65,6 +65,7 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
     for panels in (s.panels // 2, s.panels * 2):
         if panels >= 1:
             yield _with_blocks(kernel, target, s, s.rows, s.vectors, s.block, panels)
+    yield replace(s, outside="rows" if s.outside == "panels" else "panels")
     yield from _readings(kernel, target, s)
     yield from _grains(s)
 

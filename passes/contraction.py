@@ -13,7 +13,7 @@ from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import MIN_RUN, compute_dtype
+from .matching import FEW_PLACES, MIN_RUN, compute_dtype, turned_channels
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
@@ -28,7 +28,6 @@ CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again an
 PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTH = 16  # rows of B that are read side by side
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
-FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
 
 
 def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
@@ -123,7 +122,8 @@ def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
 
     for reading in _readings(kernel, m, k, shape):
         if reading[0] == "direct" and _lies_apart(kernel, m):
-            reading = (*reading[:-1], apart_shape(reading[-1], width, lanes, target))
+            height = product(kernel.axes[a] for a in reading[1][len(reading[1]) - reading[2] :])
+            reading = (*reading[:-1], apart_shape(reading[-1], height, width, lanes, target))
         yield _tiled(kernel, m, target, lanes, k, j, reading)
 
 
@@ -152,13 +152,17 @@ def _tiled(
     row_parts, block = row_blocks_of(height, rows, most, target.threads if alone else 1)
     row_blocks = lines * row_parts
     whole = product(extents[a] for a in k)
+    in_place = right == "columns" and not m.dot and all(
+        _is_laid_out(kernel, v, j, k[-k_flat:], columns) for v in rights)
     bytes_each = whole * columns * m.parts * size if isinstance(whole, int) else 0
+    if in_place and left != "window":  # lines of a window go by all of K again and again, other rows by a depth of it
+        bytes_each = 0
     others = usual(batches) * usual(row_blocks)
     width, keeps = panels_of(panels, bytes_each, depth * columns * m.parts * size, target, others)
     whole_runs = columns % MIN_RUN == 0 and (depth % MIN_RUN == 0 or depth >= run)
     if keeps and m.parts == 1 and whole_runs and _has_windows(kernel, m, k):
         right = "windows"
-    if right == "columns" and not m.dot and all(_is_laid_out(kernel, v, j, k[-k_flat:], columns) for v in rights):
+    if in_place:
         right, keeps = "direct", False
     units = product([batches, blocks(panels, width), row_blocks])
     work = block * usual(whole) * width * columns * m.parts // deep
@@ -183,6 +187,7 @@ def _tiled(
         parts=m.parts,
         dot=m.dot,
         flips=m.flips,
+        outside="rows" if depth * columns * width * m.parts * size <= target.l2_bytes // 2 else "panels",
     )
 
 
@@ -232,7 +237,7 @@ def k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
     if steps is not None:
         order = tuple(sorted(m.k, key=lambda a: -usual(steps.get(a, 0))))
     for v in (m.left, m.right):
-        walk = contiguous_axis(kernel, v)
+        walk = turned_channels(kernel, v, m.k) or contiguous_axis(kernel, v)
         if walk in m.k:
             return _with_last(order, walk)
     return order
@@ -298,7 +303,9 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
         return 0
     slid = [x for x in v.index if m.i[-1] in expr.symbols(x)]
     sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
-    if len(slid) != 1 or slid[0] is v.index[-1] or v.index[-1] != kernel.axis(k[-1]) or not sliding:
+    if len(slid) != 1 or not sliding or not (
+        v.index[-1] == kernel.axis(k[-1]) or turned_channels(kernel, v, k) == k[-1] and not m.dot
+    ):
         return 0
     if (
         any(set(sliding) & expr.symbols(x) for x in v.index if x is not slid[0])

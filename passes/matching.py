@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir import expr
-from ..ir.expr import Dim, product
+from ..ir.expr import Dim, Expr, product
 from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
@@ -20,6 +20,8 @@ from . import dots
 from .walks import contiguous_axis, made_of, usual, walked_axis
 
 SHORT_LINE = 8  # elements in a row that fill half a vector
+LEAST_TURNED = 32  # columns that pay for turning an image's lines
+FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -204,7 +206,8 @@ def _oriented(kernel: Kernel, m: Match) -> Match:
 
 def _runs_along_rows(kernel: Kernel, m: Match) -> bool:
     """Does memory run along I rather than along J?"""
-    slides = [_slides(kernel, v, m.k) for v in (m.left, m.right)]
+    width = [usual(product(kernel.axes[a] for a in axes)) for axes in (m.j, m.i)]
+    slides = [_slides(kernel, v, m.k, columns) for v, columns in zip((m.left, m.right), width)]
     if any(slides):
         return not slides[0]
 
@@ -218,10 +221,25 @@ def _runs_along_rows(kernel: Kernel, m: Match) -> bool:
     return bool(last & set(m.i) and not last & set(m.j))
 
 
-def _slides(kernel: Kernel, v: Value, k: tuple[str, ...]) -> bool:
-    """Is it an image, channels last, that a window slides over?"""
-    walk = contiguous_axis(kernel, v)
-    if v.op != "load" or not is_affine(v.index) or walk not in k or usual(kernel.axes[walk]) < MIN_RUN:
+def _slides(kernel: Kernel, v: Value, k: tuple[str, ...], columns: int) -> bool:
+    """Is it an image that a window of channels slides over? These lie last, or are turned for many columns."""
+    if v.op != "load" or not is_affine(v.index):
         return False
-    window = {a for a in k if kernel.axes[a] != 1}
-    return any(window & expr.symbols(i) and expr.symbols(i) - set(k) & set(kernel.axes) for i in v.index)
+    walk, window = contiguous_axis(kernel, v), {a for a in k if kernel.axes[a] != 1}
+    slid = [i for i in v.index if window & expr.symbols(i) and expr.symbols(i) - set(k) & set(kernel.axes)]
+    if walk in k and usual(kernel.axes[walk]) >= MIN_RUN and v.index[-1] not in slid:
+        return bool(slid)
+    return columns >= LEAST_TURNED and bool(slid) and bool(turned_channels(kernel, v, k))
+
+
+def turned_channels(kernel: Kernel, v: Value, k: tuple[str, ...]) -> str:
+    """The axis of channels of an image whose long lines are read by windows, where these do not lie last but may be
+    turned so in whole squares; else "".
+    """
+    if v.op != "load" or not is_affine(v.index) or not isinstance(v.index[-1], Expr):
+        return ""
+    walked = expr.symbols(v.index[-1])
+    lines = [a for a in v.axes if a in walked and a not in k and usual(kernel.axes[a]) >= FEW_PLACES]
+    found = [a for a in k if any(i == kernel.axis(a) for i in v.index[:-1]) and usual(kernel.axes[a]) % MIN_RUN == 0]
+    window = [a for a in k if a in walked and kernel.axes[a] != 1]
+    return found[0] if lines and window and len(found) == 1 and isinstance(kernel.axes[found[0]], int) else ""

@@ -248,7 +248,7 @@ class Scope:
             x = w.load(d, w.at(base, 1 - self.lanes, d), self.lanes)
             x = w.shuffle(x, x, range(self.lanes - 1, -1, -1))
         else:
-            x = w.gather(d, base, w.iota(self.lanes, step=where.step), mask, fill)
+            x = w.strided(d, base, self.lanes, where.step, mask, fill)
         return x
 
     # ---- stores ---------------------------------------------------------------------------------------------------

@@ -8,116 +8,34 @@ depend on how units are cut among threads. Contractions of few rows, which are b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ...ir.expr import Dim, coefficient, product
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
 from ...ir.target import Target
-from ...ir.types import DType, bfloat16, float16, float32, int8
-from . import scalar
+from ...ir.types import int8
 from .body import Scope, flat_index, open_entry
+from .contraction_epilogue import Epilogue
+from .contraction_few import emit_few_rows
+from .contraction_operands import operands
 from .contraction_packing import Operand, Window, copy_columns, copy_rows, copy_window, pack_columns, pack_rows
 from .contraction_windows import pack_windows
 from .contraction_words import Narrow, copy_column_words, pack_row_words, pack_words
-from .dots import Dot
 from .parts import Part, extent_of, positions, unsigned, with_extents
-from .tile import Tile, emit_tile, multiply_add
-from .types import BOOL, INDEX, POINTER
-from .writer import Function, Index, Module, X
+from .tile import Tile, emit_tile
+from .types import BOOL
+from .writer import Index, Module, X
 
 LANES = 16
 PAGE = 4096
-
-
-@dataclass(frozen=True)
-class Operands:
-    """The parts of a kernel that is a contraction: `total` is the sum of a term of `left` and `right`, computed in
-    `dtype`; mostly it is their product. With a `dot`, they are what is cast before it is multiplied.
-    """
-
-    total: Value
-    left: Value
-    right: Value
-    dtype: DType
-    dot: Dot | None = None
-    others: tuple[tuple[Value, Value], ...] = ()  # further sums of left with something else, and that
-
-    @property
-    def sums(self) -> tuple[tuple[Value, Value], ...]:
-        """All sums, and what left is multiplied by in each."""
-        return (self.total, self.right), *self.others
-
-    @property
-    def is_product(self) -> bool:
-        """Is the term left times right?"""
-        term = self.total.args[0]
-        return self.dot is not None or term.op == "mul" and set(term.args) == {self.left, self.right}
-
-    @property
-    def packed(self) -> DType:
-        """What is copied and packed."""
-        return self.left.dtype if self.dot else self.dtype
-
-    def added(self, w: Function, left: X, right: X, total: X) -> X:
-        """The total with the term of a left and a right value added."""
-        known = {self.left: left, self.right: right}
-
-        def value(v: Value) -> X:
-            if v not in known:
-                args = [value(x) for x in v.args]
-                known[v] = scalar.emit(w, v.op, args, self.dtype) if args else w.number(v.number, v.dtype, left.lanes)
-            return known[v]
-
-        term = self.total.args[0]
-        if term.op == "mul":
-            return multiply_add(w, self.dtype, value(term.args[0]), value(term.args[1]), total)
-        return w.add(total, value(term))
-
-
-def operands(kernel: Kernel, s: Contraction) -> Operands:
-    """Which values of the kernel the schedule speaks of."""
-    total, *more = [v for v in kernel.values if v.op == "reduce"]
-    left, right = _sides(total.args[0], s)
-    if s.dot:
-        left, right = left.args[0], right.args[0]
-        return Operands(total, left, right, total.dtype, Dot(s.dot, left.dtype, right.dtype, s.flips))
-    others = tuple((t, next(x for x in t.args[0].args if x is not left)) for t in more)
-    return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype, others=others)
-
-
-def _sides(term: Value, s: Contraction) -> tuple[Value, Value]:
-    """What does not vary over J, and what does not vary over I."""
-    i, j = set(s.i), set(s.j)
-    for a, b in (term.args, term.args[::-1]) if term.op == "mul" else ():
-        if not j & set(a.axes) and not i & set(b.axes):
-            return a, b
-    sides: dict[bool, Value] = {}
-    todo = [*term.args]
-    while todo:
-        v = todo.pop()
-        if j & set(v.axes) and i & set(v.axes):
-            todo += v.args
-        elif v.op != "const":
-            sides[not j & set(v.axes)] = v
-    return sides[True], sides[False]
-
-
-def seed_total(scope: Scope, o: Operands, x: X, total: Value | None = None) -> None:
-    """Let the epilogue find the sum, or another one."""
-    total = total or o.total
-    scope.known[total] = x if o.dtype is total.dtype else scalar.emit(scope.w, "cast", (x,), o.dtype, total.dtype)
 
 
 def emit_contraction(kernel: Kernel, s: Contraction, target: Target) -> Source:
     """The text of a contraction kernel for a target."""
     s.check(kernel)
     if s.variant != "tile":
-        from .contraction_few import emit_few_rows
-
         return emit_few_rows(kernel, s)
     return Tiled(kernel, s).source()
 
@@ -184,7 +102,8 @@ class Tiled:
         with_extents(self.scope)
         emit_tile(self.module, "tile", self._tile(), None if o.is_product else o.added)
         self._packing()
-        self.epilogue = self._epilogue()
+        ending = Epilogue(self.module, self.kernel, s, o)
+        self.asking, self.epilogue = ending.asking(), ending.part()
         areas = self._areas()
         ends = [sum(areas[1:n], areas[0]) for n in (1, 2, 3)]
         self.b = scratch
@@ -213,7 +132,8 @@ class Tiled:
             copied["window"] = (self.window.row_step, n)
         row, deep = copied.get(s.left) or self._strides()
         shape = s.rows, s.vectors * s.parts, s.lanes
-        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, s.parts)
+        is_run = s.left == "direct" and deep * self.size <= 8
+        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, s.parts, is_run)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
@@ -221,47 +141,6 @@ class Tiled:
         row, deep = (coefficient(flat, axes[-1]) for axes in (self.i_inner, self.k_inner))
         assert isinstance(row, int) and isinstance(deep, int), "A is read in place by known strides"
         return row, deep * self.s.deep
-
-    def _epilogue(self) -> Part:
-        """What follows the sum, and the stores, for `rows` x `columns` of C."""
-        own = {"c": POINTER, "i0": INDEX, "rows": INDEX, "j0": INDEX, "columns": INDEX}
-        own.update({"sums": POINTER} if self.s.flips else {})
-        part = Part(self.module, self.kernel, "epilogue", own, [*self.s.g, *self.i_outer, *self.s.j[:-1]])
-        w, p = part.w, part.named
-        lanes = math.gcd(self.columns, LANES)
-
-        def strip(c: int, mask: X | None) -> None:
-            j = self.s.j[-1]
-            here = part.scope.enter({j: p["j0"] + c}, lane=j, lanes=lanes, mask=mask)
-            if self.i_inner:
-                here.known.update({total: p["c"] for total, _ in self.o.sums})  # not ready, nor what they are made of
-                here.prepare(self.kernel.stores)
-
-            def row(r: X) -> None:
-                place = here.enter(positions(part.scope, p["i0"] + r, self.i_inner))
-                for n, (total, _) in enumerate(self.o.sums):
-                    at = w.at(p["c"], r * self.width + (n * self.columns + c), self.o.dtype)
-                    seed_total(place, self.o, self._corrected(part, w.load(self.o.dtype, at, lanes), c), total)
-                for store in self.kernel.stores:
-                    place.store(store)
-
-            w.loop(0, p["rows"], 1, row)
-
-        def strips(masked: bool) -> None:
-            for c in range(0, self.columns, lanes):
-                strip(c, w.mask_below(c, p["columns"], lanes) if masked else None)
-
-        w.when(w.less_equal(self.columns, p["columns"]), lambda: strips(False), lambda: strips(True))
-        return part
-
-    def _corrected(self, part: Part, x: X, c: int) -> X:
-        """Lanes of C from column c on, without what flipped signs have added."""
-        if not self.s.flips:
-            return x
-        w, dot = part.w, self.o.dot
-        assert dot is not None
-        added = w.load(self.o.dtype, w.at(part.named["sums"], c, self.o.dtype), x.lanes)
-        return w.sub(x, w.mul(added, w.number(dot.offset, self.o.dtype, x.lanes)))
 
     # ---- the loops ------------------------------------------------------------------------------------------------
 
@@ -380,33 +259,45 @@ class Tiled:
             w.select(first, False, True) if isinstance(first, bool) else w.binary("xor", first, True), like=BOOL
         )
 
-        def panel(p: Index) -> None:
+        def at_panel(p: Index) -> tuple[Scope, Index, list[X]]:
             place, j0 = self._columns(here, p)
-            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
             point = {**place.point, s.j[-1]: j0, **positions(self.scope, k0, self.k_inner)}
-            b = [self._panel_at(base, p, depth, n) if self.packs else self._address(here, right, point)
-                 for n, (_, right) in enumerate(o.sums)]
+            return place, j0, [self._panel_at(base, p, depth, n) if self.packs else self._address(here, right, point)
+                               for n, (_, right) in enumerate(o.sums)]
 
-            def tile(r: Index) -> None:
-                at = w.add(self.first_row, r)
-                begin, a = self._left_at(here, at, r, k0)
-                number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
-                c = w.at(self.c, w.mul(number, s.rows * self.width), d)
-                w.call("tile", None, a, *b, c, self._words(depth), more)
-                skipped = w.sub(at, begin)
-                own = {
-                    "c": w.at(c, w.mul(skipped, self.width), d),
-                    "i0": at,
-                    "rows": w.min(w.sub(self.rows, r), s.rows),
-                    "j0": j0,
-                    "columns": columns,
-                    **({"sums": self._sums_at(p)} if s.flips else {}),
-                }
-                w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
+        def at_rows(r: Index) -> tuple[Index, Index, Index, X]:
+            at = w.add(self.first_row, r)
+            return r, at, *self._left_at(here, at, r, k0)
 
-            w.loop(0, self.rows, s.rows, tile)
+        def tile(p: Index, panel: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
+            (place, j0, b), (r, at, begin, a) = panel, rows
+            number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
+            c = w.at(self.c, w.mul(number, s.rows * self.width), d)
+            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
+            spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": columns}
+            if self.asking:
+                asking = self.asking
+                w.when(last, lambda: asking.call(w, self.args, spot, place.point))
+            w.call("tile", None, a, *b, c, self._words(depth), more)
+            own = {
+                "c": w.at(c, w.mul(w.sub(at, begin), self.width), d),  # the tile may have been moved up
+                **spot,
+                **({"sums": self._sums_at(p)} if s.flips else {}),
+            }
+            w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
 
-        w.loop(0, self.count, 1, panel)
+        def panel(p: Index) -> None:
+            found = at_panel(p)
+            w.loop(0, self.rows, s.rows, lambda r: tile(p, found, at_rows(r)))
+
+        def line(r: Index) -> None:
+            found = at_rows(r)
+            w.loop(0, self.count, 1, lambda p: tile(p, at_panel(p), found))
+
+        if s.outside == "panels":
+            w.loop(0, self.count, 1, panel)
+        else:
+            w.loop(0, self.rows, s.rows, line)
 
     def _left_at(self, here: Scope, row: Index, r: Index, k0: Index) -> tuple[Index, X]:
         """The first row of a tile, and where A begins for it. `r` counts rows of the block."""

@@ -14,7 +14,7 @@ from ...ir.schedule import Contraction, Source
 from ...ir.types import DType
 from . import scalar
 from .body import Scope, open_entry
-from .contraction import Operands, operands, seed_total
+from .contraction_operands import Operands, operands, seed_total
 from .parts import extent_of, positions, unsigned, walk, with_extents
 from .tile import multiply_add
 from .types import type_of

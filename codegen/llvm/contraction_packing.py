@@ -139,17 +139,18 @@ class Window:
         self.start: Dim = expr.substitute(where, dict.fromkeys(self.axes, 0)) + before
         reach = 1 + sum(map(abs, far.values()))
         self.length = steps[s.i[-1]] * (s.block - 1) + reach  # places of a line that a block of rows sees
-        self.line_step = -(-self.length * self.channels // LANES) * LANES + LANES
+        self.is_turned = self.slid == len(load.index) - 1  # channels do not lie last
+        places = -(-self.length // LANES) * LANES if self.is_turned else self.length
+        self.line_step = -(-places * self.channels // LANES) * LANES + LANES
         self.lines = expr.product(kernel.axes[a] for a in self.outer)
 
     def at(self, place: str) -> Value:
         """The load with the sliding index at a place counted from the window's start."""
         index = list(self.load.index)
         index[self.slid] = self.start + expr.symbol(place)
-        axes = tuple(a for a in self.load.axes if a not in self.axes)
-        return dataclasses.replace(
-            self.load, index=tuple(index), axes=axes, fill=0 if self.load.fill is None else self.load.fill
-        )
+        axes = (*(a for a in self.load.axes if a not in self.axes), place)
+        fill = 0 if self.load.fill is None else self.load.fill  # more is copied than is read
+        return dataclasses.replace(self.load, index=tuple(index), axes=axes, fill=fill)
 
 
 def copy_window(module: Module, operand: Operand, s: Contraction, window: Window) -> Part:
@@ -165,6 +166,23 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
     seen = operand.at(window.at("place"))
     per_row = window.row_step // window.channels
     length = (own["count"] - 1) * per_row + (window.length - (s.block - 1) * per_row)
+
+    def turned(n: Index) -> None:
+        here = part.scope.enter(positions(part.scope, n, window.outer))
+
+        def squares(x: X) -> None:
+            first = own["first"] * per_row + x
+            at = here.enter({"place": first}, lane="place", lanes=LANES)
+
+            def square(channel: Index) -> None:
+                rows = [seen.lanes(at.enter({c: w.add(channel, m)})) for m in range(LANES)]
+                for m, y in enumerate(transpose(w, rows)):
+                    place = n * window.line_step + (x + m) * window.channels + channel
+                    w.store(y, w.at(own["to"], place, operand.dtype))
+
+            w.loop(0, window.channels, LANES, square)
+
+        w.loop(0, length, LANES, squares)
 
     def line(n: Index) -> None:
         here = part.scope.enter(positions(part.scope, n, window.outer))
@@ -186,7 +204,7 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
 
         w.loop(0, length, 1, place)
 
-    w.loop(0, extent_of(part.scope, window.outer), 1, line)
+    w.loop(0, extent_of(part.scope, window.outer), 1, turned if window.is_turned else line)
     return part
 
 

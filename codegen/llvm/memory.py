@@ -12,6 +12,8 @@ from ...ir.types import DType, bfloat16
 from .types import POINTER, Type, bfloat_bits, memory_type, type_of, vector
 from .value import Index, X
 
+SIFTED = (2, 4)                  # steps between lanes that are whole vectors, sifted
+
 
 class Memory:
     """Methods of `Function` about memory and lanes."""
@@ -70,6 +72,27 @@ class Memory:
         everywhere = mask or self.constant(True, t.of("i1"))
         name = f"llvm.masked.gather.{t.mangled}.{addresses.type.mangled}"
         return self._register(self.call(name, t, addresses, self._align(t), everywhere, self._filling(fill, d, t)), d)
+
+    def strided(self, d: DType, pointer: X, lanes: int, step: int, mask: X | None = None, fill: Any = 0) -> X:
+        """Elements `step` apart, one a lane, where the mask holds; `fill` elsewhere, which is not touched. Small steps
+        are whole vectors that are sifted: a gather takes as long as some ten loads.
+        """
+        if step not in SIFTED or d.kind == "b" or lanes % step:
+            return self.gather(d, pointer, self.iota(lanes, step=step), mask, fill)
+        share = lanes // step                        # of the lanes that come from each vector
+        parts = []
+        for n in range(step):
+            late = step - 1 if n and mask is None else 0         # so that nothing is read behind the last lane
+            place = self.at(pointer, n * lanes - late, d)
+            if mask is None:
+                x = self.load(d, place, lanes)
+            else:
+                spread = [n * share + i // step if i % step == 0 else lanes for i in range(lanes)]
+                x = self.masked_load(d, place, self.shuffle(mask, self.constant(False, mask.type), spread), fill)
+            parts.append(self.shuffle(x, x, range(late, lanes, step)))
+        while len(parts) > 1:
+            parts = [self.shuffle(a, b, range(2 * a.lanes)) for a, b in zip(parts[::2], parts[1::2])]
+        return parts[0]
 
     def scatter(self, x: X, d: DType, pointer: X, offsets: X, mask: X | None = None) -> None:
         """Lanes written to i64 offsets where the mask holds; of equal offsets the last lane stays."""

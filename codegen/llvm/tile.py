@@ -16,6 +16,8 @@ from .dots import Dot
 from .types import BOOL, INDEX, POINTER, type_of
 from .writer import Function, Module, X
 
+LINE = 64  # bytes of the cache
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -33,6 +35,7 @@ class Tile:
     c_step: int
     dot: Dot | None = None
     parts: int = 1
+    is_run: bool = False  # are A's rows runs of memory, that go on below the tile?
 
     @property
     def stored(self) -> DType:
@@ -74,7 +77,15 @@ def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None)
     def read(pointer: X, lanes: int) -> X:
         return dot.word(w, pointer, lanes) if dot else w.load(d, pointer, lanes)
 
-    def step(_: X, a: X, *rest: X) -> tuple[X, ...]:
+    def ask(turn: X, a: X) -> None:
+        line = LINE // (tile.deep_step * stored.itemsize)
+        for first in range(0, tile.rows, line):
+            row = w.mul(w.binary("and", turn, line - 1), tile.row_step - tile.deep_step)
+            w.prefetch(w.at(w.at(a, row, stored), (tile.rows + first) * tile.row_step, stored), 2)
+
+    def step(turn: X, a: X, *rest: X) -> tuple[X, ...]:
+        if tile.is_run:
+            ask(turn, a)
         parts, sums = rest[: tile.parts], rest[tile.parts :]
         each = tile.vectors // tile.parts
         right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for b in parts for v in range(each)]

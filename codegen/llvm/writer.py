@@ -157,10 +157,10 @@ class Function(Memory):
         assert result is not None
         return result
 
-    def prefetch(self, place: X) -> None:
-        """Ask for the cache line of an address, which need not be ours."""
+    def prefetch(self, place: X, level: int = 1, writes: bool = False) -> None:
+        """Ask for the cache line of an address, which need not be ours, into a level of the caches; to write to it."""
         self.module.declare("llvm.prefetch.p0", None, [POINTER, *[vector("i32")] * 3])
-        self.do(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
+        self.do(f"call void @llvm.prefetch.p0({place}, i32 {int(writes)}, i32 {4 - level}, i32 1)")
 
     def fma(self, a: Any, b: Any, c: Any) -> X:
         """a * b + c, rounded once."""
