@@ -37,6 +37,11 @@ class GpuTarget:
         """Can it copy tiles by tensor descriptors?"""
         return self.kind == "cuda" and int(self.arch) >= 90
 
+    @property
+    def has_float8(self) -> bool:
+        """Do its tensor cores multiply 8-bit floats?"""
+        return self.kind == "cuda" and int(self.arch) >= 89
+
 
 @dataclass(frozen=True)
 class GpuSchedule(Schedule):

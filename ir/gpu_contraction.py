@@ -15,10 +15,10 @@ from .errors import VerifyError
 from .expr import Dim, product
 from .gpu import GpuSchedule
 from .kernel import Kernel, Value
-from .streamed import Product, roles
-from .types import DType, bfloat16, float16, float32, float64, int8
+from .streamed import Product, Roles, roles
+from .types import FLOAT8, DType, bfloat16, float16, float32, float64, holds, int8
 
-OPERANDS = (float16, bfloat16, float32, float64, int8)   # what products on tiles may be made of
+OPERANDS = (float16, bfloat16, float32, float64, int8, *FLOAT8)   # what products on tiles may be made of
 LEAST_DEPTH = {1: 32, 2: 16, 4: 8, 8: 4}                 # of a product on tiles, by the size of an operand
 PRECISIONS = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
 
@@ -35,18 +35,37 @@ def rounded_up(extent: int) -> int:
 
 def narrow_source(v: Value) -> Value:
     """What a value is the widened form of: of `cast %x : f32`, %x. All its numbers are numbers of that dtype."""
-    while v.op == "cast" and v.args[0].dtype.kind == v.dtype.kind and v.args[0].dtype.bits <= v.dtype.bits:
+    while v.op == "cast" and v.args[0].dtype.kind == v.dtype.kind and holds(v.dtype, v.args[0].dtype):
         v = v.args[0]
     return v
 
 
-def operand_of(p: Product, is_outer: bool) -> DType:
+def common_operand(left: DType, right: DType) -> DType | None:
+    """The 16-bit float that has all numbers of both sides, which are narrow floats; None where there is none."""
+    wide = {d for d in (left, right) if not d.is_storage}
+    if not wide <= {float16, bfloat16} or len(wide) > 1:
+        return None
+    return wide.pop() if wide else float16
+
+
+def is_given_as(d: DType, operand: DType) -> bool:
+    """Are numbers of a dtype given to tensor cores as they are? 8-bit floats of either format meet those of the other.
+    """
+    return d is operand or d.is_storage and operand.is_storage
+
+
+def operand_of(p: Product, parts: Roles) -> DType:
     """What tensor cores are given for a product of a kernel that streams: 16-bit numbers where both sides hold such
-    ones; weights are rounded to what they weigh.
+    ones, or 8-bit ones; weights are rounded to what they weigh, to 16 bits for 8-bit numbers whose scores were made so.
     """
     left, right = narrow_source(p.left).dtype, narrow_source(p.right).dtype
-    is_narrow = right in (float16, bfloat16) and p.total.dtype is float32 and (is_outer or left is right)
-    return right if is_narrow else p.total.dtype
+    if p.total.dtype is not float32:
+        return p.total.dtype
+    if p not in parts.outer:
+        return common_operand(left, right) or float32
+    if right.is_storage:
+        return bfloat16 if operand_of(parts.inner[0], parts).bits == 16 else float32
+    return common_operand(right, right) or float32
 
 
 @dataclass(frozen=True)

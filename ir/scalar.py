@@ -93,12 +93,12 @@ def _elementwise(f: Callable[[float], float]) -> Callable[[Any], Any]:
 
 
 def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
-    """16-bit floats are computed in float32 and rounded once."""
+    """Narrow floats are computed in float32 and rounded once."""
 
     def run(*xs):
         xs = tuple(map(_as_array, xs))
         d = xs[0].dtype
-        if d.itemsize == 2:
+        if d.itemsize < 4:
             return f(*(x.astype(np.float32) for x in xs)).astype(d)
         return f(*xs)
 

@@ -1,7 +1,8 @@
 """Types of values: dtypes with their promotion, and `TensorType(shape, dtype, device)`.
 
 Promotion follows the Python array API standard (2024.12, "Type promotion rules"); where the standard leaves a mix
-undefined (integer with float), the float wins, as in PyTorch.
+undefined (integer with float), the float wins, as in PyTorch. 8-bit floats store numbers for others to compute with:
+they are moved, cast and compared, and promoted to nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ class DType:
         return self.kind == "f"
 
     @property
+    def is_storage(self) -> bool:
+        """Is it a float that only stores numbers, which are cast to be computed with?"""
+        return self.kind == "f" and self.bits == 8
+
+    @property
     def is_inexact(self) -> bool:
         """Is it real or complex floating point (what gradients flow through)?"""
         return self.kind in "fc"
@@ -72,15 +78,18 @@ float32 = DType("f32", "float32", np.float32, "f", 32)
 float64 = DType("f64", "float64", np.float64, "f", 64)
 complex64 = DType("c64", "complex64", np.complex64, "c", 64)
 complex128 = DType("c128", "complex128", np.complex128, "c", 128)
+float8_e4m3fn = DType("f8e4m3fn", "float8_e4m3fn", ml_dtypes.float8_e4m3fn, "f", 8)       # no infinities
+float8_e5m2 = DType("f8e5m2", "float8_e5m2", ml_dtypes.float8_e5m2, "f", 8)
 
 DTYPES = (
     bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
-    float16, bfloat16, float32, float64, complex64, complex128,
+    float16, bfloat16, float32, float64, complex64, complex128, float8_e4m3fn, float8_e5m2,
 )  # fmt: skip
 INTEGERS = tuple(d for d in DTYPES if d.kind in "ui")
-FLOATS = tuple(d for d in DTYPES if d.kind == "f")
+FLOAT8 = (float8_e4m3fn, float8_e5m2)
+FLOATS = tuple(d for d in DTYPES if d.kind == "f" and d not in FLOAT8)       # what is computed with
 COMPLEX = (complex64, complex128)
-REALS = tuple(d for d in DTYPES if d.kind in "uif")
+REALS = (*INTEGERS, *FLOATS)
 
 _BY_NAME = {n: d for d in DTYPES for n in (d.name, d.long_name)}
 _BY_NUMPY = {d.numpy: d for d in DTYPES}
@@ -107,6 +116,27 @@ def dtype(x: Any) -> DType:
     return found
 
 
+@cache
+def holds(wide: DType, narrow: DType) -> bool:
+    """Has the dtype every value of the narrow one?"""
+    if wide is narrow or narrow.kind == "b":
+        return True
+    if wide.kind == "b" or (narrow.kind, wide.kind) in (("i", "u"), ("f", "u"), ("f", "i"), ("c", "u"), ("c", "i"),
+                                                        ("c", "f")):
+        return False
+    if narrow.is_integer:
+        digits = narrow.bits - (narrow.kind == "i")
+        return digits <= (wide.bits - (wide.kind == "i") if wide.is_integer else _format(wide)[0])
+    (digits, exponent), (more, larger) = _format(narrow), _format(wide)
+    return digits <= more and exponent <= larger
+
+
+def _format(d: DType) -> tuple[int, int]:
+    """Binary digits of an inexact dtype's significand, and bits of its exponent."""
+    facts = ml_dtypes.finfo(d.numpy)
+    return int(facts.nmant) + 1, int(facts.nexp)
+
+
 _INT_OF = {8: int8, 16: int16, 32: int32, 64: int64}
 
 
@@ -115,6 +145,9 @@ def promote(a: DType, b: DType) -> DType:
     """The dtype of an operation between two tensors."""
     if a is b:
         return a
+    if a.is_storage or b.is_storage:
+        raise DTypeError(f"{a.long_name} and {b.long_name} have no common dtype: 8-bit floats are not promoted; cast "
+                         "one of them")
     if a.kind == "b" or b.kind == "b":
         return b if a.kind == "b" else a
     if a.kind == b.kind:
@@ -154,8 +187,8 @@ def inexact(d: DType) -> DType:
 
 
 def accumulator(d: DType) -> DType:
-    """What sums of this dtype are kept in while they run: float32 for 16-bit floats, int64 for integers."""
-    if d in (float16, bfloat16):
+    """What sums of this dtype are kept in while they run: float32 for narrower floats, int64 for integers."""
+    if d.kind == "f" and d.bits < 32:
         return float32
     if d.kind in "bi":
         return int64

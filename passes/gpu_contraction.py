@@ -12,9 +12,10 @@ steps of K:
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
-  operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned, or where an
-  elementary function follows the sum: then ptxas interleaves so many elements that it spills, but not where a thread
-  has `MOST_SUMS` and the compute capability is 9.0. Found by compiling.
+  operands have not 16 bits in memory, `FEW_SUMS` where they pass through registers since their rows are not aligned or
+  plain float32 products are made of computed numbers, or where an elementary function follows the sum: then ptxas
+  interleaves so many elements that it spills, but not where a thread has `MOST_SUMS` and the compute capability is 9.0.
+  Found by compiling.
 
 Nothing that must be right depends on it.
 """
@@ -27,10 +28,10 @@ from functools import lru_cache
 
 from ..ir.expr import Dim, evaluate, product, symbols
 from ..ir.gpu import GpuTarget
-from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, narrow_source, rounded_up
+from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, common_operand, is_given_as, narrow_source, rounded_up
 from ..ir.kernel import Kernel, Value
 from ..ir.scalar import CORE
-from ..ir.types import DType, bfloat16, float16, float32, float64, int8
+from ..ir.types import DType, bfloat16, float32, float64, int8
 from . import contraction
 from .contraction import Match, match
 from .walks import made_of, usual
@@ -111,18 +112,15 @@ def operand(kernel: Kernel, m: Match, target: GpuTarget) -> DType | None:
     """
     if not m.is_product:
         return None
-    sides = {_narrow(v) for v in (m.left, m.right)}
-    if len(sides) == 1 and sides <= {float16, bfloat16} and m.total.dtype is float32:
-        return sides.pop()
-    if sides == {int8} and (m.total.dtype.bits <= 32 or _is_short(kernel, m)):
+    left, right = (narrow_source(v).dtype for v in (m.left, m.right))
+    narrow = common_operand(left, right) if m.total.dtype is float32 else None
+    if narrow is not None:
+        return left if target.has_float8 and left.is_storage and right.is_storage else narrow
+    if {left, right} == {int8} and (m.total.dtype.bits <= 32 or _is_short(kernel, m)):
         return int8
     if m.total.dtype is float32 and target.precision == "bf16":
         return bfloat16
     return m.total.dtype if m.total.dtype in (float32, float64) else None
-
-
-def _narrow(v: Value) -> DType:
-    return narrow_source(v).dtype
 
 
 def _is_short(kernel: Kernel, m: Match) -> bool:
@@ -154,7 +152,10 @@ def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
     g, i, j, k = (max(1, _likely(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
     moved = sum(_likely(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
-    sums = (MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS) if _is_aligned(kernel, m) else FEW_SUMS
+    widened = any(narrow_source(v).dtype.is_storage for v in (m.left, m.right))
+    sums = MOST_SUMS if base.operand.itemsize == 2 and not widened else FEWER_SUMS
+    if not _is_aligned(kernel, m) or _is_made_in_registers(m, base):
+        sums = FEW_SUMS
     return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, _is_dear(kernel, m))
 
 
@@ -174,6 +175,11 @@ def _is_aligned(kernel: Kernel, m: Match) -> bool:
     loads = {v for v in made_of(m.total.args[0]) if v.op == "load" and {*v.axes} & {*m.k}}
     shapes = (([n for n in kernel.buffers[v.buffer].shape if n != 1][-1:], v.dtype.itemsize) for v in loads)
     return all(isinstance(n, int) and n * size % ALIGNED == 0 for shape, size in shapes for n in shape)
+
+
+def _is_made_in_registers(m: Match, base: GpuContraction) -> bool:
+    """Are operands of plain float32 products computed or converted, so that registers hold them beside the sums?"""
+    return base.operand is float32 and base.precision == "ieee" and any(v.op != "load" for v in (m.left, m.right))
 
 
 @lru_cache(maxsize=256)
@@ -245,7 +251,7 @@ def peak(s: GpuContraction, target: GpuTarget) -> float:
         return target.flops / SUM_SLOWER
     if s.operand is float32:
         return target.dot_flops / {"tf32": 2.0, "tf32x3": 6.0}[s.precision] if s.precision != "ieee" else target.flops
-    return {float64: target.flops / 2, int8: 2 * target.dot_flops}.get(s.operand, target.dot_flops)
+    return target.flops / 2 if s.operand is float64 else target.dot_flops * 2 / s.operand.itemsize
 
 
 def _resident(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> int:
@@ -270,7 +276,7 @@ def _with_descriptors(kernel: Kernel, m: Match, best: GpuContraction, target: Gp
 def is_fetched(kernel: Kernel, v: Value, axes: tuple[str, ...], s: GpuContraction) -> bool:
     """Can a tensor descriptor fetch this operand? A matrix in memory, rows of multiples of 16 bytes."""
     load = narrow_source(v)
-    if load.op != "load" or load.fill is not None or load.dtype is not s.operand or s.g:
+    if load.op != "load" or load.fill is not None or not is_given_as(load.dtype, s.operand) or s.g:
         return False
     shape, wanted = kernel.buffers[load.buffer].shape, [kernel.axis(a) for a in (*axes, *s.k)]
     plain = len(wanted) == 2 and sorted(map(str, load.index)) == sorted(map(str, wanted))

@@ -94,7 +94,7 @@ def _sizes(kernel: Kernel, row: str, stream: str, roles: Roles, target: GpuTarge
     def total(axes: Iterator[str]) -> int:
         return sum(max(16, rounded_up(usual(kernel.axes[a]))) for a in axes)
 
-    operands = [operand_of(p, p in roles.outer) for p in (*roles.inner, *roles.outer)]
+    operands = [operand_of(p, roles) for p in (*roles.inner, *roles.outer)]
     return _Sizes(
         max(1, usual(product(kernel.axes[a] for a in roles.g))), max(1, usual(kernel.axes[row])),
         max(1, usual(kernel.axes[stream])), total(p.axis for p in roles.inner), total(p.column for p in roles.outer),

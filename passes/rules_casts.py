@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from ..ir.ops.namespace import F
-from ..ir.types import DTYPES, DType
+from ..ir.types import DTYPES, FLOATS, holds
 from .rewrite import P, exact, integer, rule, variables
 
 (x,) = variables("x")
 to, via = variables("to via")
-
-# binary digits of a float's significand
-_DIGITS = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53, "c64": 24, "c128": 53}
-_RANGE = {"f16": 5, "bf16": 8, "f32": 8, "f64": 11, "c64": 8, "c128": 11}            # and of its exponent
-
-
-def holds(wide: DType, narrow: DType) -> bool:
-    """Has the dtype every value of the narrow one?"""
-    if wide is narrow or narrow.kind == "b":
-        return True
-    if wide.kind == "b" or (narrow.kind, wide.kind) in (("i", "u"), ("f", "u"), ("f", "i"), ("c", "u"), ("c", "i"),
-                                                        ("c", "f")):
-        return False
-    if narrow.is_integer:
-        digits = narrow.bits - (narrow.kind == "i")
-        return digits <= (wide.bits - (wide.kind == "i") if wide.is_integer else _DIGITS[wide.name])
-    return _DIGITS[narrow.name] <= _DIGITS[wide.name] and _RANGE[narrow.name] <= _RANGE[wide.name]
 
 
 @rule(P.cast(x, dtype=to), exact, to=DTYPES)
@@ -48,7 +31,7 @@ def bitcast_to_own_dtype(x, to):
 
 def _same_test(name: str) -> None:
     test = F[name]
-    rule(P[test](P.cast(x, dtype=via)), exact, via=DTYPES[9:13], name=f"{name}_of_widened")(
+    rule(P[test](P.cast(x, dtype=via)), exact, via=FLOATS, name=f"{name}_of_widened")(
         lambda x, via: test(x) if x.dtype.is_float and holds(via, x.dtype) else None)
 
 

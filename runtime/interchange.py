@@ -1,7 +1,7 @@
 """Arrays of other libraries and ours for them, without copies: DLPack and CUDA's array interface.
 
-NumPy and CuPy do the work, read-only flags and streams included. What they lack is bfloat16, which travels as 16-bit
-words: the capsule is told so (or not) by the three bytes that name the element type.
+NumPy and CuPy do the work, read-only flags and streams included. What they lack are bfloat16 and 8-bit floats, which
+travel as words of their width: the capsule is told so (or not) by the bytes that name the element type.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from ..ir.errors import DeviceError, DTypeError
 from . import cuda
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13         # DLDeviceType, dlpack.h
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-_UNSIGNED_CODE, _BFLOAT_CODE = 1, 4                      # DLDataTypeCode
+_UNSIGNED_CODE = 1                                       # DLDataTypeCode; 8-bit floats have theirs since DLPack 1.1
+_CODES = {np.dtype(ml_dtypes.bfloat16): 4, np.dtype(ml_dtypes.float8_e4m3fn): 10, np.dtype(ml_dtypes.float8_e5m2): 12}
+_OF_CODE = {(code, 8 * d.itemsize, 1): d for d, code in _CODES.items()}
 _TENSOR_AT = {b"dltensor": 0, b"dltensor_versioned": 32}         # where DLTensor lies in what a capsule holds
 _TYPE_AT = 20                                            # where DLTensor has its element type: code, bits, lanes
 
@@ -50,13 +51,14 @@ def dlpack_device(array: Any) -> tuple[int, int]:
 
 
 def to_dlpack(array: Any, **options: Any) -> Any:
-    """A capsule of the array: its `__dlpack__(**options)`, for bfloat16 too. NumPy's refuses arrays that are read-only
-    where the consumer could not know.
+    """A capsule of the array: its `__dlpack__(**options)`, for bfloat16 and 8-bit floats too. NumPy's refuses arrays
+    that are read-only where the consumer could not know.
     """
-    if array.dtype != _BFLOAT16:
+    code = _CODES.get(array.dtype)
+    if code is None:
         return _plain(array).__dlpack__(**options)
-    capsule = _plain(array).view(np.uint16).__dlpack__(**options)
-    _element_type(capsule).code = _BFLOAT_CODE
+    capsule = _plain(array).view(f"uint{8 * array.dtype.itemsize}").__dlpack__(**options)
+    _element_type(capsule).code = code
     return capsule
 
 
@@ -69,11 +71,11 @@ def _plain(array: Any) -> Any:
 
 
 class _Words:
-    """A producer whose bfloat16 numbers are given as 16-bit words."""
+    """A producer whose numbers of a dtype that NumPy lacks, `named`, are given as words."""
 
     def __init__(self, producer: Any):
         self._producer = producer
-        self.are_bfloat16 = False
+        self.named: np.dtype | None = None
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._producer.__dlpack_device__()
@@ -81,8 +83,9 @@ class _Words:
     def __dlpack__(self, **options: Any) -> Any:
         capsule = _capsule(self._producer, options)
         kind = _element_type(capsule)
-        if (kind.code, kind.bits, kind.lanes) == (_BFLOAT_CODE, 16, 1):
-            kind.code, self.are_bfloat16 = _UNSIGNED_CODE, True
+        self.named = _OF_CODE.get((kind.code, kind.bits, kind.lanes))
+        if self.named is not None:
+            kind.code = _UNSIGNED_CODE
         return capsule
 
 
@@ -109,7 +112,7 @@ def from_dlpack(producer: Any) -> Any:
         array = cuda.namespace().from_dlpack(words)
     else:
         raise DeviceError(f"a DLPack tensor on a device of type {kind}; CPU ({CPU}) and CUDA ({CUDA}) can be read")
-    return array.view(_BFLOAT16) if words.are_bfloat16 else array
+    return array if words.named is None else array.view(words.named)
 
 
 def from_cuda_interface(x: Any) -> Any:

@@ -80,7 +80,7 @@ def _interpreter() -> Any:
     version()                            # an error that says so where Triton is missing
     from triton.runtime import interpreter
 
-    _mend_bfloat16(interpreter)
+    _mend_narrow_floats(interpreter)
     _mend_folds(interpreter)
     _mend_bounds(interpreter)
     _mend_splats(interpreter)
@@ -90,13 +90,17 @@ def _interpreter() -> Any:
 # ---- mends -----------------------------------------------------------------------------------------------------------
 
 
-def _mend_bfloat16(interpreter: Any) -> None:
-    """The interpreter keeps bfloat16 as its bits, multiplies those in `tl.dot`, and casts to it by truncation."""
+def _mend_narrow_floats(interpreter: Any) -> None:
+    """The interpreter keeps bfloat16 as its bits, multiplies those in `tl.dot`, and casts to it by truncation. It knows
+    no NaN of 8-bit floats in `tl.dot`.
+    """
     builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
     given = builder.cast_impl
+    stored = {"bf16": ml_dtypes.bfloat16, "fp8e4nv": ml_dtypes.float8_e4m3fn, "fp8e5": ml_dtypes.float8_e5m2}
 
     def numbers(x: Any) -> np.ndarray:
-        return x.data.view(ml_dtypes.bfloat16).astype(np.float32) if x.dtype.scalar.is_bf16() else x.data
+        kind = stored.get(x.dtype.scalar.name)
+        return x.data if kind is None else x.data.view(kind).astype(np.float32)
 
     def cast(self: Any, x: Any, to: Any) -> Any:
         source, target = x.dtype.scalar, to.scalar
@@ -109,7 +113,7 @@ def _mend_bfloat16(interpreter: Any) -> None:
     given_dot = builder.create_dot
 
     def dot(self: Any, a: Any, b: Any, d: Any, *rest: Any) -> Any:
-        if not (a.dtype.scalar.is_bf16() or b.dtype.scalar.is_bf16()):
+        if not {a.dtype.scalar.name, b.dtype.scalar.name} & stored.keys():
             return given_dot(self, a, b, d, *rest)
         return handle(np.matmul(numbers(a), numbers(b), dtype=d.data.dtype) + d.data, d.dtype.scalar)
 

@@ -600,7 +600,7 @@ ZOO: dict[str, Kernel] = {
     "rms_norm_f16": rms_norm(3, 40, "f16"), "rms_norm_gradient": rms_norm_gradient(7, 32),
     "rms_norm_gradient_MN": rms_norm_gradient(M, N), "variance_over_rows": variance_over_rows(30, 17),
     "variance_over_rows_MN": variance_over_rows(M, N), "argmax": argmax(6, 31), "argmax_MN": argmax(M, N),
-    **{f"reductions_{d.name}": reductions(d) for d in REAL_DTYPES if d.bits != 16 or d.kind != "f"},
+    **{f"reductions_{d.name}": reductions(d) for d in REAL_DTYPES if not d.is_float or d.bits > 16},
     "count_positions": count_positions(4, 5), "count_positions_MN": count_positions(M, N), "zero_extent": zero_extent(),
     "sum_long": sum_long(5000), "sum_long_N": sum_long(N), "sum_maybe_none": sum_long(MAYBE_NONE), "n_body": n_body(11),
     "n_body_N": n_body(N), "matmul": matmul(5, 7, 9), "matmul_large": matmul(65, 70, 300),

@@ -28,7 +28,7 @@ def special_values(d: DType) -> np.ndarray:
         parts = (0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan)
         return np.array([complex(a, b) for a in parts for b in parts], d.numpy)
     tiny, huge = {"f16": (2.0**-24, 65504.0), "bf16": (2.0**-133, 3.3895e38), "f32": (2.0**-149, 3.4028234e38),
-                  "f64": (5e-324, 1.7e308)}[d.name]
+                  "f64": (5e-324, 1.7e308), "f8e4m3fn": (2.0**-9, 448.0), "f8e5m2": (2.0**-16, 57344.0)}[d.name]
     some = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 1 / 3, 100.7, tiny, 3 * tiny, tiny * 2**11, huge, huge / 2, np.inf]
     return np.array([*some, *(-v for v in some), np.nan]).astype(d.numpy)
 
@@ -156,6 +156,7 @@ def close(a: Any, b: Any, dtype: DType) -> np.ndarray:
     """Elements that differ by a few roundings."""
     if dtype.kind in "bui":
         return a == b
-    eps = {"f16": 1e-3, "bf16": 1e-2, "f32": 1e-6, "f64": 1e-14, "c64": 1e-6, "c128": 1e-14}[dtype.name]
+    eps = {"f8e4m3fn": 0.0625, "f8e5m2": 0.125, "f16": 1e-3, "bf16": 1e-2, "f32": 1e-6, "f64": 1e-14, "c64": 1e-6,
+           "c128": 1e-14}[dtype.name]
     wide = np.complex128 if dtype.kind == "c" else np.float64
     return np.isclose(a.astype(wide), b.astype(wide), rtol=8 * eps, atol=eps)

@@ -156,23 +156,25 @@ _EPS = {"f16": 2.0**-10, "bf16": 2.0**-7, "f32": 2.0**-23, "f64": 2.0**-52}
 
 
 def assert_close(kernel: Kernel, got, wanted, sizes=None) -> None:
-    """All outputs agree: integers and bools exactly; NaN and infinities in the same places; floats within
-    eps * (32 + 2 * terms) of the value, or of the largest one where sums may cancel (the bound on the error of a sum of
-    n terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit kernels: 8 eps, each operation
-    rounding.
+    """All outputs agree: integers, bools and 8-bit floats (which nothing is computed with) exactly; NaN and infinities
+    in the same places; floats within eps * (32 + 2 * terms) of the value, or of the largest one where sums may cancel
+    (the bound on the error of a sum of n terms is n * eps * sum|x|, Higham, Accuracy and Stability, 4.2). 16-bit
+    kernels: 8 eps, each operation rounding.
     """
     assert set(got) == {b.name for b in kernel.outputs}
     for b in kernel.outputs:
         g, w = np.asarray(got[b.name]), np.asarray(wanted[b.name])
         alike = g.shape == w.shape and g.dtype == w.dtype == b.dtype.numpy
         assert alike, f"{b}: got {g.dtype}{g.shape}, wanted {w.dtype}{w.shape}"
-        if not b.dtype.is_float:
+        if b.dtype.is_storage:
+            g, w = g.astype(np.float64), w.astype(np.float64)
+        if not b.dtype.is_float or b.dtype.is_storage:
             np.testing.assert_array_equal(g, w, err_msg=f"{kernel}\n{b}")
             continue
         g, w = g.astype(np.float64), w.astype(np.float64)
         finite = np.isfinite(w)
         largest = float(np.abs(w[finite]).max(initial=0.0))
-        widest = max(_EPS[v.dtype.name] for v in (*kernel.values, b) if v.dtype.is_float)
+        widest = max(_EPS[v.dtype.name] for v in (*kernel.values, b) if v.dtype.name in _EPS)
         bound = 8 * widest if b.dtype.bits == 16 else widest * (32 + 2 * terms(kernel, sizes))
         scale = largest if terms(kernel, sizes) > 1 else min(1.0, largest)
         np.testing.assert_allclose(g, w, rtol=bound, atol=bound * scale, equal_nan=True, err_msg=f"{kernel}\n{b}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...ir.types import DType, bfloat16
-from .types import POINTER, Type, bfloat_bits, memory_type, type_of, vector
+from ...ir.types import DType
+from .types import POINTER, Type, memory_type, stored_bits, type_of, vector
 from .value import Index, X
 
 SIFTED = (2, 4)                  # steps between lanes that are whole vectors, sifted
@@ -128,7 +128,7 @@ class Memory:
         """A value for lanes that are off, as it would be in memory."""
         if isinstance(fill, X):
             return self._stored(fill)
-        return self.constant(bfloat_bits(float(fill)) if d is bfloat16 else fill, t)
+        return self.constant(stored_bits(fill, type_of(d).element), t)
 
     # ---- lanes ----------------------------------------------------------------------------------------------------
 

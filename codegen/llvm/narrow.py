@@ -1,4 +1,5 @@
-"""16-bit floats: they live in memory, arithmetic happens in float32 and rounds back once, to nearest and ties to even.
+"""Floats of 16 and 8 bits: they live in memory, arithmetic happens in float32 and rounds back once, to nearest and
+ties to even.
 
 bfloat16 is converted by integer arithmetic: without AVX512-BF16 LLVM calls a library function for it, and with it
 the instruction flushes subnormals to zero.
@@ -6,28 +7,31 @@ the instruction flushes subnormals to zero.
 
 from __future__ import annotations
 
+from .float8 import FORMATS8, narrowed, widened
 from .value import X
 from .writer import Function
 
 
 def widen(w: Function, x: X) -> X:
-    """A half or bfloat as float32, exactly; other floats as they are."""
+    """A narrow float as float32, exactly; other floats as they are."""
     if x.type.element == "half":
         return w.convert("fpext", x, "float")
     if x.type.element == "bfloat":
         wide = w.convert("zext", w.bits_of(x), "i32") << 16
         return w.convert("bitcast", wide, "float")
-    return x
+    return widened(w, x, "float") if x.type.element in FORMATS8 else x
 
 
 def round_to(w: Function, x: X, element: str) -> X:
-    """A float32 or float64 rounded to a 16-bit element, or x itself if it already has the element asked for."""
+    """A float32 or float64 rounded to a narrow element, or x itself if it already has the element asked for."""
     if x.type.element == element:
         return x
     if element == "half":
         return w.convert("fptrunc", _to_odd(w, x) if x.type.element == "double" else x, "half")
     if x.type.element == "double":
         x = w.convert("fptrunc", x, "float")
+    if element in FORMATS8:
+        return w.convert("bitcast", w.convert("trunc", narrowed(w, x, element), "i8"), element)
     return _to_bfloat(w, x)
 
 
@@ -50,5 +54,5 @@ def _to_odd(w: Function, x: X) -> X:
 
 
 def is_narrow(x: X) -> bool:
-    """Is it a half or a bfloat?"""
-    return x.type.element in ("half", "bfloat")
+    """Is it a float of 16 or 8 bits?"""
+    return x.type.element in ("half", "bfloat") or x.type.element in FORMATS8

@@ -30,7 +30,7 @@ def emit(w: Function, op: str, args: Sequence[X], dtype: DType, to: DType | None
 
 
 def _in_float32(f: Callable[..., X]) -> Callable[..., X]:
-    """16-bit floats are widened, computed on, and rounded once; what is not a float result stays."""
+    """Narrow floats are widened, computed on, and rounded once; what is not a float result stays."""
 
     def run(w: Function, *args: X) -> X:
         if not is_narrow(args[0]):
@@ -98,15 +98,19 @@ def _extreme(beyond: str, of_signed: str, of_unsigned: str, of_bool: str) -> Row
     return row
 
 
+def _sign_bit(x: X) -> int:
+    return 1 << (x.type.bits - 1)
+
+
 def _negate(w: Function, d: DType, to: DType, x: X) -> X:
     if is_narrow(x):
-        return w.convert("bitcast", w.bits_of(x) ^ 0x8000, x.type.element)
+        return w.convert("bitcast", w.bits_of(x) ^ _sign_bit(x), x.type.element)
     return -x
 
 
 def _absolute(w: Function, d: DType, to: DType, x: X) -> X:
     if is_narrow(x):
-        return w.convert("bitcast", w.bits_of(x) & 0x7FFF, x.type.element)
+        return w.convert("bitcast", w.bits_of(x) & (_sign_bit(x) - 1), x.type.element)
     if d.is_float:
         return w.intrinsic("fabs", x)
     return integers.absolute(w, x) if d.kind == "i" else x
@@ -115,8 +119,8 @@ def _absolute(w: Function, d: DType, to: DType, x: X) -> X:
 def _copysign(w: Function, d: DType, to: DType, x: X, sign: X) -> X:
     if is_narrow(x):
         # bit masks alone make LLVM 22 form a copysign of bfloat, which it cannot lower
-        size = w.bits_of(x) & 0x7FFF
-        bits = w.select(w.compare("slt", w.bits_of(sign), 0), size | 0x8000, size)
+        size = w.bits_of(x) & (_sign_bit(x) - 1)
+        bits = w.select(w.compare("slt", w.bits_of(sign), 0), size | _sign_bit(x), size)
         return w.convert("bitcast", bits, x.type.element)
     return w.intrinsic("copysign", x, sign)
 
@@ -151,7 +155,7 @@ def _cast(w: Function, d: DType, to: DType, x: X) -> X:
 
 def _float_to_float(w: Function, d: DType, to: DType, x: X) -> X:
     x = widen(w, x)
-    if to.bits == 16:
+    if to.bits < 32:
         return round_to(w, x, type_of(to).element)
     element = type_of(to).element
     return x if x.type.element == element else w.convert("fpext" if to.bits == 64 else "fptrunc", x, element)

@@ -1,7 +1,7 @@
 """LLVM types of registers: a scalar, or a vector of lanes, of one element; one object each, compared by identity.
 
-A bool is `i1` in registers and `i8` in memory, a bfloat16 is read and written by its bits; signed and unsigned integers
-share a type, the operations differ.
+A bool is `i1` in registers and `i8` in memory, a bfloat16 is read and written by its bits, an 8-bit float is its bits
+everywhere; signed and unsigned integers share a type, the operations differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from ...ir.types import DType
 _ELEMENTS = {
     "i1": ("i1", 1), "i8": ("i8", 1), "i16": ("i16", 2), "i32": ("i32", 4), "i64": ("i64", 8), "i128": ("i128", 16),
     "half": ("f16", 2), "bfloat": ("bf16", 2), "float": ("f32", 4), "double": ("f64", 8), "ptr": ("p0", 8),
+    "f8e4m3fn": ("i8", 1), "f8e5m2": ("i8", 1),
 }  # fmt: skip
+_SPELLED = {"f8e4m3fn": "i8", "f8e5m2": "i8"}         # LLVM's name, where the element says more
+_STORED = {"bfloat": "bfloat16", "f8e4m3fn": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}     # ml_dtypes' name
 _FLOATS = {"half", "bfloat", "float", "double"}
 
 
@@ -30,7 +33,8 @@ class Type:
     def __init__(self, element: str, lanes: int):
         mangled, self.bytes = _ELEMENTS[element]
         self.element, self.lanes, self.is_float = element, lanes, element in _FLOATS
-        self.text = element if lanes == 1 else f"<{lanes} x {element}>"
+        spelled = _SPELLED.get(element, element)
+        self.text = spelled if lanes == 1 else f"<{lanes} x {spelled}>"
         self.mangled = mangled if lanes == 1 else f"v{lanes}{mangled}"
 
     def __str__(self) -> str:
@@ -55,8 +59,9 @@ def vector(element: str, lanes: int = 1) -> Type:
     return Type(element, lanes)
 
 
-_IN_MEMORY = {"i1": "i8", "bfloat": "i16"}
-_REGISTER = {"b1": "i1", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
+_IN_MEMORY = {"i1": "i8", "bfloat": "i16", **_SPELLED}
+_REGISTER = {"b1": "i1", "f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double", "f8e4m3fn": "f8e4m3fn",
+             "f8e5m2": "f8e5m2"}
 
 
 @cache
@@ -86,7 +91,7 @@ def literal(number: Any, t: Type) -> str:
     text = _scalar_literal(number, t.element)
     if t.lanes == 1:
         return text
-    return "zeroinitializer" if text == "0" else f"splat ({t.element} {text})"
+    return "zeroinitializer" if text == "0" else f"splat ({vector(t.element).text} {text})"
 
 
 def _scalar_literal(number: Any, element: str) -> str:
@@ -101,13 +106,20 @@ def _scalar_literal(number: Any, element: str) -> str:
     if element == "half":
         return f"0xH{int(np.float16(number).view(np.uint16)):04X}"
     if element == "bfloat":
-        return f"0xR{bfloat_bits(float(number)):04X}"
+        return f"0xR{stored_bits(number, element):04X}"
+    if element in _SPELLED:
+        return _scalar_literal(stored_bits(number, element), _SPELLED[element])
     wide = float(number) if element == "double" else float(np.float32(number))
     return f"0x{struct.unpack('<Q', struct.pack('<d', wide))[0]:016X}"
 
 
-def bfloat_bits(number: float) -> int:
-    """The bits of the bfloat16 nearest to a number, ties to even."""
+def stored_bits(number: Any, element: str) -> int:
+    """The bits, as they are in memory, of the nearest number of an element that is read by its bits; others are what
+    they are.
+    """
+    if element not in _STORED:
+        return number
     import ml_dtypes
 
-    return int(np.array(number, ml_dtypes.bfloat16).view(np.uint16))
+    rounded = np.array(number, getattr(ml_dtypes, _STORED[element]))
+    return int(rounded.view(f"u{rounded.itemsize}"))

@@ -16,7 +16,6 @@ from ...ir.expr import Dim
 from ...ir.kernel import Index, Kernel, Store, Value
 from ...ir.scalar import COMBINE
 from ...ir.schedule import Source
-from ...ir.types import bfloat16
 from . import places, spelling
 from .places import Range, aligned, axes_of, source
 
@@ -195,7 +194,7 @@ class _Function:
         if a.op != "const":
             return aligned(self.names[a], a.axes, axes)
         meets = op not in spelling.HELPER and any(o.op != "const" and o.dtype is a.dtype and o.axes for o in others)
-        return spelling.number(a.number) if meets and a.dtype is not bfloat16 else spelling.typed(a.number, a.dtype)
+        return spelling.number(a.number) if meets and spelling.is_known(a.dtype) else spelling.typed(a.number, a.dtype)
 
     def _core(self, v: Value) -> str:
         operands = self._spelled(v)

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
+from ml_dtypes import bfloat16, float8_e4m3fn, float8_e5m2  # noqa: F401  (names of the source)
 
 from ...ir import scalar
 from ...ir.types import dtype
-
-bfloat16 = ml_dtypes.bfloat16
 
 
 def _core(op: str):
@@ -53,7 +51,8 @@ def strided(x: np.ndarray, start: tuple[int, ...], shape: tuple[int, ...],
         return np.empty(shape, x.dtype)
     strides = [sum(n * s for n, s in zip(step, x.strides)) for step in steps]
     corner = x[tuple(slice(n, None) for n in start)]
-    return np.lib.stride_tricks.as_strided(corner, shape, strides, writeable=False)
+    words = corner.view(np.uint8) if x.itemsize == 1 else corner              # `as_strided` knows no 8-bit floats
+    return np.lib.stride_tricks.as_strided(words, shape, strides, writeable=False).view(x.dtype)
 
 
 def _inside(x: np.ndarray, index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, Any]:

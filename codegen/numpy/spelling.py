@@ -7,8 +7,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ...ir.kernel import Value
-from ...ir.types import DType, bfloat16
+from ...ir.types import DType
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
          "ge": ">=",
@@ -36,7 +38,12 @@ REDUCE = {"sum": "np.add", "prod": "np.multiply", "max": "np.maximum", "min": "n
 
 def dtype_name(d: DType) -> str:
     """The dtype as the source names it."""
-    return "bz.bfloat16" if d is bfloat16 else "np.bool_" if d.kind == "b" else f"np.{d.long_name}"
+    return "np.bool_" if d.kind == "b" else f"{'np' if is_known(d) else 'bz'}.{d.long_name}"
+
+
+def is_known(d: DType) -> bool:
+    """Is the dtype NumPy's own, which takes Python's numbers as they are?"""
+    return hasattr(np, d.long_name)
 
 
 def number(x: Any) -> str:

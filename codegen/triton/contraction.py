@@ -15,10 +15,15 @@ from ...ir.gpu_contraction import GpuContraction, blocks, narrow_source
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.types import DType, float32, int32, uint32
+from . import scalar
 from .groups import Group, is_multiple, open_group
 from .module import Function
-from .names import TYPES
+from .names import OPERANDS, TYPES
 from .tile import Tile
+
+# Hopper's tensor cores add products of 8-bit floats with some 14 bits; after so many, the sum is added to a float32, as
+# in cuBLAS without "fast accumulation" (DeepSeek-V3 technical report, 2024, 3.3.2).
+IMPRECISE_SUMS = 128
 
 
 def emit_contraction(kernel: Kernel, s: GpuContraction) -> Source:
@@ -41,6 +46,7 @@ class _Contraction:
         f, s = self.f, self.s
         tiles = s.tiles(self.kernel)
         programs = s.programs or tiles * product(self.kernel.axes[a] for a in s.g)
+        self.prepare()
         with self.each_tile(f.program(), tiles) as at:
             place = self.place(at, tiles)
             ti, tj = self.rows_and_columns(at)
@@ -136,6 +142,9 @@ class _Contraction:
         for store in self.kernel.stores:
             end.store(store)
 
+    def prepare(self) -> None:
+        """Lines before all others."""
+
     def write(self, place: list[Group], ti: str, tj: str) -> None:
         """One tile of the result."""
         raise NotImplementedError
@@ -148,7 +157,18 @@ class _Products(_Contraction):
         super().__init__(kernel, s)
         a, b = self.total.args[0].args
         left, right = (a, b) if set(b.axes) & set(s.j) else (b, a)
-        self.left, self.right = (narrow_source(v) if narrow_source(v).dtype is s.operand else v for v in (left, right))
+        self.left, self.right = (source_of(v, s.operand) for v in (left, right))
+        self.fetched_as_given: set[str] = set()       # buffers of 8-bit floats
+
+    def prepare(self) -> None:
+        """Pointers to bytes become pointers to 8-bit floats, so that tensor cores read these from shared memory."""
+        sides = {self.left, self.right} if self.s.operand.is_storage else set()
+        for b in dict.fromkeys(v.buffer for v in (self.left, self.right) if v in sides and v.op == "load"):
+            readers = {v for v in self.kernel.values if v.op == "load" and v.buffer == b}
+            if readers <= sides and all(v.fill in (None, 0) and {*v.axes} & {*self.s.k} for v in readers):
+                pointer, kind = self.f.buffers[b], OPERANDS[self.kernel.buffers[b].dtype.name]
+                self.f.do(f"{pointer} = {pointer}.to(tl.pointer_type({kind}), bitcast=True)")
+                self.fetched_as_given.add(b)
 
     def write(self, place: list[Group], ti: str, tj: str) -> None:
         """One tile of the result."""
@@ -164,12 +184,12 @@ class _Products(_Contraction):
             given = []
             for side, (v, tile, dim) in sides.items():
                 if side in fetched:
-                    given.append(self.fetch(fetched[side], v, side, ti if side == "left" else tj, start))
+                    x = self.fetch(fetched[side], v, side, ti if side == "left" else tj, start)
                 else:
-                    here = tile.inside(*self.depth_groups(start, dim, 2, is_whole))
-                    x = operand(here, v, self.s.k)
-                    given.append(x if v.dtype is self.s.operand else f"{x}.to({TYPES[self.s.operand.name]})")
-            f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{precision(self.s.operand, self.s.precision)})")
+                    x = operand(tile.inside(*self.depth_groups(start, dim, 2, is_whole)), v, self.s.k)
+                given.append(x if v.buffer in self.fetched_as_given else given_as(f, x, v.dtype, self.s.operand))
+            how = precision(self.s.operand, self.s.precision, self.s.tile[2])
+            f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{how})")
 
         self.along(step)
         self.finish(place, acc, (i, j))
@@ -232,9 +252,24 @@ def in_words(axes: tuple[str, ...], otherwise: str) -> str:
     return axes[0] if len(axes) == 1 else "_".join(axes) or otherwise
 
 
-def precision(d: DType, chosen: str) -> str:
-    """How float32 products are made, as an argument of `tl.dot`."""
+def precision(d: DType, chosen: str, depth: int = 0) -> str:
+    """How products of a dtype, at a depth, are made and summed, as an argument of `tl.dot`."""
+    if d.is_storage:
+        return f", max_num_imprecise_acc={min(depth, IMPRECISE_SUMS)}"
     return f', input_precision="{chosen}"' if d is float32 else ""
+
+
+def source_of(v: Value, wanted: DType) -> Value:
+    """What is loaded or computed for a side of a product that is given as a dtype."""
+    source = narrow_source(v)
+    return source if source.dtype.is_storage or source.dtype is wanted else v
+
+
+def given_as(f: Function, x: str, d: DType, wanted: DType) -> str:
+    """A tile of a dtype as tensor cores are given it."""
+    if wanted.is_storage:
+        return f"{x}.to({OPERANDS[d.name]}, bitcast=True)"
+    return x if d is wanted else scalar.spell(f.use, "cast", d, wanted, [x])
 
 
 def load_before(tile: Tile, v: Value, loop: Sequence[str]) -> None:

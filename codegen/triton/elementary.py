@@ -1,6 +1,6 @@
-"""The elementary functions as helpers in Triton's language, written by the same formulas as on a CPU
-(`codegen/llvm/elementary.py`): the same polynomials, reductions and cases, operation by operation, so that the bits are
-the same too. A `Formula` is what the formulas take for a writer.
+"""The elementary functions, and conversions of 8-bit floats, as helpers in Triton's language, written by the same
+formulas as on a CPU (`codegen/llvm/elementary.py`, `codegen/llvm/float8.py`): the same polynomials, reductions and
+cases, operation by operation, so that the bits are the same too. A `Formula` is what the formulas take for a writer.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..llvm import elementary
+from ..llvm import elementary, float8
 from ..llvm.coefficients import TWO_OVER_PI
 from ..llvm.types import Type, vector
 from ..llvm.value import X
 
 _ELEMENT = {"f32": "float", "f64": "double"}
-_TYPES = {"float": "tl.float32", "double": "tl.float64", "i32": "tl.int32", "i64": "tl.int64", "i1": "tl.int1"}
+_TYPES = {"half": "tl.float16", "float": "tl.float32", "double": "tl.float64", "i1": "tl.int1", "i8": "tl.uint8",
+          "i16": "tl.int16", "i32": "tl.int32", "i64": "tl.int64"}
 _INFIX = {"fadd": "+", "fsub": "-", "fmul": "*", "add": "+", "sub": "-", "mul": "*", "and": "&", "or": "|", "xor": "^",
           "shl": "<<", "ashr": ">>"}
 _COMPARE = {"oeq": "==", "une": "!=", "olt": "<", "ole": "<=", "ogt": ">", "oge": ">=", "eq": "==", "ne": "!=",
@@ -36,6 +37,18 @@ def function_text(name: str) -> str:
     about = (formula.__doc__ or op).splitlines()[0]
     lines = [f"def {name}({', '.join(operands)}):", f"# {about}", *w.lines, f"return {result.name}"]
     return "\n" + "\n    ".join(lines)
+
+
+def conversion_text(name: str) -> str:
+    """The definition of `half_from_f8e5m2` or `f8e5m2_from_single`; an 8-bit float is a byte."""
+    to, _, given = name.partition("_from_")
+    w = Formula()
+    if given == "single":
+        bits = float8.narrowed(w, X(w, vector("float"), "x"), to)                     # type: ignore[arg-type]
+        result = w.convert("trunc", bits, "i8")
+    else:
+        result = float8.widened(w, X(w, vector(given), "x"), to)                      # type: ignore[arg-type]
+    return "\n    ".join([f"\ndef {name}(x):", *w.lines, f"return {result.name}"])
 
 
 class Formula:

@@ -105,16 +105,17 @@ def {name}(x):
 @cache
 def helper_text(name: str) -> tuple[str, tuple[str, ...]]:
     """The text of a helper, and the helpers that it calls itself."""
-    text = HELPERS.get(name) or _saturating(name) or _elementary(name)
+    text = HELPERS.get(name) or _saturating(name) or _written(name)
     called = dict.fromkeys(re.findall(r"(?<![.\w])\w+(?=\()", text))
     others = tuple(h for h in called if h != name and (h in HELPERS or h.startswith("large_angle_")))
     return "@triton.jit" + text.rstrip(), others
 
 
-def _elementary(name: str) -> str:
-    from .elementary import function_text
+def _written(name: str) -> str:
+    """`exp_f32`, `half_from_f8e5m2`, `f8e5m2_from_single`: what is written by the same formulas as on a CPU."""
+    from . import elementary
 
-    return function_text(name)
+    return elementary.conversion_text(name) if "_from_" in name else elementary.function_text(name)
 
 
 def _saturating(name: str) -> str:

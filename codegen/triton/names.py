@@ -15,12 +15,14 @@ TYPES = {
     "b1": "tl.int1", "i8": "tl.int8", "i16": "tl.int16", "i32": "tl.int32", "i64": "tl.int64",
     "u8": "tl.uint8", "u16": "tl.uint16", "u32": "tl.uint32", "u64": "tl.uint64",
     "f16": "tl.float16", "bf16": "tl.bfloat16", "f32": "tl.float32", "f64": "tl.float64",
+    "f8e4m3fn": "tl.uint8", "f8e5m2": "tl.uint8",       # bytes: not all devices convert them, or as is defined here
 }  # fmt: skip
 POINTERS = {
     "b1": "*i1", "i8": "*i8", "i16": "*i16", "i32": "*i32", "i64": "*i64",
     "u8": "*u8", "u16": "*u16", "u32": "*u32", "u64": "*u64",
-    "f16": "*fp16", "bf16": "*bf16", "f32": "*fp32", "f64": "*fp64",
+    "f16": "*fp16", "bf16": "*bf16", "f32": "*fp32", "f64": "*fp64", "f8e4m3fn": "*u8", "f8e5m2": "*u8",
 }  # fmt: skip
+OPERANDS = {"f8e4m3fn": "tl.float8e4nv", "f8e5m2": "tl.float8e5"}         # as tensor cores are given them
 RESERVED = ("tl", "triton", "float", "range", "min", "max", "program", "print", "len")
 
 
@@ -43,18 +45,25 @@ class Names:
 
 
 def is_narrow(d: DType) -> bool:
-    """Is it a 16-bit float, which lives in memory and is computed on in float32?"""
-    return d.is_float and d.bits == 16
+    """Is it a float of 16 or 8 bits, which lives in memory and is computed on in float32?"""
+    return d.is_float and d.bits < 32
 
 
 def number(x: Any, d: DType) -> str:
-    """A number as Python writes it, rounded to 16 bits where the dtype has no more."""
+    """A number as Python writes it, rounded to 16 bits where the dtype has no more; the byte of an 8-bit float."""
     if d.kind == "b":
         return str(bool(x))
+    if d.is_storage:
+        return str(int(np.asarray(x).astype(d.numpy).view(np.uint8)))
     if not d.is_float:
         return str(int(x))
-    x = float(np.asarray(x).astype(d.numpy)) if d.bits == 16 else float(x)
+    x = rounded(x, d)
     return repr(x) if math.isfinite(x) else f"float('{x}')"
+
+
+def rounded(x: Any, d: DType) -> float:
+    """A number as a narrow float has it; others as they are."""
+    return float(np.asarray(x).astype(d.numpy)) if is_narrow(d) else float(x)
 
 
 def scalar(x: Any, d: DType) -> str:

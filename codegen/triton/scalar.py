@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Union
 
 from ...ir.scalar import CORE
-from ...ir.types import DType, float32
+from ...ir.types import DType, float16, float32
 from .names import TYPES, is_narrow
 
 Use = Callable[[str], str]
@@ -29,15 +29,22 @@ def spell(use: Use, op: str, d: DType, to: DType, args: Sequence[str]) -> str:
     """The expression for a core operation on operands of dtype d (the condition of `select` aside), made `to`."""
     row = ROWS[op]
     if is_narrow(d) and op not in ("select", "cast", "bitcast"):
-        wide = [widened(a) for a in args]
+        wide = [widened(use, a, d) for a in args]
         inner = _expand(use, row, float32, float32 if to is d else to, wide)
-        return f"({inner}).to({TYPES[d.name]})" if to is d else inner
+        return _cast(use, float32, d, [f"({inner})"]) if to is d else inner
     return _expand(use, row, d, to, args)
 
 
-def widened(text: str) -> str:
-    """A 16-bit float as float32; a number is one already."""
-    return f"{text}.to(tl.float32)" if text.isidentifier() else text
+def widened(use: Use, text: str, d: DType) -> str:
+    """A narrow float as float32; a number is one already."""
+    if not text.isidentifier():
+        return text
+    return f"{_half(use, text, d) if d.is_storage else text}.to(tl.float32)"
+
+
+def _half(use: Use, x: str, d: DType) -> str:
+    """An 8-bit float as a float16, which has all its numbers."""
+    return f"{use(f'half_from_{d.name}')}({x})"
 
 
 def _expand(use: Use, row: Row, d: DType, to: DType, args: Sequence[str]) -> str:
@@ -101,14 +108,20 @@ def _cast(use: Use, d: DType, to: DType, args: Sequence[str]) -> str:
     (x,) = args
     if d is to:
         return x
+    if d.is_storage:
+        x, d = _half(use, x, d), float16
+        if to is float16:
+            return x
     if is_narrow(d):
-        x, d = widened(x), float32
+        x, d = f"{x}.to(tl.float32)", float32
         if to is float32:
             return x
     if to.kind == "b":
         return f"{x} != 0"
     if d.is_float and to.is_integer:
         return f"{use(f'to_{to.name}_from_{d.name}')}({x})"
+    if to.is_storage:
+        return f"{use(f'{to.name}_from_single')}({x if d is float32 else f'{x}.to(tl.float32)'})"
     if is_narrow(to) and d is not float32 and (to.name == "bf16" or not d.is_float):
         x = f"{x}.to(tl.float32)"
     return f"{x}.to({TYPES[to.name]})"

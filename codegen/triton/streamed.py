@@ -19,7 +19,7 @@ from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.streamed import Product, Softmax, roles
 from ...ir.types import float64
-from .contraction import load_before, operand, precision, zeros_outside
+from .contraction import given_as, load_before, operand, precision, source_of, zeros_outside
 from .groups import Group, open_group
 from .module import Function
 from .names import TYPES
@@ -114,11 +114,10 @@ class _Streamed:
 
     def operand(self, tile: Tile, v: Value, p: Product, depth: tuple[str, ...]) -> str:
         """A side of a product, as tensor cores are given it."""
-        wanted = operand_of(p, p in self.roles.outer)
-        narrow = narrow_source(v)
-        v = narrow if narrow.dtype is wanted else v
-        x = operand(tile, v, depth)
-        return x if v.dtype is wanted else self.f.let("rounded", f"{x}.to({TYPES[wanted.name]})")
+        wanted = operand_of(p, self.roles)
+        v = source_of(v, wanted)
+        x = given_as(self.f, operand(tile, v, depth), v.dtype, wanted)
+        return x if v.dtype is wanted else self.f.let("rounded", x)
 
     def start_sums(self) -> None:
         """Zeros for the results; for a softmax, the maximum and the sum of each row."""
@@ -170,7 +169,7 @@ class _Streamed:
     def product(self, p: Product, left: str, right: str, total: str = "") -> str:
         """A product on tiles, added to a total."""
         given = f", {total}" if total else ", out_dtype=tl.float64" if self.dtype is float64 else ""
-        return f"tl.dot({left}, {right}{given}{precision(operand_of(p, p in self.roles.outer), self.s.precision)})"
+        return f"tl.dot({left}, {right}{given}{precision(operand_of(p, self.roles), self.s.precision)})"
 
     def weigh(self, tile: Tile, segment: Segment, across: Group) -> None:
         """Makes known what weights are made of."""
@@ -227,7 +226,7 @@ class _Streamed:
 
     def weights(self, tile: Tile, p: Product) -> str:
         """The left side of a result, zero where there is no position."""
-        wanted, left = operand_of(p, True), narrow_source(p.left)
+        wanted, left = operand_of(p, self.roles), narrow_source(p.left)
         left = left if left.dtype is wanted else p.left
         x = tile.spread(left, (self.s.row, self.s.stream))
         if self.roles.softmax is None or x != tile.known[self.roles.softmax.weights]:

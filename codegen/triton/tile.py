@@ -18,7 +18,7 @@ from . import scalar
 from .groups import Group
 from .indices import factor
 from .module import Function
-from .names import TYPES, is_narrow, number
+from .names import TYPES, is_narrow, number, rounded
 from .names import scalar as typed
 
 
@@ -173,7 +173,10 @@ class Tile:
         if v.fill is not None:
             inside = self.inside_buffer(v.buffer, v.index)
             tests += inside
-            other = f", other={number(v.fill, v.dtype)}" if inside else ""
+            fill = number(v.fill, v.dtype)
+            if v.dtype.is_storage and fill == "0":
+                fill = "0.0"                         # the byte 0, and 0 where bytes are read as 8-bit floats
+            other = f", other={fill}" if inside else ""
         mask = f", mask={' & '.join(tests)}{other}" if tests else ""
         return f"tl.load({self.address(v.buffer, v.index)}{mask})"
 
@@ -185,10 +188,10 @@ class Tile:
         is_widened = is_narrow(d) and v.op not in ("select", "cast", "bitcast")
         args = []
         for a in v.args:
-            if bare or a.op != "const":
+            if a.op == "const" and is_widened:
+                text = (number if bare else typed)(rounded(a.number, d), float32)
+            elif bare or a.op != "const":
                 text = self.value(a)
-            elif is_widened:
-                text = typed(float(number(a.number, d).replace("float", "").strip("()'")), float32)
             else:
                 text = typed(a.number, a.dtype)
             args.append(f"({text})" if text.startswith("-") else text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import scalar as core
-from ..types import COMPLEX, DTYPES, TensorType, bool_, complex64, float32, float64
+from ..types import COMPLEX, DTYPES, FLOAT8, TensorType, bool_, complex64, float32, float64
 from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, broadcast_shapes, conjugate, pointwise, widened
 from .namespace import F
 
@@ -172,7 +172,7 @@ minimum = pointwise(
 
 
 def _comparison(name, evaluate, row, doc):
-    return pointwise(name, evaluate, dtypes=DTYPES if row in ("eq", "ne") else (bool_, *REAL), result="bool",
+    return pointwise(name, evaluate, dtypes=DTYPES if row in ("eq", "ne") else (bool_, *REAL, *FLOAT8), result="bool",
                      vjp=lambda g, z, x, y: NO_GRADIENT, scalar=lambda s, x, y: getattr(s, row)(x, y), doc=doc,
                      traits=("commutative",) if row in ("eq", "ne") else ())
 
@@ -198,8 +198,8 @@ def _is_finite_scalar(s, x):
 
 
 isnan = _test("isnan", lambda xp, x: xp.isnan(x), lambda s, x: s.ne(x, x), "Is it NaN?")
-isinf = _test("isinf", lambda xp, x: xp.isinf(x), _is_infinite_scalar, "Is it an infinity?")
-isfinite = _test("isfinite", lambda xp, x: xp.isfinite(x), _is_finite_scalar, "Is it finite?")
+isinf = _test("isinf", lambda xp, x: xp.isinf(x), widened(_is_infinite_scalar), "Is it an infinity?")
+isfinite = _test("isfinite", lambda xp, x: xp.isfinite(x), widened(_is_finite_scalar), "Is it finite?")
 signbit = pointwise("signbit", lambda xp, x: xp.signbit(x), dtypes=FLOATS, result="bool", vjp=lambda g, y, x: (None,),
                     scalar=lambda s, x: s.lt(s.copysign(s.constant(1.0, s.dtype_of(x)), x), 0.0),
                     doc="Is the sign bit set?")

@@ -17,7 +17,7 @@ from .. import expr
 from ..errors import BrazeError, DTypeError, GradientError, ShapeError, shorten
 from ..expr import Dim, Expr
 from ..interpreter import _current, _default
-from ..types import COMPLEX, DTYPES, FLOATS, INTEGERS, DType, TensorType, bool_, float32
+from ..types import COMPLEX, DTYPES, FLOAT8, FLOATS, INTEGERS, DType, TensorType, bool_, float32
 from . import dims
 from .dims import Map
 from .namespace import F
@@ -83,6 +83,8 @@ class Op:
         if self.traits - TRAITS.keys():
             raise TypeError(f"op {name}: unknown traits {sorted(self.traits - TRAITS.keys())}")
         self.parameters = self.parameters or ()
+        if self.kind != "pointwise" and not set(self.dtypes or FLOAT8) & set(FLOAT8):
+            self.infer = _computing(self, self.infer)           # promotion asks for those that work element by element
         self._defaults: frozenset[str] | None
         if fields:
             raise TypeError(f"op {name}: unknown fields {sorted(fields)}")
@@ -144,6 +146,8 @@ def operand_dtype(op: Op, common: DType) -> DType:
     """The dtype that an op computes in, for arguments of a common dtype: float32 where it takes no integers."""
     if common in op.dtypes:
         return common
+    if common.is_storage:
+        raise only_stored(op, common)
     if common.kind in "bui":
         for wider in (float32, *INTEGERS[3:]):
             if wider in op.dtypes and (wider is float32) == (float32 in op.dtypes
@@ -153,6 +157,25 @@ def operand_dtype(op: Op, common: DType) -> DType:
         return INTEGERS[3]
     raise DTypeError(f"{op.name} does not take {common.long_name}; it takes "
                      f"{', '.join(d.long_name for d in op.dtypes)}")
+
+
+def only_stored(op: Op, d: DType) -> DTypeError:
+    """The error of computing with a dtype that only stores numbers."""
+    further = "; a product takes dtype=braze.float32 too: braze.matmul(a, b, dtype=...)" if op.name == "matmul" else ""
+    return DTypeError(f"{op.name} does not compute with {d.long_name}, which stores numbers: cast them first, "
+                      f"x.astype(braze.float32){further}")
+
+
+def _computing(op: Op, infer: Callable[..., Any]) -> Callable[..., Any]:
+    """The type rule of an op that does not take 8-bit floats."""
+
+    def run(types: Sequence[TensorType], attrs: dict[str, Any]) -> Any:
+        for t in types:
+            if t.dtype.is_storage:
+                raise only_stored(op, t.dtype)
+        return infer(types, attrs)
+
+    return run
 
 
 def broadcast_shapes(name: str, shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
@@ -273,13 +296,14 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
 
 
 def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
-    """An expansion of several steps, for 16-bit floats carried out in float32 and rounded once."""
+    """An expansion of several steps, for narrow floats carried out in float32 and rounded once."""
 
     def expand(s: Any, *xs: Any) -> Any:
         d = s.dtype_of(xs[0])
         if not d.is_float or d.bits > 16:
             return expansion(s, *xs)
-        return s.cast(expansion(s, *(s.cast(x, float32) for x in xs)), d)
+        result = expansion(s, *(s.cast(x, float32) for x in xs))
+        return s.cast(result, d) if s.dtype_of(result) is float32 else result
 
     return expand
 

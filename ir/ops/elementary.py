@@ -8,7 +8,7 @@ import functools
 import math
 
 from .. import scalar as core
-from ..types import dtype
+from ..types import FLOAT8, dtype
 from . import dims
 from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, conjugate, general, pointwise, widened
 from .namespace import F
@@ -263,7 +263,7 @@ cast = general("cast", "pointwise", _cast, arity=1, parameters=("dtype",),
                doc="Another dtype; float to integer saturates and NaN becomes 0, integers wrap, complex numbers lose "
                    "what is imaginary.")
 bitcast = general("bitcast", "pointwise", lambda xp, x, dtype: x.view(dtype.numpy), arity=1, parameters=("dtype",),
-                  dtypes=(*BITS[1:], *FLOATS), infer=lambda types, dtype: types[0].with_dtype(dtype),
+                  dtypes=(*BITS[1:], *FLOATS, *FLOAT8), infer=lambda types, dtype: types[0].with_dtype(dtype),
                   vjp=lambda g, y, x, dtype: (None,), scalar=lambda s, x, dtype: s.bitcast(x, dtype), dims=dims.same,
                   doc="The same bits read as another dtype of the same width.")
 mulhi = pointwise("mulhi", lambda xp, x, y: core.evaluate("mulhi", (x, y)), dtypes=(dtype("u32"), dtype("u64")),

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import IndexingError
 from ..expr import Dim
-from ..types import TensorType, int64
+from ..types import TensorType, bool_, int64
 from . import dims
 from .declare import NUMBERS, general, show_shape
 from .namespace import F
@@ -207,7 +207,8 @@ def _argsort(xp, x, axis, descending):
     return n - 1 - xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis).astype(np.int64)
 
 
-argsort = general("argsort", "library", _argsort, arity=1, parameters=("axis", "descending"),
+argsort = general("argsort", "library", _argsort, arity=1, dtypes=(bool_, *NUMBERS),
+                  parameters=("axis", "descending"),
                   infer=lambda types, axis, descending: TensorType(types[0].shape, int64, types[0].device),
                   vjp=lambda g, y, x, axis, descending: (None,),
                   samples=tuple(((x,), {"axis": a, "descending": d})

@@ -306,9 +306,10 @@ def _infer_windows(types, size, step):
 
 def _evaluate_windows(xp, x, size, step):
     n = len(size)
-    out = xp.lib.stride_tricks.sliding_window_view(x, size, axis=tuple(range(x.ndim - n, x.ndim)))
+    words = x.view("uint8") if x.dtype.itemsize == 1 else x           # NumPy's views of windows know no 8-bit floats
+    out = xp.lib.stride_tricks.sliding_window_view(words, size, axis=tuple(range(x.ndim - n, x.ndim)))
     at = (..., *(slice(None, None, s) for s in step), *(slice(None),) * n)
-    return out[at]
+    return out[at].view(x.dtype)
 
 
 def _pull_windows(read, index, types, size, step):

@@ -29,11 +29,12 @@ def specials(d: DType) -> np.ndarray:
                    info.min // 2]
         negative = [-1, -2, -3, -7] if d.kind == "i" else []
         return np.array([*(n for n in numbers if n <= info.max), *negative], d.numpy)
-    small = {"f16": 6e-8, "bf16": 1e-40, "f32": 1e-45, "f64": 5e-324}[d.name]
-    big = {"f16": 65504.0, "bf16": 3.38e38, "f32": 3.4028235e38, "f64": 1.7976931348623157e308}[d.name]
+    small = {"f8e4m3fn": 2.0**-9, "f8e5m2": 2.0**-16, "f16": 6e-8, "bf16": 1e-40, "f32": 1e-45, "f64": 5e-324}[d.name]
+    big = {"f8e4m3fn": 448.0, "f8e5m2": 57344.0, "f16": 65504.0, "bf16": 3.38e38, "f32": 3.4028235e38,
+           "f64": 1.7976931348623157e308}[d.name]
     positive = [0.0, small, 37 * small, 1e-3, 0.3, 0.5, 0.999, 1.0, 1.5, 2.0, 2.5, 3.0, 100.5, 127.6, 200.0, 4e4, big,
                 np.inf, np.nan]
-    integers = [] if d.name == "f16" else [2.0**31, 2.0**32, 2.0**63, 2.0**64, 2.0**31 - 1]
+    integers = [] if d.name in ("f16", "f8e4m3fn", "f8e5m2") else [2.0**31, 2.0**32, 2.0**63, 2.0**64, 2.0**31 - 1]
     numbers = np.array([*positive, *integers])
     with np.errstate(over="ignore"):
         return np.concatenate([numbers, -numbers]).astype(d.numpy)

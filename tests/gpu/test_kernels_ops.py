@@ -10,8 +10,9 @@ from braze.passes.assemble import assemble
 from braze.runtime import devices
 from op_samples import OPS, build, samples
 
-FEW = ("b1", "i64", "u8", "bf16", "f32")              # dtypes of the fast run
-BOUND = {"f16": 2e-3, "bf16": 2e-2, "f32": 2e-6, "f64": 1e-13, "c64": 2e-6, "c128": 1e-13}
+FEW = ("b1", "i64", "u8", "f8e4m3fn", "bf16", "f32")              # dtypes of the fast run
+BOUND = {"f8e4m3fn": 0, "f8e5m2": 0, "f16": 2e-3, "bf16": 2e-2, "f32": 2e-6, "f64": 1e-13, "c64": 2e-6,
+         "c128": 1e-13}
 
 
 def check(op, d, device, most: int) -> None:

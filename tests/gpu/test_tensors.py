@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from braze import nn, optim
 from braze.ir.errors import DeviceError, IndexingError
+from braze.ir.gpu_contraction import GpuStreamed
 from braze.ir.ops import F
 
 GPU = "cuda:0"
@@ -33,7 +34,8 @@ CREATED = {
     "tensor": lambda **d: braze.tensor([1, 2], **d), "of a tensor": lambda **d: braze.tensor(braze.ones(2), **d),
     "asarray": lambda **d: braze.asarray(np.ones(2), **d), "zeros": lambda **d: braze.zeros(2, 3, **d),
     "ones": lambda **d: braze.ones((2, 3), dtype="bfloat16", **d), "empty": lambda **d: braze.empty(2, **d),
-    "full": lambda **d: braze.full((2,), 1.5, requires_grad=True, **d), "arange": lambda **d: braze.arange(3, **d),
+    "full": lambda **d: braze.full((2,), 1.5, requires_grad=True, **d),
+    "float8": lambda **d: braze.full((2,), 0.3, dtype="float8_e4m3fn", **d), "arange": lambda **d: braze.arange(3, **d),
     "linspace": lambda **d: braze.linspace(0, 1, 5, **d), "eye": lambda **d: braze.eye(3, **d),
     "zeros_like": lambda **d: braze.zeros_like(braze.ones(2, dtype="int8"), **d),
     "full_like": lambda **d: braze.full_like(braze.ones(2), 3, **d), "rand": lambda **d: braze.rand(2, **d),
@@ -342,3 +344,42 @@ def test_the_cuda_namespace():
     assert end.query() and start.elapsed_time(end) >= 0
     with pytest.raises(DeviceError, match="cuda:1"):
         cuda.synchronize("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+def test_8_bit_floats(name):
+    """Cast, moved, indexed, assigned, compared and multiplied there, with the CPU's bits."""
+    x, w = braze.randn(20, 48) * 30, braze.randn(17, 48).to(name)
+    here, far = x.to(name), x.to(GPU).to(name)
+
+    def same(f):
+        got, want = f(far), f(here)
+        assert got.device == GPU and got.dtype is want.dtype
+        assert got.cpu().numpy().tobytes() == want.numpy().tobytes()
+
+    for f in (lambda t: t, lambda t: t[3:5, ::2].T, lambda t: t[braze.tensor([2, 0]).to(t.device)], lambda t: t < 1.0,
+              lambda t: braze.where(t > 0, t, 2.0), lambda t: braze.concat([t, t[:1]]), lambda t: t.float32(),
+              lambda t: t.to("bfloat16"), lambda t: braze.isnan(t), lambda t: t.clone()):
+        same(f)
+    for t in (here, far):
+        t[2:4] = 1.0
+        t[0, 1] = -5
+    same(lambda t: t)
+    product = braze.compile(lambda a, b: braze.matmul(a, b.T, dtype=braze.float32))
+    exact = here.numpy().astype(np.float64) @ w.numpy().astype(np.float64).T
+    np.testing.assert_allclose(product(far, w.to(GPU)).cpu().numpy(), exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("dtype, bound", [("float32", 1e-6), ("bfloat16", 1.5e-2)])
+def test_attention_to_8_bit_floats(dtype, bound):
+    """Keys and values are widened on their tiles; weights are as precise as the scores."""
+    shape = (1, 4, 130, 32)
+    q, k, v = braze.randn(*shape).to(dtype), *(braze.randn(*shape).to("float8_e4m3fn") for _ in range(2))
+    f = braze.compile(lambda q, k, v: nn.functional.scaled_dot_product_attention(q, k.to(q), v.to(q), is_causal=True))
+    found = f(*(t.to(GPU) for t in (q, k, v))).cpu().numpy().astype(np.float64)
+    q, k, v = (t.numpy().astype(np.float64) for t in (q, k, v))
+    e = np.tri(130) * np.exp(q @ k.swapaxes(2, 3) / np.sqrt(32))
+    exact = e / e.sum(-1, keepdims=True) @ v
+    np.testing.assert_allclose(found, exact, rtol=bound, atol=bound * np.abs(exact).max())
+    (step,) = f.ir("fused").steps
+    assert isinstance(step.schedule, GpuStreamed)

@@ -18,7 +18,7 @@ def wide(a):
 def tolerance(op, d, arrays):
     terms = max([a.size for a in arrays], default=1) if op.kind in ("reduction", "scan", "contraction",
                                                                     "scatter") else 1
-    return {"f16": 1e-3, "bf16": 8e-3, "f32": 6e-7, "f64": 2e-15, "c64": 2e-6,
+    return {"f8e4m3fn": 0.0625, "f8e5m2": 0.125, "f16": 1e-3, "bf16": 8e-3, "f32": 6e-7, "f64": 2e-15, "c64": 2e-6,
             "c128": 4e-15}[d.name] * (8 if terms > 1 else 1.1)
 
 

@@ -71,6 +71,63 @@ def test_quantised_weights_are_widened_while_they_are_packed(rows, dtype, tolera
     assert len(launches(f)) == 1
 
 
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+
+
+@pytest.mark.parametrize("left", FLOAT8)
+@pytest.mark.parametrize("right", FLOAT8)
+@pytest.mark.parametrize("rows", [1, 9, 70])
+def test_products_of_8_bit_floats_are_summed_in_float32(left, right, rows):
+    a, b = braze.randn(rows, 300).to(left), braze.randn(300, 90).to(right)
+    f = braze.compile(lambda a, b: braze.matmul(a, b, dtype=braze.float32))
+    exact = wide(a) @ wide(b)
+    for product in (f, lambda a, b: braze.matmul(a, b, dtype=braze.float32)):
+        found = product(a, b)
+        assert found.dtype is braze.float32
+        np.testing.assert_allclose(wide(found), exact, rtol=1e-5, atol=1e-5 * np.abs(exact).max())
+    assert len(launches(f)) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 9, 60])
+@pytest.mark.parametrize("of", FLOAT8)
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_weights_of_8_bit_floats_are_widened_while_they_are_packed(rows, of, dtype, tolerance):
+    d = getattr(braze, dtype)
+    x, w, scale = braze.randn(rows, 256).astype(d), braze.randn(160, 256).to(of), braze.rand(160).astype(d)
+    for layer, weight in ((lambda x, w, scale: x @ (w.astype(x.dtype) * scale[:, None]).T, wide(w)),
+                          (lambda x, w, scale: (x @ w.astype(x.dtype).T) * scale, wide(w))):
+        f = braze.compile(layer)
+        found, exact = wide(f(x, w, scale)), wide(x) @ (weight.T * wide(scale))
+        np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+        assert len(launches(f)) == 1
+
+
+@pytest.mark.parametrize("of", FLOAT8)
+@pytest.mark.parametrize("dtype,tolerance", [("float32", 1e-5), ("bfloat16", 1.5e-2)])
+def test_attention_streams_keys_and_values_of_8_bit_floats(of, dtype, tolerance):
+    q, k, v = braze.randn(1, 4, 130, 32).to(dtype), *(braze.randn(1, 4, 130, 32).to(of) for _ in range(2))
+    f = braze.compile(lambda q, k, v: functional.scaled_dot_product_attention(q, k.to(q), v.to(q), is_causal=True))
+    found = wide(f(q, k, v))
+    exact, *_ = attention_and_gradients(*map(wide, (q, k, v, v)))
+    np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+    (step,) = launches(f)
+    assert isinstance(step.schedule, Streamed)
+
+
+def test_a_layer_of_8_bit_floats_is_quantised_anew_behind():
+    """Scales, bias, activation and rounding to 8 bits are the epilogue."""
+    x, w, bias = braze.randn(70, 256).to(FLOAT8[0]), braze.randn(96, 256).to(FLOAT8[0]), braze.randn(96)
+
+    def layer(x, w, bias):
+        return (functional.relu(braze.matmul(x, w.T, dtype=braze.float32) * 0.01 + bias) * 16).to(FLOAT8[0])
+
+    f = braze.compile(layer)
+    exact = np.maximum(wide(x) @ wide(w).T * 0.01 + wide(bias), 0) * 16
+    found = wide(f(x, w, bias))
+    np.testing.assert_allclose(found, exact, rtol=2.0**-4 * 1.001, atol=2.0**-10 * 1.001)
+    assert len(launches(f)) == 1
+
+
 def test_bfloat16_layers_are_one_kernel_each():
     x, w, b = (braze.randn(*s).astype(braze.bfloat16) for s in ((50, 128), (128, 200), (200,)))
     f = braze.compile(lambda x, w, b: functional.gelu(x @ w + b))

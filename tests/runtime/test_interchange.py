@@ -1,4 +1,4 @@
-"""DLPack out and in: no copies, bfloat16 too, read-only flags kept, and what a GPU's tensor needs is said."""
+"""DLPack out and in: no copies, bfloat16 and 8-bit floats too, read-only flags kept, and what a GPU's tensor needs."""
 
 from __future__ import annotations
 
@@ -69,10 +69,15 @@ def test_read_only_arrays_stay_so(dtype):
     assert given[0] == 5
 
 
-def test_the_element_type_of_a_capsule_is_named():
-    capsule = interchange.to_dlpack(np.ones(3, ml_dtypes.bfloat16))
-    kind = interchange._element_type(capsule)
-    assert (kind.code, kind.bits, kind.lanes) == (4, 16, 1)
+@pytest.mark.parametrize("name, code", [("bfloat16", 4), ("float8_e4m3fn", 10), ("float8_e5m2", 12)])
+def test_the_element_type_of_a_capsule_is_named(name, code):
+    """As `DLDataTypeCode` of dlpack.h numbers them."""
+    given = np.ones(3, getattr(ml_dtypes, name))
+    kind = interchange._element_type(interchange.to_dlpack(given))
+    assert (kind.code, kind.bits, kind.lanes) == (code, 8 * given.itemsize, 1)
+
+
+def test_a_capsule_that_was_taken_is_refused():
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     with pytest.raises(DTypeError, match="no DLPack tensor"):

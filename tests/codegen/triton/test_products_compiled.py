@@ -16,7 +16,7 @@ from braze.passes import gpu_contraction
 from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
-from ..contractions import matmul
+from ..contractions import matmul, narrow_matmul
 from .products import KERNELS, linear
 
 TARGETS = {
@@ -73,6 +73,43 @@ def test_other_devices_multiply_without_spills(name, arch):
     *_, made = compiled(KERNELS[name], TARGETS[arch])
     assert made.spills == 0 and made.shared <= TARGETS[arch].shared_bytes + (4 << 10), made
     assert UNITS[arch] in made.assembly
+
+
+FORMATS = [("e4m3", "e5m2"), *(pytest.param(a, b, marks=pytest.mark.slow) for a, b in (("e4m3", "e4m3"),
+                                                                                      ("e5m2", "e5m2")))]
+NAMED = {"e4m3": "f8e4m3fn", "e5m2": "f8e5m2"}
+
+
+@pytest.mark.parametrize("left, right", FORMATS)
+def test_hopper_multiplies_8_bit_floats_as_they_are(left, right):
+    """From shared memory, where they are copied without passing through registers; sums are promoted."""
+    (made,) = compiled(narrow_matmul(4096, 4096, 4096, NAMED[left], NAMED[right], "f32", b="jk"), TARGETS["90"])
+    assert made.spills == 0 and made.registers <= 168, made
+    assert f"wgmma.mma_async.sync.aligned.m64n128k32.f32.{left}.{right}" in made.assembly
+    assert "cp.async.cg.shared.global" in made.assembly and "add.rn.f32" in made.assembly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["80", "100", "gfx942"])
+def test_other_devices_multiply_8_bit_floats(arch):
+    """As they are from compute capability 8.9 on, else as float16."""
+    (made,) = compiled(narrow_matmul(4096, 4096, 4096, "f8e4m3fn", "f8e4m3fn", "f32", b="jk"), TARGETS[arch])
+    assert made.spills == 0 and UNITS[arch] in made.assembly, made
+
+
+@pytest.mark.slow
+def test_descriptors_fetch_8_bit_floats():
+    kernel = narrow_matmul(4096, 4096, 4096, "f8e4m3fn", "f8e4m3fn", "f32", b="jk")
+    (fetched,) = (s for s in gpu_contraction.candidates(kernel, TARGETS["90"]) if s.descriptors and not s.programs)
+    (made,) = compile_sources([Request(emit(kernel, fetched, TARGETS["90"]), TARGETS["90"])])
+    assert made.spills == 0 and "cp.async.bulk.tensor" in made.assembly and ".f32.e4m3.e4m3" in made.assembly
+
+
+@pytest.mark.parametrize("right", ["f8e4m3fn", pytest.param("i8", marks=pytest.mark.slow)])
+def test_plain_float32_times_widened_numbers_does_not_spill(right):
+    kernel = narrow_matmul(4096, 4096, 4096, "f32", right, "f32", b="jk")
+    (made,) = compiled(kernel, replace(TARGETS["90"], precision="ieee"))
+    assert made.spills == 0 and "fma.rn.f32" in made.assembly
 
 
 def test_plain_float32_does_not_spill():
