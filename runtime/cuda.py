@@ -1,7 +1,7 @@
 """NVIDIA GPUs: CuPy holds memory, streams, events and graphs, and reaches the driver. CuPy is imported when a device is
 first asked for.
 
-Of CuPy's versions 14 is the first with bfloat16.
+Of CuPy's versions 14 is the first with bfloat16. It moves 8-bit floats as bytes (`float8.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 
 from ..ir.errors import CompileError, DeviceError
 from ..ir.gpu import GpuTarget
-from . import cuda_facts
+from ..ir.ops.declare import Op
+from . import cuda_facts, float8
 from .device import Device, DeviceKernel, Frame
 from .triton_compiler import Compiled, Request, compile_sources
 
@@ -129,15 +130,17 @@ class Cuda(Device):
     def from_host(self, array: np.ndarray) -> Any:
         """A copy of a NumPy array on this device, contiguous."""
         plain = np.asarray(array)
+        given = float8.words(plain)
         with self.activate():            # by page-locked memory of CuPy's pool, without waiting
-            return self.attempt(lambda: self.xp.array(plain, order="C"), plain.nbytes, f"a copy of {_shown(plain)}")
+            made = self.attempt(lambda: self.xp.array(given, order="C"), plain.nbytes, f"a copy of {_shown(plain)}")
+            return made if given is plain else self.xp.ndarray(plain.shape, plain.dtype, made.data)
 
     def from_device(self, array: Any) -> Any:
         """A contiguous copy of an array on another GPU, from one's memory to the other's."""
         made = self.empty(array.shape, array.dtype)
         source = array.device
         with source:
-            array = self.xp.ascontiguousarray(array)
+            array = self.xp.ascontiguousarray(float8.words(array))
             ready = self.xp.cuda.get_current_stream().record()
         with self.activate():            # the copy waits for what computes the array, and this device for the copy
             self.xp.cuda.get_current_stream().wait_event(ready)
@@ -151,7 +154,7 @@ class Cuda(Device):
     def to_host(self, array: Any) -> np.ndarray:
         """A copy of one of its arrays in NumPy; waits for what computes it."""
         with self.activate():
-            return array.get()
+            return float8.words(array).get().view(array.dtype) if float8.is_stored(array) else array.get()
 
     def owns(self, array: Any) -> bool:
         """Does this array lie on this device?"""
@@ -171,7 +174,15 @@ class Cuda(Device):
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """A new array with undefined contents."""
         with self.activate():
-            return self.xp.empty(shape, dtype)
+            if dtype not in float8.STORED:
+                return self.xp.empty(shape, dtype)
+            return self.xp.ndarray(shape, dtype, self.xp.cuda.alloc(int(np.prod(shape, dtype=np.int64))))
+
+    def evaluate(self, op: Op, arrays: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+        """An op's rule on its arrays, in CuPy."""
+        if float8.takes_part(arrays, attrs):
+            return float8.evaluate(self, op, arrays, attrs)
+        return super().evaluate(op, arrays, attrs)
 
     def synchronize(self) -> None:
         """Wait until all that was asked of the device is done."""

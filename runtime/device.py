@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..ir.errors import DeviceError
 from ..ir.gpu import GpuTarget
+from ..ir.ops.declare import Op
 from . import device_memory
 from .triton_compiler import Request
 
@@ -91,6 +92,10 @@ class Device(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until all that was asked of the device is done."""
+
+    def evaluate(self, op: Op, arrays: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+        """An op's rule on its arrays, in its namespace."""
+        return op.evaluate(self.xp, *arrays, **attrs)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype, purpose: str = "") -> Any:
         """A new array with undefined contents, aligned; a DeviceError says for which `purpose` there is no memory, and

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import device_scalars
+from . import device_scalars, float8
 from .device import Device, Frame
 from .device_inputs import HOST
 from .device_memory import Block
@@ -179,5 +179,5 @@ class _Anchors:
                 places[n] = self.device.empty(inputs[n].shape, inputs[n].dtype)
             self.last[n] = at
             if n in places:
-                places[n][...] = inputs[n]
+                float8.words(places[n])[...] = float8.words(inputs[n])
                 addresses[n] = self.device.address(places[n])

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ir.errors import DeviceError, DTypeError, ShapeError
 from ..ir.program import Program
+from . import float8
 from .device import ALIGNMENT, Device
 
 HOST = -1
@@ -65,7 +66,7 @@ class Inputs:
         if not self._device.owns(array):
             return self._device.from_host(np.asarray(array))
         made = self._device.empty(array.shape, array.dtype)
-        made[...] = array
+        float8.words(made)[...] = float8.words(array)
         return made
 
 

@@ -16,7 +16,7 @@ from ..ir import expr
 from ..ir.errors import BrazeError, CompileError
 from ..ir.expr import Dim
 from ..ir.program import HostCall
-from . import stepped
+from . import float8, stepped
 from .device import Device, DeviceKernel, Frame
 
 _MOST_PROGRAMS = (2**31 - 1, 65535, 65535)       # of a grid, in its three dimensions
@@ -156,7 +156,7 @@ class OnHost:
                 raise BrazeError(f"the host call {self.step.name} returned shape {result.shape} where {place.shape} is "
                                  "declared")
         for result, place in zip(results, self.outputs):
-            place.view(call)[...] = result
+            float8.words(place.view(call))[...] = float8.words(result)
 
     def _results(self, call: Call, inputs: list[Any]) -> Any:
         if self.in_namespace:
@@ -186,7 +186,7 @@ class NumpyKernel:
         self.function(here, {n: call.sizes[n] for n in self.sizes})
         for array, copy, stored in zip(there, here, self.stored):
             if stored:
-                array[...] = call.device.from_host(copy)
+                float8.words(array)[...] = float8.words(call.device.from_host(copy))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import threading
 import types
 
 import numpy as np
+from braze.runtime.float8 import STORED  # CuPy makes no arrays of these, but takes them for views of memory
 
 ATTRIBUTES = {"MultiProcessorCount": 132, "ClockRate": 1_980_000, "WarpSize": 32, "L2CacheSize": 50 << 20,
               "MaxSharedMemoryPerBlockOptin": 232_448, "MaxRegistersPerMultiprocessor": 65536,
@@ -149,7 +150,7 @@ class Cuda:
             @property
             def data(self):
                 at = self.__array_interface__["data"][0]
-                return types.SimpleNamespace(ptr=at, device_id=self.data_pointer.device_id)
+                return types.SimpleNamespace(ptr=at, device_id=self.data_pointer.device_id, mem=self.data_pointer)
 
             @property
             def device(self):
@@ -175,6 +176,8 @@ class Cuda:
                     fake.used[self.device_id] -= self.size
 
         def empty(shape, dtype=float):
+            if np.dtype(dtype) in STORED:
+                raise ValueError(f"Unsupported dtype {np.dtype(dtype)}")
             size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
             return ndarray(shape, dtype, Pointer(Allocation(size)))
 
@@ -226,6 +229,7 @@ class Cuda:
         cuda = types.SimpleNamespace(
             runtime=self.runtime(), driver=self.driver(), Device=Device, Stream=Stream, Event=Event,
             MemoryPointer=Pointer, UnownedMemory=UnownedMemory, get_elapsed_time=lambda a, b: 0.5,
+            alloc=lambda size: Pointer(Allocation(size)),
             get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
         return types.SimpleNamespace(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda,

@@ -83,6 +83,9 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
         if device is None and not devices._used:
             t = Tensor(np.full(dims(shape), number, number.dtype))
+        elif as_dtype(d).is_storage:                           # of bytes, which all devices' libraries fill
+            made = _namespace(device).full(dims(shape), number.view("uint8").item(), "uint8")
+            t = Tensor(made.view(number.dtype))
         else:
             t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
     else:

@@ -71,7 +71,7 @@ def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[s
     if "host" not in op.traits:
         given = [_given(op, a, where) for a in arrays]
         with machine.activate():
-            return machine.attempt(lambda: op.evaluate(machine.xp, *given, **attrs), None, f"the result of {op.name}")
+            return machine.attempt(lambda: machine.evaluate(op, given, attrs), None, f"the result of {op.name}")
     out = op.evaluate(np, *[devices.moved(a, CPU) for a in arrays], **attrs)
     if isinstance(out, tuple):
         return tuple([machine.from_host(np.asarray(a)) for a in out])

@@ -64,11 +64,16 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
             keys = _native_keys(x, keys)
             break
     try:
-        array = x._array[keys]
+        array = x._array[keys] if not _moves_bytes(x) else x._array.view("uint8")[keys].view(x._array.dtype)
     except IndexError as error:
         raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
     result = Tensor(array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array))
     return mark_view(result, x) if is_view else result
+
+
+def _moves_bytes(x: Tensor) -> bool:
+    """Does it lie on a device whose library may know nothing of its dtype but how to view it?"""
+    return type(x._array) is not np.ndarray and x._array.dtype.itemsize == 1 and x.dtype.is_storage
 
 
 def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -248,7 +253,8 @@ def put(x: Tensor, key: Any, value: Any) -> None:
     """x[key] = value: the handle x gets a new value."""
     keys = key if isinstance(key, tuple) else (key,)
     wants = x.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
-    if x._array is not None and _current.get() is None and not (wants and _grad_enabled.get()):
+    is_here = x._array is not None and _current.get() is None and not _moves_bytes(x)
+    if is_here and not (wants and _grad_enabled.get()):
         _put_at_once(x, keys, value)
         return
     value = value if isinstance(value, Tensor) else _constant(value, x)

@@ -8,11 +8,16 @@ import threading
 import numpy as np
 import pytest
 import small_triton
+from braze.codegen.triton import emit
+from braze.ir.build import GraphBuilder
 from braze.ir.errors import CompileError, DeviceError
 from braze.ir.expr import symbol
+from braze.ir.interpreter import interpreting
 from braze.ir.kernel import KernelBuilder
+from braze.ir.ops import F
 from braze.ir.program import Carry, HostCall, Loop
-from braze.ir.types import float32
+from braze.ir.types import FLOAT8, TensorType, float32
+from braze.passes.assemble import assemble
 from braze.runtime import cuda, cuda_facts, device_executable, triton_compiler
 from fake_cupy import Cuda
 from small_programs import add, double_plus_one, launch, program
@@ -75,6 +80,34 @@ def test_arrays_come_and_go(gpu):
     assert gpu.owns(there) and not gpu.owns(ramp())
     np.testing.assert_array_equal(gpu.to_host(there), [[0, 2], [3, 5]])
     assert gpu.from_host(np.array(2.0)).shape == ()
+
+
+@pytest.mark.parametrize("d", FLOAT8, ids=str)
+def test_8_bit_floats_come_and_go(gpu, d):
+    given = ramp(12).reshape(3, 4).astype(d.numpy)
+    there = gpu.from_host(given[:, ::2])
+    assert gpu.owns(there) and there.dtype == d.numpy and there.flags.c_contiguous
+    np.testing.assert_array_equal(gpu.to_host(there).view(np.uint8), given[:, ::2].view(np.uint8))
+    np.testing.assert_array_equal(gpu.to_host(there.T), given[:, ::2].T)
+    made = gpu.empty((5, 3), d.numpy)
+    assert made.shape == (5, 3) and made.dtype == d.numpy and gpu.address(made) % 16 == 0
+    assert gpu.from_host(given[0, 3]).shape == () and gpu.to_host(gpu.from_host(given[0, 3])) == 3
+
+
+@pytest.mark.parametrize("d", FLOAT8, ids=str)
+def test_a_program_of_8_bit_floats(gpu, d):
+    """Halved in float32 and rounded again; an input that is not contiguous is copied by its bytes."""
+    b = GraphBuilder()
+    x = b.input(TensorType((4, 6), d), "x")
+    with interpreting(b):
+        graph = b.build([F.cast(F.cast(x, dtype=float32) * 0.5, dtype=d)])
+    p = assemble(graph, gpu.target)
+    loaded = device_executable.load(p, lambda kernel, s: emit(kernel, s, gpu.target), gpu)
+    given = (ramp(24).reshape(6, 4) / 7).astype(d.numpy)
+    for there in (gpu.from_host(given).T, gpu.from_host(given.T)):
+        (out,) = loaded([there])
+        want = (given.T.astype(np.float32) * 0.5).astype(d.numpy)
+        np.testing.assert_array_equal(gpu.to_host(out).view(np.uint8), want.view(np.uint8))
 
 
 def test_a_program_runs_through_the_driver_without_waiting(fake, gpu):
