@@ -107,8 +107,8 @@ class Contraction(Schedule):
     panels by the rows of a tile. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
     lanes along J or along K, `vectors` at a time.
 
-    With several `parts`, there are as many sums, of the same A with a B of its own each; the tile has `vectors` of
-    each, and the epilogue all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are
+    With several `parts`, there are as many sums, of the same A with a B of its own each; the tile makes one after the
+    other, and the epilogue has all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are
     multiplied, several at a time (`DEPTHS`); the left ones `flip` their sign where the instruction needs one side
     signed and one unsigned.
     """

@@ -72,8 +72,7 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
 
 def _fits(rows: int, vectors: int, s: Contraction, target: Target) -> bool:
     """Do the sums leave registers for a row of B and an element of A, and do they hide a multiply-add's latency?"""
-    each = vectors * s.parts
-    return 8 <= rows * each <= target.registers - 1 - each and (vectors * s.lanes) % min(16, s.lanes) == 0
+    return 8 <= rows * vectors <= target.registers - 1 - vectors and (vectors * s.lanes) % min(16, s.lanes) == 0
 
 
 def _wastes_little(kernel: Kernel, rows: int, vectors: int, s: Contraction) -> bool:

@@ -118,7 +118,7 @@ def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
     width = kernel.axes[j[-1]]
 
     def shape(height: Dim) -> tuple[int, int]:
-        return tile_shape(height, width, lanes, target, m.parts)
+        return tile_shape(height, width, lanes, target)
 
     for reading in _readings(kernel, m, k, shape):
         if reading[0] == "direct" and _lies_apart(kernel, m):
@@ -139,8 +139,8 @@ def _tiled(
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
     # panels of four vectors may lie in the second cache: as they go by, each is read but by few rows
-    near = columns // 2 if left == "direct" and vectors == 4 else columns * m.parts
-    depth = max(lanes, target.l1_bytes * 3 // 4 // (near * size) // 32 * 32)
+    near = columns // 2 if left == "direct" and vectors == 4 else columns
+    depth = max(lanes, target.l1_bytes * 3 // 2 // (near * size) // 32 * 32)  # as a panel goes by, the next of it comes
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
@@ -278,8 +278,6 @@ def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] |
     if m.dot and (deep != 1 or not m.divides(kernel.axes[k[-1]])):
         return None
     known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and row != 0
-    if m.parts > 1 and isinstance(row, int) and row * m.left.dtype.itemsize % PAGE == 0:
-        return None
     long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
     return (i_flat, k_flat) if known and long else None
 

@@ -104,15 +104,21 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
     return program_store.device_key, lambda entry: device_store.restore(entry, machine, mode), device_store.save
 
 
+def arrangement(target: Any) -> Callable[[Graph], Graph]:
+    """What takes products out of loops for a target, and lays out what the others read."""
+    from ..ir.target import Target
+    from ..passes.hoist import hoist_products
+    from ..passes.panels import arrange_loops
+
+    return arrange_loops if isinstance(target, Target) else hoist_products
+
+
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
                   device: str = "cpu", mode: str = "default", target: Any = None) -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
-    from ..ir.target import Target
     from ..passes.assemble import assemble
     from ..passes.autodiff import expand_gradients
     from ..passes.flatten import flatten_products
-    from ..passes.hoist import hoist_products
-    from ..passes.panels import arrange_loops
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
 
@@ -122,8 +128,8 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
         target = target or target_for(backend, device)
-        arranged = arrange_loops if isinstance(target, Target) else hoist_products
-        optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
+        arrange = arrangement(target)
+        optimized = stages.run("optimized", lambda: arrange(flatten_products(shorten_row_sums(simplify(stripped)))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):

@@ -24,7 +24,7 @@ from .constants import fold_constants
 from .devices import CPU, Unplaced, moved
 from .guards import Guards, Watch
 from .modes import ambient
-from .pipeline import Stages, lower
+from .pipeline import Stages, arrangement, lower, target_for
 from .placement import Restart
 from .retrace import CHEAP_SECONDS, difference, trace_settled
 from .signature import Call, show
@@ -223,7 +223,9 @@ class Specialisation:
         if self.wrt:
             forward = self._split_for_backward()
         elif self.constant_weights:
-            forward, self.inputs = fold_constants(forward, self.inputs, {id(t) for t, _ in traced.writes}, self._lower)
+            arrange = arrangement(target_for(self.backend, self.device))
+            written = {id(t) for t, _ in traced.writes}
+            forward, self.inputs = fold_constants(forward, self.inputs, written, arrange, self._lower)
         self.stages = lower(forward, self.backend, self._donations(), self.hints, self.device, self.mode)
 
     def _lower(self, graph: Graph) -> Stages:

@@ -131,9 +131,9 @@ class Tiled:
         if self.window:
             copied["window"] = (self.window.row_step, n)
         row, deep = copied.get(s.left) or self._strides()
-        shape = s.rows, s.vectors * s.parts, s.lanes
+        shape = s.rows, s.vectors, s.lanes
         is_run = s.left == "direct" and deep * self.size <= 8
-        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, s.parts, is_run)
+        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, is_run)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
@@ -269,16 +269,17 @@ class Tiled:
             at = w.add(self.first_row, r)
             return r, at, *self._left_at(here, at, r, k0)
 
-        def tile(p: Index, panel: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
-            (place, j0, b), (r, at, begin, a) = panel, rows
+        def tile(p: Index, columns: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
+            (place, j0, b), (r, at, begin, a) = columns, rows
             number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
             c = w.at(self.c, w.mul(number, s.rows * self.width), d)
-            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
-            spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": columns}
+            within = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
+            spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": within}
             if self.asking:
                 asking = self.asking
                 w.when(last, lambda: asking.call(w, self.args, spot, place.point))
-            w.call("tile", None, a, *b, c, self._words(depth), more)
+            for n, panel in enumerate(b):
+                w.call("tile", None, a, panel, w.at(c, n * self.columns, d), self._words(depth), more)
             own = {
                 "c": w.at(c, w.mul(w.sub(at, begin), self.width), d),  # the tile may have been moved up
                 **spot,

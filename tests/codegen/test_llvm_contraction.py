@@ -270,6 +270,25 @@ def test_a_sliding_window_reads_copied_lines(kernel):
     run_like_definition(kernel, [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None)
 
 
+@pytest.mark.parametrize("outside", ["rows", "panels"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        make.window(2, 16, 32, 6, 18, layout="nchw"),
+        make.window(1, 48, 40, 9, 40, step=2, layout="nchw"),
+        make.window(2, 16, 65, 5, 31, r=3, s=5, dilation=2, layout="nchw"),
+        make.window(B, 32, 33, 5, N + 14, layout="nchw"),
+        make.window(2, 16, 33, 7, 50, r=1, s=3, step=3, layout="nchw"),
+    ],
+    ids=("plain", "strided", "dilated", "symbolic", "oblong"),
+)
+def test_lines_of_channels_that_lie_first_are_turned(kernel, outside):
+    """As are the results, which are stored along lines."""
+    assert contraction.schedule(kernel, contraction.match(kernel), host()).left == "window"
+    sizes = [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None
+    run_like_definition(kernel, sizes, outside=outside)
+
+
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -306,7 +325,8 @@ def test_other_targets(changes, m, n, k):
             run_like_definition(make.matmul(m, n, k, d, b=b), target=dataclasses.replace(host(), **changes))
 
 
-@pytest.mark.parametrize("changes", [dict(keeps=False), dict(depth=7), dict(depth=32, keeps=False)], ids=str)
+@pytest.mark.parametrize("changes", [dict(keeps=False), dict(depth=7), dict(depth=32, keeps=False),
+                                     dict(outside="rows", depth=32), dict(outside="panels")], ids=str)
 @pytest.mark.parametrize(
     "kernel",
     [make.matmul(90, 130, 75), make.matmul(90, 130, 75, a="ki", b="jk"), make.window(2, 20, 40, 7, 9)],
