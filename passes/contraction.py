@@ -26,7 +26,7 @@ MOST_ROWS = 13  # so many have their sums in registers at once
 LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
-STREAM_DEPTH = 16  # rows of B that are read side by side
+STREAM_DEPTHS = ((4, 4), (6, 8), (MOST_ROWS, 16))  # rows of B that are read side by side, for so many of A at most
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
 
 
@@ -82,7 +82,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
         rows=rows,
         vectors=vectors,
         panels=panels,
-        depth=STREAM_DEPTH,
+        depth=next(depth for most, depth in STREAM_DEPTHS if rows <= most),
         block=rows * turns,
         variant="dots" if along_k else "stream",
     )
@@ -92,11 +92,11 @@ def _stream_panels(
     extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target
 ) -> int:
     """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have
-    work.
+    work. Threads that wait for the same memory are done at the same time.
     """
     others, share = usual(product(extents[a] for a in (*m.g, *j[:-1]))), usual(extents[j[-1]])
     if others < 2 * target.threads:
-        share = share * others // (2 * target.threads)
+        share = share * others // target.threads
     return max(1, min(share, 2048, target.l1_bytes // (8 * rows)) // (16 * vectors))
 
 
