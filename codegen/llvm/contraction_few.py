@@ -92,7 +92,10 @@ class _Few:
         flat, _ = flat_index(buffer, load.index)
         ahead: Dim = 0
         for a, n in steps.items():
-            ahead = ahead + n * (coefficient(flat, a) if a in load.axes else 0)  # type: ignore[operator]
+            step = coefficient(flat, a) if a in load.axes else 0
+            if step is None:
+                return
+            ahead = ahead + n * step
         place = self.w.at(here.pointers[load.buffer], here.place(buffer, load.index).start, load.dtype)
         self.w.prefetch(self.w.at(place, here.index(ahead), load.dtype), 2)
 
