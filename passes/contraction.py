@@ -19,6 +19,7 @@ from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
 FEW_ROWS = 12  # up to so many rows, a contraction is bound by reading B in lanes along J
+TINY, MANY = 512, 64  # multiply-adds of a product, and products, that run as plain loops
 FEW_ROWS_STREAM = 32  # more, where B lies in long runs and A in place
 FEW_ROWS_DOTS = 8  # in lanes along K
 FEW_ROWS_WIDENED = 16  # by so many multiply-adds at once, where the machine multiplies narrow numbers
@@ -36,6 +37,13 @@ def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     if m.parts == 1 and isinstance(rows, int) and rows <= _few(kernel, m, target) and m.is_product:
         return _few_rows(kernel, m, target)
     return next(tilings(kernel, m, target))
+
+
+def is_tiny(kernel: Kernel, m: Match) -> bool:
+    """Are there many products, each smaller than what a tile begins and ends with?"""
+    each = product(kernel.axes[a] for a in (*m.i, *m.j, *m.k))
+    batches = usual(product(kernel.axes[a] for a in m.g))
+    return isinstance(each, int) and each <= TINY and batches >= MANY
 
 
 def _few(kernel: Kernel, m: Match, target: Target) -> int:

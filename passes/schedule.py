@@ -39,7 +39,8 @@ def schedule(kernel: Kernel, target: Target) -> Schedule:
     """A legal schedule, the best that is known."""
     found = contraction.match(kernel)
     if found is not None:
-        return contraction.schedule(kernel, found, target)
+        tiny = rows(kernel) if contraction.is_tiny(kernel, found) else None
+        return tiny or contraction.schedule(kernel, found, target)
     streams = streamed.match(kernel)
     if streams is not None:
         return streamed.schedule(kernel, *streams, target)
