@@ -91,22 +91,23 @@ def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
     (kernel,) = parts
     chosen = _Shape(kernel, target).schedule()
     if chosen is None:
-        return _apart(kernel, target)
+        return _apart(kernel, target) or _refused(kernel)
     each = _reduced(kernel) // max(1, usual(chosen.programs(kernel)))
     halves = cut_reduction(kernel, _pieces(kernel, chosen)) if _is_idle(kernel, chosen) and each >= LONG else None
     if halves is not None:
         return [p for k in halves for p in tiled(collapse(k), target)]
-    if _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1:
-        return _apart(kernel, target)
-    return [(kernel, chosen)]
+    is_worth_parts = _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1
+    return (_apart(kernel, target) if is_worth_parts else []) or [(kernel, chosen)]
 
 
 def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
-    """Reductions that do not fit one nest, each in a kernel of its own."""
-    folds = _folds(kernel)
-    if len({v.over for v in folds}) <= 1 and all(s.value in folds and not s.is_scatter for s in kernel.stores):
-        raise CompileError(f"a GPU has no schedule for\n{kernel}")
-    return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+    """Reductions that do not fit one nest, each in a kernel of its own; none where there is nothing to take apart."""
+    parts = gpu_parts.by_reductions(kernel)
+    return [p for k in parts for p in tiled(collapse(k), target)] if len(parts) > 1 else []
+
+
+def _refused(kernel: Kernel) -> list[Part]:
+    raise CompileError(f"a GPU has no schedule for\n{kernel}")
 
 
 def _folds(kernel: Kernel) -> list:

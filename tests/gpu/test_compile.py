@@ -56,6 +56,15 @@ def test_compiled_is_as_eager_and_stays(name):
     assert len(f.compilations) == 1
 
 
+@pytest.mark.parametrize("shape, dtype", [((1, 128_256), "float32"), ((8, 70_000), "bfloat16"),
+                                          ((3, 66_001), "float32")])
+def test_places_in_rows_of_a_vocabulary(shape, dtype):
+    x = braze.randn(*shape).astype(getattr(braze, dtype))
+    for f in (lambda x: x.argmax(-1), lambda x: x.argmin(-1), lambda x: (x - x.max()).min()):
+        y = braze.compile(f)(x.to(GPU)).cpu().numpy()
+        assert np.array_equal(y, f(x).numpy())
+
+
 def test_a_training_step_is_one_program_that_updates_in_place():
     def train(where, compiled):
         braze.manual_seed(1)
