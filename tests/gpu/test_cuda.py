@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 
 import numpy as np
@@ -14,7 +13,7 @@ from braze.ir.kernel import KernelBuilder
 from braze.ir.program import Carry, HostCall, Loop
 from braze.ir.types import float32
 from braze.runtime import cuda, cuda_facts, device_executable, triton_compiler
-from fake_cupy import Cuda
+from fake_cupy import Cuda, faked
 from small_programs import add, double_plus_one, launch, program
 
 pytestmark = pytest.mark.simulated           # the fake's kernels run in Triton's interpreter
@@ -29,22 +28,6 @@ def ramp(n=N):
 def fake(monkeypatch):
     """A fake with one GPU, which loads what `compile_sources` is asked for."""
     return faked(monkeypatch, Cuda())
-
-
-def faked(monkeypatch, fake, **facts):
-    def compile_sources(requests):
-        made = []
-        for source, target, divisible in requests:
-            code = hashlib.sha256(f"{source.text} {divisible}".encode()).digest()
-            fake.sources[code] = source
-            made.append(triton_compiler.Compiled(code, "", source.entry, 32, 0, **{"shared": 0, "warps": 4, **facts}))
-        fake.compiled.append([r.divisible for r in requests])
-        return made
-
-    fake.compiled = []
-    monkeypatch.setattr(cuda, "compile_sources", compile_sources)
-    monkeypatch.setattr(cuda, "_cupy", lambda: fake.module)
-    return fake
 
 
 @pytest.fixture
