@@ -42,8 +42,8 @@ class OutOfMemoryError(MemoryError):
 class Cuda:
     """The state of the fake, and its modules."""
 
-    def __init__(self, devices: int = 1, limit: int = 1 << 30):
-        self.devices, self.limit, self.device = devices, limit, 0
+    def __init__(self, devices: int = 1, limit: int = 1 << 30, capability: str = "90"):
+        self.devices, self.limit, self.capability, self.device = devices, limit, capability, 0
         self.used: dict[int, int] = dict.fromkeys(range(devices), 0)
         self.blocks: dict[int, tuple[int, int]] = {}         # the pool's: begin, end, device
         self.log: list[tuple] = []
@@ -279,7 +279,10 @@ class Cuda:
         class Device:
             def __init__(self, number=None):
                 self.id = fake.device if number is None else number
-                self.compute_capability = "90"
+                self.compute_capability = fake.capability
+
+            def use(self):
+                fake.device = self.id
 
             def __enter__(self):
                 self.before, fake.device = fake.device, self.id

@@ -253,8 +253,15 @@ def test_each_thread_that_launches_has_the_context(fake, gpu):
 
 
 def test_unknown_facts_have_usual_values():
-    assert cuda_facts._bandwidth(0, 0) > 0 and cuda_facts._rates(60) == cuda_facts._rates(70)
+    assert cuda_facts._bandwidth(0, 0) > 0 and cuda_facts._rates(87) == cuda_facts._rates(86)
     assert cuda_facts._rates(95) == cuda_facts._rates(90)
+
+
+def test_a_gpu_that_is_too_old_is_refused_in_one_sentence(monkeypatch):
+    faked(monkeypatch, Cuda(capability="75"))
+    with pytest.raises(DeviceError, match=r"^cuda:0, a Fake GPU, has compute capability 7\.5; Braze runs on GPUs of "
+                                          r"8\.0 \(Ampere\) and later"):
+        cuda.open_device(0)
 
 
 def test_numbers_travel_as_arguments_of_a_kernel(fake, gpu):
