@@ -15,6 +15,7 @@ from ..ir.errors import DTypeError, IndexingError, ShapeError
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
 from ..tracer.arguments import lift
+from ..tracer.devices import work_beside
 from ..tracer.reductions import mean
 from ..tracer.reductions import sum as total
 from ..tracer.tensor import Tensor
@@ -101,7 +102,11 @@ def _check_classes(target: Tensor, count: Any, ignore_index: int) -> None:
     """Classes whose values are known must exist."""
     if target._array is None or not isinstance(count, int):
         return
-    classes = target._array[target._array != ignore_index]
+    work_beside(target._array, lambda: _check_known_classes(target._array, count, ignore_index), "the target classes")
+
+
+def _check_known_classes(target: Any, count: int, ignore_index: int) -> None:
+    classes = target[target != ignore_index]
     if classes.size and not (0 <= classes.min() and classes.max() < count):
         bad = classes[(classes < 0) | (classes >= count)][0]
         raise IndexingError(f"target class {bad} is outside the {count} classes of the input")

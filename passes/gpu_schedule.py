@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..ir import expr
-from ..ir.errors import CompileError, VerifyError
-from ..ir.gpu import GpuSchedule, GpuTarget
+from ..ir.errors import VerifyError
+from ..ir.gpu import GpuTarget
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.scalar import CORE
-from ..ir.schedule import independent_axes
+from ..ir.schedule import Schedule, Serial, independent_axes
 from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
 from .collapse import collapse
 from .gpu_access import Access
@@ -45,7 +45,7 @@ SHORT = 64                      # an innermost axis below it is flattened with t
 RANGES = 256                    # programs that share the places of a scatter
 SCATTER_WARPS = 4
 
-Part = tuple[Kernel, GpuSchedule]
+Part = tuple[Kernel, Schedule]
 
 
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
@@ -84,29 +84,28 @@ def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) 
 
 
 def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
-    """Kernels on tiles; a contraction may be among them that is worth none of its own."""
+    """Kernels on tiles; a contraction may be among them that is worth none of its own, and a kernel by the schedule
+    that is always legal, which Triton cannot print.
+    """
     parts = gpu_parts.by_stores(gpu_parts.with_used_axes(kernel))
     if len(parts) != 1:
         return [p for k in parts for p in tiled(collapse(k), target)]
     (kernel,) = parts
     chosen = _Shape(kernel, target).schedule()
     if chosen is None:
-        return _apart(kernel, target)
+        return _apart(kernel, target) or [(kernel, Serial())]    # not for Triton: it runs as NumPy source
     each = _reduced(kernel) // max(1, usual(chosen.programs(kernel)))
     halves = cut_reduction(kernel, _pieces(kernel, chosen)) if _is_idle(kernel, chosen) and each >= LONG else None
     if halves is not None:
         return [p for k in halves for p in tiled(collapse(k), target)]
-    if _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1:
-        return _apart(kernel, target)
-    return [(kernel, chosen)]
+    is_worth_parts = _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1
+    return (_apart(kernel, target) if is_worth_parts else []) or [(kernel, chosen)]
 
 
 def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
-    """Reductions that do not fit one nest, each in a kernel of its own."""
-    folds = _folds(kernel)
-    if len({v.over for v in folds}) <= 1 and all(s.value in folds and not s.is_scatter for s in kernel.stores):
-        raise CompileError(f"a GPU has no schedule for\n{kernel}")
-    return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+    """Reductions that do not fit one nest, each in a kernel of its own; none where there is nothing to take apart."""
+    parts = gpu_parts.by_reductions(kernel)
+    return [p for k in parts for p in tiled(collapse(k), target)] if len(parts) > 1 else []
 
 
 def _folds(kernel: Kernel) -> list:

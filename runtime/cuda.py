@@ -33,7 +33,7 @@ _LARGEST_NUMBER = 16                     # bytes of a number that is read back
 def _cupy() -> Any:
     """CuPy, or a sentence that says why it is not to be had."""
     if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed (pip install cupy-cuda12x)"
+        return "CuPy is not installed (pip install cupy-cuda12x or cupy-cuda13x, by the driver's CUDA)"
     try:
         return importlib.import_module("cupy")
     except ImportError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,9 @@ from ..ir.schedule import Source
 from . import device_steps as ready
 from .device import Device, DeviceKernel
 from .device_steps import Place, Ready
-from .stepped import KernelFunction
 from .triton_compiler import HIDDEN_ARGUMENTS, Request
+
+NumpyFunction = Callable[[Sequence[Any], Sequence[bool], Mapping[str, int]], None]
 
 _LAUNCHES_WRITTEN_OUT = 1024             # of a loop, at most
 _DIVISOR = 16                            # the divisibility that kernels are compiled for
@@ -46,26 +48,27 @@ class Prepared:
     runs_alone: bool                     # the host takes no part
 
 
-def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mapping[Launch, KernelFunction],
+def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mapping[Launch, NumpyFunction],
             device: Device, sizes: Mapping[str, int], taken: Mapping[str, str], extra: int) -> Prepared:
     """The program for a device and for sizes, its kernels compiled together.
 
-    `functions` run the kernels that there are in NumPy only; `taken` are outputs that lie where an input does; `extra`
+    `functions` run the kernels that are NumPy source; `taken` are outputs that lie where an input does; `extra`
     bytes of the arena before the temporaries are the caller's.
     """
-    launches = [s for s in walk(program.steps) if isinstance(s, Launch) and sources[s].language == "triton"]
-    kernels = device.kernels([_request(s, sources[s], device, sizes) for s in launches])
+    launches = [s for s in walk(program.steps) if isinstance(s, Launch) and s not in functions]
+    kernels = device.kernels([request(s, sources[s], device, sizes) for s in launches])
     return _Planner(program, sources, functions, dict(zip(launches, kernels)), sizes, taken).prepared(extra)
 
 
-def _request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
+def request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
+    """What a device is asked for, to run a launch with these sizes."""
     divisible = tuple(name in sizes and sizes[name] % _DIVISOR == 0 for name in launch.kernel.sizes)
     return Request(source, device.target, divisible)
 
 
 class _Planner:
     def __init__(self, program: Program, sources: Mapping[Launch, Source],
-                 functions: Mapping[Launch, KernelFunction], kernels: Mapping[Launch, DeviceKernel],
+                 functions: Mapping[Launch, NumpyFunction], kernels: Mapping[Launch, DeviceKernel],
                  sizes: Mapping[str, int], taken: Mapping[str, str]):
         self.program, self.sources, self.functions, self.kernels = program, sources, functions, kernels
         self.sizes = dict(sizes)

@@ -50,6 +50,8 @@ def tune(kernel: Kernel, ways: Sequence[Schedule], emit: Emit, sizes: Mapping[st
     if known is not None:
         return known
     times = _Bench(kernel, emit, here, device).times(ways)
+    if not times:                        # none works: loading the program says why, or does without Triton
+        return Tuning(kernel.name, ways[0], ())
     best = min(times, key=times.__getitem__)
     chosen = best if times[best] < WORTH * times.get(ways[0], math.inf) else ways[0]
     tuning = Tuning(kernel.name, chosen, tuple((str(way), 1e-9 * t) for way, t in times.items()))
@@ -122,6 +124,8 @@ class _Bench:
             works: dict[Schedule, Work] = {}
             for way, prepared in self._prepared(ways).items():
                 works[way] = self._work(prepared)
+            if not works:
+                return {}
             return dict(zip(works, (t / len(self.sets) for t in fastest(list(works.values()), self.device))))
 
     def _prepared(self, ways: Sequence[Schedule]) -> dict[Schedule, Prepared]:

@@ -93,10 +93,14 @@ def call_host(step: HostCall, inputs: Sequence[np.ndarray], outputs: Sequence[np
         output[...] = result
 
 
-def numpy_kernel(source: Source) -> KernelFunction:
-    """The function of a NumPy source: its entry takes the buffers' arrays, and the sizes by keyword."""
+def numpy_kernel(source: Source, xp: Any = None, helpers: Any = None) -> KernelFunction:
+    """The function of a NumPy source: its entry takes the buffers' arrays, and the sizes by keyword. `xp` may stand in
+    NumPy's place, with `helpers` that compute in it.
+    """
     space: dict[str, Any] = {"__name__": f"braze kernel {source.entry}"}
     exec(compile(source.text, f"<{source.entry}>", "exec"), space)
+    if xp is not None:
+        space.update(np=xp, bz=helpers)
     entry = space[source.entry]
 
     def run(arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:

@@ -3,15 +3,23 @@ drives a GPU runs end to end, and what it hands to the driver is read back as th
 
 A kernel's "machine code" is the key of its source in `sources`. What is launched on a capturing stream is kept for the
 graph, with its arguments as they were.
+
+Arrays compute on the current device, as CuPy's do: results lie there, and operands of another device are refused.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import sys
 import threading
 import types
 
 import numpy as np
+from braze.ir.configuration import configuration
+from braze.runtime import cuda, devices, triton_compiler
+from braze.tracer import devices as named_devices
+from braze.tracer import random
 
 ATTRIBUTES = {"MultiProcessorCount": 132, "ClockRate": 1_980_000, "WarpSize": 32, "L2CacheSize": 50 << 20,
               "MaxSharedMemoryPerBlockOptin": 232_448, "MaxRegistersPerMultiprocessor": 65536,
@@ -34,9 +42,10 @@ class OutOfMemoryError(MemoryError):
 class Cuda:
     """The state of the fake, and its modules."""
 
-    def __init__(self, devices: int = 1, limit: int = 1 << 30):
-        self.devices, self.limit, self.device = devices, limit, 0
+    def __init__(self, devices: int = 1, limit: int = 1 << 30, capability: str = "90"):
+        self.devices, self.limit, self.capability, self.device = devices, limit, capability, 0
         self.used: dict[int, int] = dict.fromkeys(range(devices), 0)
+        self.blocks: dict[int, tuple[int, int]] = {}         # the pool's: begin, end, device
         self.log: list[tuple] = []
         self.sources: dict[bytes, object] = {}
         self.loaded: list = []
@@ -48,6 +57,10 @@ class Cuda:
         self.module = self._module()
 
     # ---- the runtime and the driver ----
+
+    def device_of(self, address):
+        """The device whose memory lies there."""
+        return next(device for begin, (end, device) in self.blocks.items() if begin <= address < end)
 
     def do(self, work, stream):
         """Work on a stream: done now, or kept for a graph."""
@@ -79,6 +92,7 @@ class Cuda:
             free=lambda pointer: self.log.append(("bind", threading.get_ident())),
             memsetAsync=memset, memcpyAsync=memcpy, memcpyPeerAsync=memcpy_peer,
             streamSynchronize=synchronize,
+            pointerGetAttributes=lambda address: types.SimpleNamespace(device=self.device_of(address)),
             deviceSynchronize=lambda: self.log.append(("wait",)), **names,
             deviceGetAttribute=lambda name, number: ATTRIBUTES[name],
             getDeviceProperties=lambda number: {"name": b"Fake GPU"},
@@ -155,8 +169,36 @@ class Cuda:
             def device(self):
                 return Device(self.data_pointer.device_id)
 
+            @property
+            def __cuda_array_interface__(self):
+                return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False),
+                        "strides": None if self.flags.c_contiguous else self.strides, "version": 3}
+
             def get(self):
                 return np.array(self.view(np.ndarray), order="C")
+
+            def copy(self, order="C"):
+                return computed(here(self).copy(order))
+
+            def astype(self, dtype, **options):
+                return computed(here(self).astype(dtype, **options))
+
+            def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
+                given = {**here(options), **({"out": here(out)} if out else {})}
+                results = getattr(ufunc, method)(*here(inputs), **given)
+                return (out[0] if len(out) == 1 else out) if out else computed(results)
+
+            def __array_function__(self, function, types, args, kwargs):
+                return computed(function(*here(args), **here(kwargs)))
+
+            def __getitem__(self, key):
+                keys = key if isinstance(key, tuple) else (key,)
+                if any(isinstance(k, (np.ndarray, list)) for k in keys):
+                    return computed(here(self)[here(keys)])
+                return super().__getitem__(keys if Ellipsis in keys else (*keys, Ellipsis))      # never a scalar
+
+            def __setitem__(self, key, value):
+                here(self)[here(key)] = here(value)
 
         class Allocation:
             """Memory of the pool."""
@@ -169,24 +211,78 @@ class Cuda:
                 self.ptr = -(-ctypes.addressof(self.block) // 512) * 512
                 self.size, self.device_id = rounded, fake.device
                 fake.used[self.device_id] += rounded
+                fake.blocks[self.ptr] = self.ptr + rounded, self.device_id
 
             def __del__(self):
                 if hasattr(self, "size"):
                     fake.used[self.device_id] -= self.size
+                    del fake.blocks[self.ptr]
 
         def empty(shape, dtype=float):
             size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
             return ndarray(shape, dtype, Pointer(Allocation(size)))
 
         def array(x, order="C"):
-            made = empty(np.shape(x), x.dtype)
-            made.view(np.ndarray)[...] = x
+            made = empty(x.shape, x.dtype)
+            made.view(np.ndarray)[...] = x.view(np.ndarray)
             return made
+
+        def here(x):
+            """Operands as NumPy computes with them: they must lie on the current device."""
+            if isinstance(x, ndarray):
+                if x.data_pointer.device_id != fake.device:
+                    raise ValueError(f"Array device must be same as the current device: array device = "
+                                     f"{x.data_pointer.device_id} while current = {fake.device}")
+                return x.view(np.ndarray)
+            if isinstance(x, np.ndarray):
+                raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+            if isinstance(x, (tuple, list)):
+                return type(x)([here(y) for y in x])
+            return {name: here(y) for name, y in x.items()} if isinstance(x, dict) else x
+
+        def computed(x):
+            """What NumPy gave, on the current device."""
+            if isinstance(x, (tuple, list)):
+                return type(x)([computed(y) for y in x])
+            return array(np.asarray(x)) if isinstance(x, (np.ndarray, np.generic)) else x
+
+        def asarray(x, dtype=None):
+            if hasattr(x, "__cuda_array_interface__") and not isinstance(x, ndarray):
+                facts = x.__cuda_array_interface__
+                at = facts["data"][0]
+                assert facts["version"] == 3 and facts["strides"] is None
+                x = ndarray(facts["shape"], np.dtype(facts["typestr"]),
+                            Pointer(UnownedMemory(at, 0, x, fake.device_of(at))))
+            if not isinstance(x, ndarray):
+                return array(np.asarray(x, dtype))
+            moved = x if x.data_pointer.device_id == fake.device else array(x)
+            return moved if dtype is None else moved.astype(dtype)
+
+        class Module(types.SimpleNamespace):
+            """CuPy's module: what is not here is NumPy's function on the current device."""
+
+            def __getattr__(self, name):
+                found = getattr(np, name) if not name.startswith("__") else None
+                if not callable(found):
+                    raise AttributeError(name)
+                return found if isinstance(found, type) else Function(found)
+
+        class Function:
+            def __init__(self, function):
+                self.function = function
+                if function in (np.add, np.multiply):    # the others' are not implemented in CuPy
+                    self.reduce = Function(function.reduce)
+
+            def __call__(self, *args, **options):
+                return computed(self.function(*here(args), **here(options)))
 
         class Device:
             def __init__(self, number=None):
                 self.id = fake.device if number is None else number
-                self.compute_capability = "90"
+                self.compute_capability = fake.capability
+
+            def use(self):
+                fake.device = self.id
 
             def __enter__(self):
                 self.before, fake.device = fake.device, self.id
@@ -228,9 +324,8 @@ class Cuda:
             MemoryPointer=Pointer, UnownedMemory=UnownedMemory, get_elapsed_time=lambda a, b: 0.5,
             get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
-        return types.SimpleNamespace(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda,
-                                     get_default_memory_pool=lambda: pool, flip=np.flip, asarray=np.asarray,
-                                     ascontiguousarray=lambda x: array(x))
+        return Module(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda, asarray=asarray,
+                      get_default_memory_pool=lambda: pool, ascontiguousarray=array)
 
 
 class _Pinned(bytearray):
@@ -239,3 +334,30 @@ class _Pinned(bytearray):
     @property
     def ptr(self):
         return ctypes.addressof(ctypes.c_char.from_buffer(self))
+
+
+def faked(monkeypatch, fake, **facts):
+    """The fake in CuPy's place, loading what `compile_sources` is asked for; `facts` are those of compiled kernels."""
+    def compile_sources(requests):
+        made = []
+        for source, target, divisible in requests:
+            code = hashlib.sha256(f"{source.text} {divisible}".encode()).digest()
+            fake.sources[code] = source
+            made.append(triton_compiler.Compiled(code, "", source.entry, 32, 0, **{"shared": 0, "warps": 4, **facts}))
+        fake.compiled.append([r.divisible for r in requests])
+        return made
+
+    fake.compiled = []
+    monkeypatch.setattr(cuda, "compile_sources", compile_sources)
+    monkeypatch.setattr(cuda, "_cupy", lambda: fake.module)
+    return fake
+
+
+def faked_for_tensors(monkeypatch, fake):
+    """The same, with all that tensors ask of devices: those of the fake are the ones that there are."""
+    monkeypatch.setitem(sys.modules, "cupy", fake.module)
+    monkeypatch.setattr(configuration, "simulate_gpu", False)
+    monkeypatch.setattr(devices, "_found", {})
+    monkeypatch.setattr(named_devices, "_used", {})
+    monkeypatch.setattr(random, "_generators", {"cpu": random.default_generator})
+    return faked(monkeypatch, fake)

@@ -6,6 +6,7 @@ The devices themselves are the runtime's (runtime/devices.py), which is asked wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -134,6 +135,32 @@ def moved(array: Any, where: device) -> Any:
     if here != CPU and where != CPU:
         return hardware(where).from_device(array)
     return hardware(here).to_host(array) if where == CPU else hardware(where).from_host(array)
+
+
+def work_beside(array: Any, work: Callable[[], Any], purpose: str) -> Any:
+    """What `work` gives, done where an array lies: libraries of GPUs compute on their current device, whatever they are
+    given. Memory that runs out is told as such, for the `purpose`; the work is then done a second time.
+    """
+    return work() if type(array) is np.ndarray else work_on(of(array), work, purpose)
+
+
+def work_on(where: device, work: Callable[[], Any], purpose: str) -> Any:
+    """The same on a device that is named."""
+    if where == CPU:
+        return work()
+    machine = hardware(where)
+    with machine.activate():
+        return machine.attempt(work, None, purpose)
+
+
+def copied(array: Any) -> Any:
+    """A copy of an array where it lies."""
+    return work_beside(array, array.copy, "a copy of a tensor")
+
+
+def cast(array: Any, dtype: Any) -> Any:
+    """An array with another dtype, a NumPy one, where it lies."""
+    return work_beside(array, lambda: array.astype(dtype), f"a tensor as {dtype}")
 
 
 def on_host(array: Any) -> Any:

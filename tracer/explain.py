@@ -83,6 +83,8 @@ def _specialisation(spec: Specialisation) -> list[str]:
 def program_lines(program: Program, stages: Any) -> list[str]:
     """Kernels, host calls, the memory plan, refused fusions."""
     lines = []
+    functions = getattr(stages.executable, "numpy_functions", {})
+    slow = {str(launch.kernel): function.reason for launch, function in functions.items()}
     for n, s in enumerate(walk(program.steps)):
         if isinstance(s, Launch):
             k = s.kernel
@@ -90,6 +92,8 @@ def program_lines(program: Program, stages: Any) -> list[str]:
             lines.append(f"  kernel {n} {k.name} by {type(s.schedule).__name__}: moves {human(kernel_bytes(k), 'B')}, "
                          f"computes {human(kernel_flops(k), 'FLOP')}")
             lines.append(f"    from {where}" if where else "    made by the compiler")
+            reason = slow.get(str(k))
+            lines += [f"    runs as NumPy source on the device: {reason.splitlines()[0]}"] if reason else []
         elif isinstance(s, HostCall):
             lines.append(f"  host call {n} {s.name}: runs in Python, no kernel exists for it")
         elif isinstance(s, Loop):

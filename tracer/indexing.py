@@ -5,6 +5,7 @@ A slice is a value of its own, not an alias of its base.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
-from .devices import CPU, Unplaced, moved, of, unplaced
+from .devices import CPU, Unplaced, copied, moved, of, unplaced, work_beside
 from .elsewhere import common_device
 from .modes import _grad_enabled
 from .tensor import Tensor
@@ -64,11 +65,15 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
             keys = _native_keys(x, keys)
             break
     try:
-        array = x._array[keys]
+        array = x._array[keys] if type(x._array) is np.ndarray else _taken(x._array, keys)
     except IndexError as error:
         raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
     result = Tensor(array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array))
     return mark_view(result, x) if is_view else result
+
+
+def _taken(array: Any, keys: tuple[Any, ...]) -> Any:
+    return work_beside(array, lambda: array[keys], "what an index takes")
 
 
 def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -76,7 +81,7 @@ def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
     if type(x._array) is np.ndarray:
         return tuple([np.asarray(k) if isinstance(k, Tensor) else k for k in keys])
     found = tuple([_moved_key(k, x) for k in _expanded(x, keys)])
-    _check_bounds(x.shape, found)
+    work_beside(x._array, lambda: _check_bounds(x.shape, found), "the least and the greatest index")
     return found
 
 
@@ -206,7 +211,8 @@ def resolve(index: Tensor, size: Any) -> Tensor:
     """Negative positions counted from the end."""
     if index._array is not None and _current.get() is None:
         array = index._array
-        return index if not index.size or array.min() >= 0 else Tensor(np.where(array < 0, array + size, array))
+        if not index.size or work_beside(array, lambda: bool(array.min() >= 0), "the least index"):
+            return index
     return F.where(F.less(index, 0), F.add(index, as_dim(size)), index)
 
 
@@ -237,7 +243,8 @@ def _masks_as_indices(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
         if isinstance(k, Tensor) and k._array is None:
             raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled "
                              "function write braze.where(mask, x, fill)")
-        out += [Tensor(i) for i in np.nonzero(k._array if isinstance(k, Tensor) else np.asarray(k))]
+        mask = k._array if isinstance(k, Tensor) else np.asarray(k)
+        out += [Tensor(i) for i in work_beside(mask, partial(np.nonzero, mask), "the places of a mask")]
     return tuple(out)
 
 
@@ -277,8 +284,8 @@ def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
     old = x._array
     x._array = None                                # so that the count below is of others
     try:
-        new = old if is_sole_owner(old, 1) and getattr(old.flags, "writeable", True) else old.copy()
-        new[keys] = value
+        new = old if is_sole_owner(old, 1) and getattr(old.flags, "writeable", True) else copied(old)
+        work_beside(new, lambda: new.__setitem__(keys, value), "an assignment")
     except (IndexError, ValueError) as error:
         x._array = old
         kind = IndexingError if isinstance(error, IndexError) else ShapeError

@@ -17,7 +17,7 @@ from ..ir.errors import CompileError
 from ..ir.graph import Graph
 from ..ir.interpreter import interpreting
 from ..ir.program import Launch, Program, walk
-from ..ir.schedule import Source
+from ..ir.schedule import Serial, Source
 from ..ir.text import print_graph
 from .devices import hardware
 from .modes import product_precision
@@ -185,14 +185,15 @@ def _device_target(backend: str, device: str) -> Any:
 
 
 def _emitter(backend: str, target: Any, device: str) -> Callable[[Any, Any], Source]:
-    """What prints the source of a kernel by a schedule."""
+    """What prints the source of a kernel by a schedule. What a GPU has no schedule for is NumPy source there too."""
+    from ..codegen.numpy import emit as emit_numpy
+
     if device != "cpu":
         from ..codegen.triton import emit as emit_triton
 
-        return lambda kernel, schedule: emit_triton(kernel, schedule, target)
+        return lambda kernel, schedule: (emit_numpy(kernel) if isinstance(schedule, Serial)
+                                         else emit_triton(kernel, schedule, target))
     if backend == "numpy":
-        from ..codegen.numpy import emit as emit_numpy
-
         return lambda kernel, schedule: emit_numpy(kernel)
     from ..codegen.llvm import emit as emit_llvm
 

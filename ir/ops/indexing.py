@@ -200,7 +200,13 @@ scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
 # ---- library: sorting ------------------------------------------------------------------------------------------------
 
 
+def sortable(xp, x):
+    """x, or what sorts alike: the libraries of devices do not sort bfloat16."""
+    return x.astype(xp.float32) if x.dtype.kind == "V" else x
+
+
 def _argsort(xp, x, axis, descending):
+    x = sortable(xp, x)
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable").astype(np.int64)
     n = x.shape[axis]

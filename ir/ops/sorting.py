@@ -6,6 +6,7 @@ import math
 
 from ..types import TensorType, int64
 from .declare import REAL, composite, general
+from .indexing import sortable
 from .manipulation import cut, from_the_end, one_axis
 from .namespace import F
 
@@ -45,7 +46,7 @@ def median(x, axis=-1):
 
 
 def _searchsorted(xp, edges, x, side):
-    return xp.asarray(xp.searchsorted(edges, x, side=side)).astype(xp.int64)
+    return xp.asarray(xp.searchsorted(sortable(xp, edges), sortable(xp, x), side=side)).astype(xp.int64)
 
 
 searchsorted = general("searchsorted", "library", _searchsorted, arity=2, dtypes=REAL, parameters=("side",),

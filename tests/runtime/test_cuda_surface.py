@@ -6,7 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from braze.runtime import cuda, cuda_facts
+from braze.codegen.numpy import spelling
+from braze.ir.types import DTYPES
+from braze.runtime import cuda, cuda_facts, device_numpy, interchange
 
 cupy = pytest.importorskip("cupy")
 NAMES = {"self.xp": "", "cupy": "", "self._runtime": "cuda.runtime", "cuda": "cuda", "memory": "cuda",
@@ -15,7 +17,7 @@ ATTRIBUTES = ("MultiProcessorCount", "ClockRate", "WarpSize", "MaxSharedMemoryPe
               "MaxRegistersPerMultiprocessor", "L2CacheSize", "MemoryClockRate", "GlobalMemoryBusWidth")
 
 
-def chains(module) -> set[str]:
+def chains(module, roots=NAMES) -> set[str]:
     """The dotted names below CuPy that a module's text has."""
     found = set()
     for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
@@ -24,15 +26,17 @@ def chains(module) -> set[str]:
             if root == "self":
                 first, _, rest = rest.partition(".")
                 root = f"self.{first}"
-            if root in NAMES and rest.replace(".", "").replace("_", "").isalnum():
-                found.add(f"{NAMES[root]}.{rest}".strip("."))
+            if root in roots and rest.replace(".", "").replace("_", "").isalnum():
+                found.add(f"{roots[root]}.{rest}".strip("."))
     return found
 
 
-@pytest.mark.parametrize("module", [cuda, cuda_facts], ids=["cuda", "facts"])
-def test_what_is_asked_of_cupy_is_there(module):
-    asked = chains(module)
-    assert len(asked) >= 5
+@pytest.mark.parametrize("module, roots, least", [
+    (cuda, NAMES, 20), (cuda_facts, NAMES, 5), (interchange, {"cupy": ""}, 3),
+], ids=["cuda", "facts", "interchange"])
+def test_what_is_asked_of_cupy_is_there(module, roots, least):
+    asked = chains(module, roots)
+    assert len(asked) >= least
     for chain in sorted(asked):
         at = cupy
         for name in chain.split("."):
@@ -40,6 +44,15 @@ def test_what_is_asked_of_cupy_is_there(module):
                 break                    # what an object of the class has
             assert hasattr(at, name), f"cupy.{chain}"
             at = getattr(at, name)
+
+
+def test_functions_of_numpy_source_are_there():
+    words = [*spelling.UFUNC.values(), *spelling.REDUCE.values(), *map(spelling.dtype_name, DTYPES)]
+    names = {w.removeprefix("np.") for w in words if w.startswith("np.")}
+    names |= {*device_numpy._REDUCED.values(), "where", "arange", "broadcast_to", "matmul", "einsum", "full", "clip"}
+    assert len(names) > 40 and not {n for n in names if not hasattr(cupy, n)}
+    for name in ("add", "multiply"):
+        assert hasattr(getattr(cupy, name), "reduce") and hasattr(getattr(cupy, name), "accumulate")
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)

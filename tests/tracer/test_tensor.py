@@ -200,6 +200,15 @@ def test_defaults():
     assert braze.tensor(np.float64(1.5)).dtype is braze.float64
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_nan_is_last_in_order_for_every_float(dtype):
+    x = braze.tensor([2.0, float("nan"), -1.0, float("inf"), 0.0]).astype(getattr(braze, dtype))
+    for argsort in (lambda x: x.argsort(), braze.compile(lambda x: x.argsort())):
+        assert argsort(x).tolist() == [2, 4, 0, 3, 1]
+    edges = braze.tensor([-1.0, 0.0, 2.0]).astype(getattr(braze, dtype))
+    assert braze.ir.ops.F.searchsorted(edges, x, side="left").tolist() == [2, 3, 0, 3, 1]
+
+
 # ---- reductions and manipulation -------------------------------------------------------------------------------------
 
 REDUCTIONS = ["sum", "mean", "prod", "max", "min", "any", "all", "argmax", "argmin", "cumsum", "var", "std"]
