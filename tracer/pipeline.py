@@ -107,24 +107,10 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
                   device: str = "cpu", mode: str = "default", target: Any = None) -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
-    from ..ir.target import Target
-    from ..passes.assemble import assemble
-    from ..passes.autodiff import expand_gradients
-    from ..passes.flatten import flatten_products
-    from ..passes.hoist import hoist_products
-    from ..passes.panels import arrange_loops
-    from ..passes.row_sums import shorten_row_sums
-    from ..passes.simplify import simplify, strip_markers
-
     stages = Stages()
+    target = target or target_for(backend, device)
     with interpreting(None):
-        stages.run("graph", lambda: graph)
-        joint = stages.run("joint", expand_gradients, graph)
-        stripped = strip_markers(joint)
-        target = target or target_for(backend, device)
-        arranged = arrange_loops if isinstance(target, Target) else hoist_products
-        optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
-        program = stages.run("fused", assemble, optimized, target, donated, hints)
+        program = fuse_graph(stages, graph, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):
             from .autotune import autotune
@@ -135,6 +121,26 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
+
+
+def fuse_graph(stages: Stages, graph: Graph, target: Any, donated: Mapping[int, int],
+               hints: Mapping[str, int]) -> Program:
+    """Differentiate, simplify, fuse, schedule: all that needs no machine."""
+    from ..ir.target import Target
+    from ..passes.assemble import assemble
+    from ..passes.autodiff import expand_gradients
+    from ..passes.flatten import flatten_products
+    from ..passes.hoist import hoist_products
+    from ..passes.panels import arrange_loops
+    from ..passes.row_sums import shorten_row_sums
+    from ..passes.simplify import simplify, strip_markers
+
+    stages.run("graph", lambda: graph)
+    joint = stages.run("joint", expand_gradients, graph)
+    stripped = strip_markers(joint)
+    arranged = arrange_loops if isinstance(target, Target) else hoist_products
+    optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
+    return stages.run("fused", assemble, optimized, target, donated, hints)
 
 
 _dumps = count()
