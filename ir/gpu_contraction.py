@@ -49,6 +49,18 @@ def operand_of(p: Product, is_outer: bool) -> DType:
     return right if is_narrow else p.total.dtype
 
 
+def epilogue(kernel: Kernel, total: Value) -> list[Value]:
+    """What stores are made of, short of the sum: in the order of the kernel."""
+    found: set[Value] = set()
+    todo = [v for s in kernel.stores for v in s.inputs]
+    while todo:
+        v = todo.pop()
+        if v is not total and v not in found:
+            found.add(v)
+            todo += v.inputs
+    return [v for v in kernel.values if v in found]
+
+
 @dataclass(frozen=True)
 class GpuContraction(GpuSchedule):
     """One sum over `k` of mul(A[g, i, k], B[g, k, j]), each program a tile of I x J, K in steps: `tile` is (I, J, K).
@@ -57,7 +69,8 @@ class GpuContraction(GpuSchedule):
     "sum": terms of any kind are made on a tile of all three dimensions, and added along K. `together` tiles of I run
     side by side, so that programs that run at the same time share rows of A and columns of B in the L2 cache. With
     `programs`, so many of them (one a processor) work through all tiles. `descriptors` says which operands are fetched
-    by tensor descriptors: any of "left", "right".
+    by tensor descriptors: any of "left", "right". What follows the sum is written on one of `parts` of the tile's
+    columns after the other, so that only a part's values need registers beside the sums.
     """
 
     g: tuple[str, ...] = ()
@@ -71,6 +84,7 @@ class GpuContraction(GpuSchedule):
     together: int = 8
     programs: int = 0
     descriptors: tuple[str, ...] = ()
+    parts: int = 1
 
     def tiles(self, kernel: Kernel) -> Dim:
         """The number of tiles of one place of g."""
@@ -97,10 +111,11 @@ class GpuContraction(GpuSchedule):
         if self.variant == "dot" and (self.operand not in OPERANDS or self.precision not in PRECISIONS
                                       or self.tile[2] < LEAST_DEPTH[self.operand.itemsize]):
             yield f"there is no product of tiles {self.tile} of {self.operand}, {self.precision}"
+        if self.parts < 1 or self.tile[1] % self.parts or self.parts & (self.parts - 1) or (
+                self.parts > 1 and self.variant == "sum"):
+            yield f"{self.tile[1]} columns are not written in {self.parts} parts"
         if self.variant == "dot" and folds and folds[0].args[0].op != "mul":
             yield "its term is no product"
-        if self.programs and self.g:
-            yield "programs that work through several tiles do so in one place of g"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ steps of K:
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
-  operands have not 16 bits, `FEW_SUMS` where they pass through registers since their rows are not aligned, or where an
-  elementary function follows the sum: then ptxas interleaves so many elements that it spills, but not where a thread
-  has `MOST_SUMS` and the compute capability is 9.0. Found by compiling.
+  operands have not 16 bits, or pass through registers while an epilogue is dear; `FEW_SUMS` where their rows are not
+  aligned, so that they are copied by registers. Found by compiling.
+- A dear epilogue (an elementary function, or further operands as large as the result) has so many values beside each
+  sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's columns, `PART_SUMS` of a
+  thread in each. Found by compiling too: on parts of 16, no epilogue of the benchmarks spills.
 
 Nothing that must be right depends on it.
 """
@@ -27,7 +29,7 @@ from functools import lru_cache
 
 from ..ir.expr import Dim, evaluate, product, symbols
 from ..ir.gpu import GpuTarget
-from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, narrow_source, rounded_up
+from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, epilogue, narrow_source, rounded_up
 from ..ir.kernel import Kernel, Value
 from ..ir.scalar import CORE
 from ..ir.types import DType, bfloat16, float16, float32, float64, int8
@@ -43,6 +45,7 @@ L2_RATIO = 4.0
 HIDDEN = 0.15                             # of the smaller of computing and moving that is not hidden by the larger
 PROGRAM, STEP, LAUNCH = 1_500.0, 80.0, 3_000.0        # nanoseconds
 MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
+PART_SUMS, PART_COLUMNS = 16, 32          # of a part of a dear epilogue: sums of a thread, and the least columns
 DEAR = 12.0                               # additions that an elementary function costs at least
 LIKELY = 2048                             # what a symbolic size is taken for
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
@@ -60,7 +63,7 @@ FEW_ROWS = 1                              # up to so many, rows of a reduction d
 @dataclass(frozen=True)
 class _Sizes:
     """What the model asks of a contraction: extents, bytes of an operand's element and of each result, bytes of all
-    buffers, how many sums a thread may hold, whether an elementary function follows.
+    buffers, how many sums a thread may hold, whether what follows them is dear.
     """
 
     g: int
@@ -90,7 +93,7 @@ def candidates(kernel: Kernel, target: GpuTarget, m: Match | None = None) -> lis
     if m is None:
         return []
     base = _base(kernel, m, target)
-    ways = _best(base, _sizes(kernel, m, base), target)
+    ways = _best(base, _sizes(kernel, m, base, target), target)
     static = all(isinstance(n, int) for n in kernel.axes.values())
     return [*ways, *(_with_descriptors(kernel, m, ways[0], target) if static else ())]
 
@@ -141,7 +144,7 @@ def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
 def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> float:
     """Nanoseconds that a contraction is thought to take, when its sum is cut into so many pieces."""
     base = _base(kernel, m, target)
-    sizes = _sizes(kernel, m, base)
+    sizes = _sizes(kernel, m, base, target)
     if pieces > 1:
         sizes = replace(sizes, g=sizes.g * pieces, k=max(1, sizes.k // pieces), result=m.total.dtype.itemsize)
     return nanoseconds(_best(base, sizes, target)[0], sizes, target)
@@ -150,12 +153,14 @@ def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> fl
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
-def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
+def _sizes(kernel: Kernel, m: Match, base: GpuContraction, target: GpuTarget) -> _Sizes:
     g, i, j, k = (max(1, _likely(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
     moved = sum(_likely(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
-    sums = (MOST_SUMS if base.operand.itemsize == 2 else FEWER_SUMS) if _is_aligned(kernel, m) else FEW_SUMS
-    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, _is_dear(kernel, m))
+    is_dear = base.variant == "dot" and _is_dear(kernel, m)
+    most = MOST_SUMS if base.operand.itemsize == 2 and (target.multiplies_from_shared or not is_dear) else FEWER_SUMS
+    sums = most if _is_aligned(kernel, m) else FEW_SUMS
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, is_dear)
 
 
 def _likely(x: Dim) -> int:
@@ -164,9 +169,12 @@ def _likely(x: Dim) -> int:
 
 
 def _is_dear(kernel: Kernel, m: Match) -> bool:
-    """Is there an elementary function behind the sum? Its steps take registers beside the sums."""
-    inside = made_of(m.total)
-    return any(v.op in CORE and CORE[v.op].cost >= DEAR for v in kernel.values if v not in inside)
+    """Does what follows the sum take many registers beside it: for an elementary function, or for operands as large as
+    the result?
+    """
+    after = epilogue(kernel, m.total)
+    whole = {a for a in (*m.i, *m.j) if kernel.axes[a] != 1}
+    return any(v.op == "load" and whole <= {*v.axes} or v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
 
 
 def _is_aligned(kernel: Kernel, m: Match) -> bool:
@@ -189,22 +197,29 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
     if base.variant == "sum":
         yield from (replace(base, tile=tile, warps=4, stages=1) for tile in SUM_TILES)
         return
-    for tile, warps in _tiles(sizes, target):
+    for tile, warps in _tiles(sizes):
         most = _stages(tile, sizes, target)
         for stages in range(most, max(0, min(most, MOST_STAGES - 1) - 1), -1):
-            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4)
+            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4,
+                          parts=_parts(tile, warps, sizes, target))
 
 
-def _tiles(sizes: _Sizes, target: GpuTarget) -> Iterator[tuple[tuple[int, int, int], int]]:
+def _parts(tile: tuple[int, int, int], warps: int, sizes: _Sizes, target: GpuTarget) -> int:
+    """How many parts of the columns what follows the sums is written on."""
+    if not sizes.is_dear:
+        return 1
+    sums = tile[0] * tile[1] // (warps * target.warp)
+    return max(1, min(sums // PART_SUMS, tile[1] // PART_COLUMNS))
+
+
+def _tiles(sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
     """Tiles that are not much larger than the result, with the warps that can hold their sums."""
     least = LEAST_DEPTH[sizes.operand]
     words = max(1, sizes.operand // 4)                        # of a sum
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = 8 if i * j * words >= 8 * 32 * (FEW_SUMS if sizes.is_dear else FEWER_SUMS) else 4
-            sums = i * j * words // (warps * 32)
-            spills = sizes.is_dear and FEW_SUMS < sums and (sums < MOST_SUMS or target.arch != "90")
-            if sums > sizes.sums or spills:
+            warps = 8 if i * j * words >= 8 * 32 * FEWER_SUMS else 4
+            if i * j * words // (warps * 32) > sizes.sums:
                 continue
             for depth in DEPTH_BYTES if sizes.sums > FEW_SUMS else DEPTH_BYTES[:1]:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))
@@ -263,7 +278,8 @@ def _with_descriptors(kernel: Kernel, m: Match, best: GpuContraction, target: Gp
                   if target.has_descriptors and short and is_fetched(kernel, v, axes, best))
     if sides:
         yield replace(best, descriptors=sides)
-    if best.variant == "dot" and not m.g and best.tiles(kernel) > target.processors:      # type: ignore[operator]
+    tiles = best.tiles(kernel) * product(kernel.axes[a] for a in best.g)
+    if best.variant == "dot" and tiles > target.processors:                               # type: ignore[operator]
         yield replace(best, programs=target.processors, descriptors=sides)
 
 

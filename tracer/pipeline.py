@@ -116,21 +116,10 @@ def arrangement(target: Any) -> Callable[[Graph], Graph]:
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
                   device: str = "cpu", mode: str = "default", target: Any = None) -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
-    from ..passes.assemble import assemble
-    from ..passes.autodiff import expand_gradients
-    from ..passes.flatten import flatten_products
-    from ..passes.row_sums import shorten_row_sums
-    from ..passes.simplify import simplify, strip_markers
-
     stages = Stages()
+    target = target or target_for(backend, device)
     with interpreting(None):
-        stages.run("graph", lambda: graph)
-        joint = stages.run("joint", expand_gradients, graph)
-        stripped = strip_markers(joint)
-        target = target or target_for(backend, device)
-        arrange = arrangement(target)
-        optimized = stages.run("optimized", lambda: arrange(flatten_products(shorten_row_sums(simplify(stripped)))))
-        program = stages.run("fused", assemble, optimized, target, donated, hints)
+        program = fuse_graph(stages, graph, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):
             from .autotune import autotune
@@ -141,6 +130,23 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
+
+
+def fuse_graph(stages: Stages, graph: Graph, target: Any, donated: Mapping[int, int],
+               hints: Mapping[str, int]) -> Program:
+    """Differentiate, simplify, fuse, schedule: all that needs no machine."""
+    from ..passes.assemble import assemble
+    from ..passes.autodiff import expand_gradients
+    from ..passes.flatten import flatten_products
+    from ..passes.row_sums import shorten_row_sums
+    from ..passes.simplify import simplify, strip_markers
+
+    stages.run("graph", lambda: graph)
+    joint = stages.run("joint", expand_gradients, graph)
+    stripped = strip_markers(joint)
+    arrange = arrangement(target)
+    optimized = stages.run("optimized", lambda: arrange(flatten_products(shorten_row_sums(simplify(stripped)))))
+    return stages.run("fused", assemble, optimized, target, donated, hints)
 
 
 _dumps = count()

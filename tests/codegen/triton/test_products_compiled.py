@@ -17,16 +17,7 @@ from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
 from ..contractions import matmul
-from .products import KERNELS, linear
-
-TARGETS = {
-    "80": GpuTarget(arch="80", processors=108, shared_bytes=163 << 10, bandwidth=1500, flops=19_500, dot_flops=312_000,
-                    precision="tf32"),
-    "90": GpuTarget(precision="tf32"),
-    "100": GpuTarget(arch="100", processors=148, precision="tf32"),
-    "gfx942": GpuTarget("hip", "gfx942", 64, 304, 64 << 10, l2_bytes=4 << 20, precision="tf32"),
-}
-UNITS = {"80": "mma.sync", "90": "wgmma", "100": "tcgen05", "gfx942": "v_mfma"}
+from .products import KERNELS, TARGETS, UNITS, linear
 
 # name: most registers and bytes of shared memory on 9.0
 FIGURES = {
