@@ -28,6 +28,7 @@ from .memory_plan import plan_arena, taken_inputs
 from .ordering import ordered
 from .recompute import recompute
 from .skew import skew
+from .spread import spread
 from .streaming import stream
 
 
@@ -84,7 +85,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated.values())
+        fusion = stream(graph, fuse(graph, spread(graph), parts=MOST_PARTS))
+        fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)

@@ -64,14 +64,19 @@ def stream(graph: Graph, fusion: Fusion) -> Fusion:
 
 def never_stored(graph: Graph) -> set[Node]:
     """The contractions that attention's weights are made of, which is computed again in its gradient."""
-    found: set[Node] = set()
+    return {m for made in weighing(graph).values() for m in made}
+
+
+def weighing(graph: Graph) -> dict[Node, list[Node]]:
+    """The products of attention's weights, each with the contractions that its weights are made of."""
+    found: dict[Node, list[Node]] = {}
     for n in graph.nodes:
         for weights in n.operands if n.op is F.matmul else ():
             if _are_many(weights):
                 made = _as_large(weights)
                 if _has_softmax(made):
-                    found |= {m for m in made if m.op.kind == "contraction"}
-    return found
+                    found[n] = [m for m in made if m.op.kind == "contraction"]
+    return {n: made for n, made in found.items() if made}
 
 
 def _are_many(weights: Value) -> bool:

@@ -115,6 +115,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     from ..passes.panels import arrange_loops
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
+    from ..passes.spread import narrow_views
 
     stages = Stages()
     with interpreting(None):
@@ -123,7 +124,8 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         stripped = strip_markers(joint)
         target = target or target_for(backend, device)
         arranged = arrange_loops if isinstance(target, Target) else hoist_products
-        optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
+        optimized = stages.run("optimized", lambda: arranged(narrow_views(
+            flatten_products(shorten_row_sums(simplify(stripped))))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):
