@@ -69,7 +69,7 @@ def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
 class _Assembler:
     def __init__(self, target: Target, donated: Mapping[Value, Value]):
         self.slots: dict[str, Slot] = {}
-        self.donated = donated
+        self.target, self.donated = target, donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
         self.loops = 0
@@ -85,7 +85,7 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = stream(graph, fuse(graph, spread(graph), parts=MOST_PARTS))
+        fusion = stream(graph, fuse(graph, spread(graph), parts=MOST_PARTS), self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes

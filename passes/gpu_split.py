@@ -94,23 +94,23 @@ def fresh_axis(kernel: Kernel, name: str) -> str:
 def split_groups(kernel: Kernel) -> Kernel | None:
     """The kernel with an axis of channels cut into groups and channels of one, where that makes products of tiles."""
     for axis, extent in kernel.axes.items():
-        for each in sorted(_divisors_of(kernel, axis)):
+        for each in sorted(divisors_of(kernel, axis)):
             if isinstance(extent, int) and extent % each == 0 and 1 < each < extent:
-                grouped = _with_groups(kernel, axis, each)
+                grouped = with_groups(kernel, axis, each)
                 found = match(grouped)
                 if found is not None and gpu_contraction.suits(grouped, found):
                     return grouped
     return None
 
 
-def _divisors_of(kernel: Kernel, axis: str) -> set[int]:
+def divisors_of(kernel: Kernel, axis: str) -> set[int]:
     """What an axis alone is divided by in the index of a load."""
     entries = [x for v in kernel.values if v.op == "load" for x in v.index if isinstance(x, Expr)]
     atoms = [a for x in entries for m in x.terms for a in m if isinstance(a, expr.Quotient)]
     return {a.right for a in atoms if a.kind == "floordiv" and a.left == kernel.axis(axis) and isinstance(a.right, int)}
 
 
-def _with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
+def with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
     """The kernel made again, so that what stays the same within a group does not vary over its channels."""
     group, extent = fresh_axis(kernel, "group"), kernel.axes[axis]
     axes: dict[str, expr.Dim] = {}

@@ -7,12 +7,14 @@ import math
 import braze
 import numpy as np
 import pytest
+from attention_reference import gradients, launches, squares, streams
 from braze.ir.build import GraphBuilder
 from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_contraction import GpuContraction, GpuStreamed, operand_of
+from braze.ir.gpu_tiled import Tiled
 from braze.ir.interpreter import interpreting
 from braze.ir.ops.namespace import F
-from braze.ir.program import Launch, walk
+from braze.ir.program import Launch
 from braze.ir.streamed import Streamed, roles
 from braze.ir.types import TensorType, bfloat16, bool_, float16, float32, float64
 from braze.nn import functional
@@ -258,19 +260,6 @@ def test_a_training_step():
 # ---- losses that give gradients without a side, or mostly zero -------------------------------------------------------
 
 
-def pulled_back(q, k, v, given):
-    """The gradients of causal attention in float64, by the definition, for the gradient of its result."""
-    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
-    seen = np.tril(np.ones((q.shape[-2], k.shape[-2]), bool))
-    scores = np.where(seen, q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1]), -np.inf)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    given = np.broadcast_to(given(weights @ v), q.shape)
-    slope = given @ np.swapaxes(v, -1, -2)
-    slope = weights * (slope - (slope * weights).sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
-    return slope @ k, np.swapaxes(slope, -1, -2) @ q, np.swapaxes(weights, -1, -2) @ given
-
-
 def only(part):
     """An array of ones in a part, else zero, for a function that takes the part."""
     def given(y):
@@ -306,25 +295,12 @@ def backward_of(loss):
 def test_gradients_stream_whatever_the_loss_reads(name):
     loss, given = LOSSES[name]
     step, inputs = backward_of(loss), tensors(190)
-    for found, wanted in zip(step(*inputs), pulled_back(*(np.asarray(x.detach()) for x in inputs), given)):
+    wanted = gradients(*(np.asarray(x.detach()) for x in inputs), given, seen=np.tril(np.ones((190, 190), bool)))
+    for found, wanted in zip(step(*inputs), wanted):
         np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-4, atol=1e-5 * max(1, np.abs(wanted).max()))
     for target in (None, GpuTarget()):
         program = step.ir("fused") if target is None else assemble(step.ir("optimized"), target)
         assert streams(program) in (2, 3) and not squares(program, 190), program
-
-
-def streams(program):
-    """How many kernels of a program stream."""
-    return sum(isinstance(s.schedule, (Streamed, GpuStreamed)) for s in launches(program))
-
-
-def launches(program):
-    return [s for s in walk(program.steps) if isinstance(s, Launch)]
-
-
-def squares(program, t):
-    """The temporaries with a matrix of scores."""
-    return [s for s in program.slots.values() if s.role == "temporary" and s.shape[-2:].count(t) == 2]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -340,3 +316,34 @@ def test_tensor_cores_are_given_narrow_numbers(name):
             found = roles(launch.kernel, launch.schedule.row, launch.schedule.stream)
             for p in (*found.inner, *found.outer):
                 assert operand_of(p, p in found.outer) is bfloat16, launch
+
+
+# ---- decoding on a GPU ----------------------------------------------------------------------------------------------
+
+
+DECODING = {                     # (batch, heads, heads of keys, queries, keys), how many kernels follow the stream
+    "a head of keys for each": ((8, 32, 32, 1, 4096), 0),
+    "few heads": ((1, 16, 16, 1, 8192), 1),
+    "grouped": ((8, 32, 8, 1, 8192), 1),
+    "several queries": ((8, 32, 8, 4, 8192), 1),
+    "one head of keys": ((2, 24, 1, 1, 4096), 1),
+    "one sequence": ((1, 32, 8, 1, 40000), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [bfloat16, float16])
+@pytest.mark.parametrize("name", DECODING)
+def test_decoding_is_one_stream_of_narrow_products(name, dtype):
+    (b, heads, groups, queries, keys), more = DECODING[name]
+
+    def attend(q, k, v):
+        k, v = (F.repeat(x, heads // groups, 1) for x in (k, v))
+        return F.attention(q, k, v)
+
+    graph = graph_of(attend, [(b, heads, queries, 128), *[(b, groups, keys, 128)] * 2], [dtype] * 3)
+    first, *rest = launches(assemble(simplify(graph), GpuTarget()))
+    assert isinstance(first.schedule, GpuStreamed) and [type(x.schedule) for x in rest] == [Tiled] * more
+    found = roles(first.kernel, first.schedule.row, first.schedule.stream)
+    assert {operand_of(p, p in found.outer) for p in (*found.inner, *found.outer)} == {dtype}
+    sizes = [dict(first.kernel.axes)[a] for a in found.g]
+    assert math.prod(sizes) % (b * groups) == 0 and math.prod(sizes) <= 32 * b * groups    # a place a head of keys
