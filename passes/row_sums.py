@@ -3,7 +3,8 @@
 For o = w @ v with the cotangent g, the gradient of what makes the weights needs the sum over j of (g @ v^T)_ij w_ij,
 for each row i. That is the sum over c of g_ic o_ic (Dao et al. 2022, appendix B): as many terms as the result has, all
 of which are in memory. Where nobody asks for the result (but for w^T @ g, the gradient of v), it is made. Factors of a
-row may stand beside. The terms are associated anew, as in a contraction.
+row may stand beside. The terms are associated anew, as in a contraction; where weights and products are rounded to 16
+bits on the way, the sum is of what was not, and of the rounded result.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
+from ..ir.types import DType
 from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
@@ -73,13 +75,18 @@ def _written(found: _Shorter, node: Node, now: Mapping[Value, Value]) -> Value:
     result, *others = (now[v] for v in found.product)
     for other in others:
         result = F.matmul(result, _turned(other))
-    x = F.sum(now[found.g] * result, axes=(len(found.g.shape) - 1,))
+    dtype = node.results[0].dtype
+    x = F.sum(_as(now[found.g], dtype) * _as(result, dtype), axes=(len(found.g.shape) - 1,))
     shape = node.results[0].shape
     for v in found.term.above.elements():
-        x = x * F.reshape(now[v], shape=shape)
+        x = x * _as(F.reshape(now[v], shape=shape), dtype)
     for v in found.term.below.elements():
-        x = x / F.reshape(now[v], shape=shape)
+        x = x / _as(F.reshape(now[v], shape=shape), dtype)
     return -x if found.term.negative else x
+
+
+def _as(v: Value, dtype: DType) -> Value:
+    return v if v.dtype is dtype else F.cast(v, dtype=dtype)
 
 
 def _found(graph: Graph) -> list[tuple[Node, _Shorter]]:
@@ -137,6 +144,7 @@ def _quotient(term: _Term, towards: Value, weights: _Term) -> _Term | None:
 
 def _factors(v: Value) -> _Term:
     """v as a product."""
+    v = _unrounded(v)
     n, shape = v.node, v.shape
     if n is None or n.op not in (F.mul, F.div, F.neg, F.where):
         return _alone(v)
@@ -158,6 +166,13 @@ def _factors(v: Value) -> _Term:
 
 def _alone(v: Value) -> _Term:
     return _Term(Counter({v: 1}), Counter(), False)
+
+
+def _unrounded(v: Value) -> Value:
+    """What v is a rounded or widened form of."""
+    while v.node is not None and v.node.op is F.cast and v.dtype.is_float and v.node.operands[0].dtype.is_float:
+        v = v.node.operands[0]
+    return v
 
 
 def _view(v: Value) -> _View:
