@@ -16,7 +16,7 @@ from ..ir.gpu_contraction import LEAST_SIDE
 from ..ir.kernel import Kernel, KernelBuilder, Value
 from ..ir.streamed import Roles
 from . import streamed
-from .gpu_split import divisors_of, fresh_axis, with_groups
+from .grouping import divisors_of, fresh_axis, with_groups
 from .split import Copy
 from .walks import made_of
 
@@ -44,11 +44,9 @@ def _with_few_rows(kernel: Kernel) -> Iterator[Kernel]:
     """The kernel with what may be its few rows in one axis."""
     if sum(v.op == "reduce" for v in kernel.values) < 3:
         return
-    for axis, extent in kernel.axes.items():
-        for each in sorted(divisors_of(kernel, axis), reverse=True):
-            if isinstance(extent, int) and extent % each == 0 and 1 < each < extent:
-                grouped = with_groups(kernel, axis, each)
-                yield from _folded(grouped, _parts(grouped), is_changed=True)
+    for axis, each in divisors_of(kernel, kernel.axes):
+        grouped = with_groups(kernel, axis, each)
+        yield from _folded(grouped, _parts(grouped), is_changed=True)
     yield from _folded(kernel, _parts(kernel), is_changed=False)
 
 
