@@ -20,6 +20,7 @@ from .types import DType, bfloat16, float16, float32, float64, int8
 
 OPERANDS = (float16, bfloat16, float32, float64, int8)   # what products on tiles may be made of
 LEAST_DEPTH = {1: 32, 2: 16, 4: 8, 8: 4}                 # of a product on tiles, by the size of an operand
+LEAST_SIDE = 16                                          # of a tile of products
 PRECISIONS = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
 
 
@@ -139,5 +140,5 @@ class GpuStreamed(GpuSchedule):
         roles(kernel, self.row, self.stream)
         if kernel.axes[self.row] == 1:
             raise VerifyError(f"kernel {kernel.name}: one row is no side of a tile")
-        if any(n < 16 or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
+        if any(n < LEAST_SIDE or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
             raise VerifyError(f"kernel {kernel.name}: there are no products of tiles {self.tile}, {self.precision}")

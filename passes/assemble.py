@@ -28,6 +28,7 @@ from .memory_plan import plan_arena, taken_inputs
 from .ordering import ordered
 from .recompute import recompute
 from .skew import skew
+from .spread import spread
 from .streaming import stream
 
 
@@ -68,7 +69,7 @@ def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
 class _Assembler:
     def __init__(self, target: Target, donated: Mapping[Value, Value]):
         self.slots: dict[str, Slot] = {}
-        self.donated = donated
+        self.target, self.donated = target, donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
         self.loops = 0
@@ -84,7 +85,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated.values())
+        fusion = stream(graph, fuse(graph, spread(graph), parts=MOST_PARTS), self.target)
+        fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)

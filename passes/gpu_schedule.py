@@ -18,7 +18,16 @@ from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.scalar import CORE
 from ..ir.schedule import Schedule, Serial, independent_axes
-from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
+from . import (
+    contraction,
+    gpu_contraction,
+    gpu_pack,
+    gpu_parts,
+    gpu_rows,
+    gpu_split,
+    gpu_split_stream,
+    gpu_streamed,
+)
 from .collapse import collapse
 from .gpu_access import Access
 from .patch import split_patch
@@ -50,9 +59,9 @@ Part = tuple[Kernel, Schedule]
 
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels that do what one does, in order, with their schedules."""
-    found = streamed.match(kernel)
+    found = gpu_rows.with_rows(kernel)
     if found is not None:
-        return _streamed(kernel, *found, target)
+        return _streamed(*found, target)
     patch = split_patch(kernel)
     if patch is not None:
         return [p for k in patch for p in plan(k, target)]
@@ -65,8 +74,14 @@ def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
 
 def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
     halves = gpu_split_stream.split_stream(kernel, row, stream, roles, target)
-    if halves is not None:
-        return [p for k in halves for p in plan(k, target)]
+    if halves is None:
+        return _in_one_turn(kernel, row, stream, roles, target)
+    first, second = halves
+    found = gpu_rows.with_rows(first)
+    return [*(plan(first, target) if found is None else _in_one_turn(*found, target)), *plan(second, target)]
+
+
+def _in_one_turn(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
     chosen = gpu_streamed.schedule(kernel, row, stream, roles, target)
     if chosen is not None:
         return [(kernel, chosen)]

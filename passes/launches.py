@@ -17,6 +17,7 @@ from ..ir.schedule import Schedule
 from ..ir.target import Target
 from . import contraction, gpu_schedule, streamed
 from .collapse import collapse
+from .grouping import with_shared_rows
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
@@ -63,7 +64,7 @@ class Launcher:
         """Kernels that do the same, with their schedules."""
         if isinstance(self.target, GpuTarget):
             return gpu_schedule.plan(kernel, self.target)
-        simpler = (kernel,) if streamed.match(kernel) is not None else _simpler(kernel)
+        simpler = (kernel,) if streamed.match(kernel) is not None else _simpler(kernel, self.target)
         return [(k, schedule(k, self.target)) for k in simpler]
 
     def _launch(self, part: _Part, slots: dict[str, str], origin: tuple[Any, ...]) -> Launch:
@@ -75,12 +76,15 @@ class Launcher:
         return Launch(kernel, part.schedule, arguments, tuple(slots[z] for z in part.zeroed))
 
 
-def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
+def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     """The kernel on as few axes as it needs, or two that do the same."""
     patch = split_patch(kernel)
     if patch is not None:
         return patch
     product = contraction.match(kernel)
+    if product is not None:
+        kernel = with_shared_rows(kernel, product, target.threads)
+        product = contraction.match(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
     return (split_reduction(kernel) if product is None else None) or (kernel,)
 

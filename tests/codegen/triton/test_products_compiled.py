@@ -17,6 +17,7 @@ from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
 from ..contractions import matmul
+from ..streams import attention
 from .products import KERNELS, TARGETS, UNITS, linear
 
 # name: most registers and bytes of shared memory on 9.0
@@ -64,6 +65,14 @@ def test_other_devices_multiply_without_spills(name, arch):
     *_, made = compiled(KERNELS[name], TARGETS[arch])
     assert made.spills == 0 and made.shared <= TARGETS[arch].shared_bytes + (4 << 10), made
     assert UNITS[arch] in made.assembly
+
+
+@pytest.mark.parametrize("l, heads", [(1, 1), (1, 4), (4, 4)])
+def test_decoding_multiplies_16_bits_without_spills(l, heads):
+    kernel = attention(1, 32, l, 8192, 128, 128, "bf16", heads=heads)
+    first, second = compiled(kernel, TARGETS["90"])
+    assert first.spills == second.spills == 0 and first.registers <= 128 and first.shared <= 192 << 10, first
+    assert "mma.sync" in first.assembly and ".bf16" in first.assembly and "cp.async" in first.assembly
 
 
 def test_plain_float32_does_not_spill():
