@@ -14,6 +14,7 @@ from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
 from ..ir.expr import Dim
+from ..ir.gpu import GpuTarget
 from ..ir.graph import Graph, Node, Value
 from ..ir.kernel import KernelBuilder
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
@@ -21,6 +22,7 @@ from ..ir.target import Target
 from ..ir.types import TensorType
 from .fuse import Fusion, Group, WhyNot, fuse
 from .gates import MOST_PARTS
+from .gpu_join import join_launches
 from .launches import Launcher
 from .layout import storage_orders
 from .lower import Place, lower_group
@@ -32,7 +34,7 @@ from .spread import spread
 from .streaming import stream
 
 
-def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
+def assemble(graph: Graph, target: Target | GpuTarget, donated: Mapping[int, int] | None = None,
              hints: Mapping[str, int] | None = None) -> Program:
     """The program of a graph. `donated` says which input an output may be written into (position to position, where
     legal); `hints` are usual values of symbolic sizes."""
@@ -56,8 +58,10 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
         names.append(outputs[v].name)
     steps = skew(a.steps(graph, places, {v: [_place(s)] for v, s in outputs.items()}), target)
     inputs = tuple(places[v].slot for v in graph.inputs)  # type: ignore[union-attr]
-    slots, arena = plan_arena(a.slots, steps, hints or {})
     wanted = {names[o]: inputs[i] for o, i in (donated or {}).items()}
+    if isinstance(target, GpuTarget):
+        steps = join_launches(steps, a.slots, wanted, target, hints or {})
+    slots, arena = plan_arena(a.slots, steps, hints or {})
     slots = taken_inputs(slots, steps, wanted)
     return Program(graph.name, slots, steps, inputs, tuple(names), sizes, arena, tuple(a.notes))
 
@@ -67,7 +71,7 @@ def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
 
 
 class _Assembler:
-    def __init__(self, target: Target, donated: Mapping[Value, Value]):
+    def __init__(self, target: Target | GpuTarget, donated: Mapping[Value, Value]):
         self.slots: dict[str, Slot] = {}
         self.target, self.donated = target, donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)

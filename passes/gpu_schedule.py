@@ -9,11 +9,14 @@ depends on the kernel alone, not on the device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..ir import expr
 from ..ir.errors import VerifyError
+from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
+from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.scalar import CORE
@@ -53,6 +56,7 @@ TRANSPOSED = (32, 64)           # a tile that is read along one side and written
 SHORT = 64                      # an innermost axis below it is flattened with those around it
 RANGES = 256                    # programs that share the places of a scatter
 SCATTER_WARPS = 4
+ALIGNED = 16                    # what divides extents whose memory is accessed widely to the end
 
 Part = tuple[Kernel, Schedule]
 
@@ -115,6 +119,19 @@ def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
         return [p for k in halves for p in tiled(collapse(k), target)]
     is_worth_parts = _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1
     return (_apart(kernel, target) if is_worth_parts else []) or [(kernel, chosen)]
+
+
+def joined_schedule(kernel: Kernel, target: GpuTarget, extents: Sequence[Dim], shared: tuple[str, ...]) -> Joined:
+    """How a kernel on a flat axis runs on several parts at once."""
+    size = elements_for(sum(map(usual, extents))) if all(isinstance(n, int) for n in extents) else ELEMENTS
+    tile = _Shape(kernel, target).on_tile([Block(tuple(kernel.axes), size)])
+    return Joined(warps=tile.warps, stages=tile.stages, size=size, shared=shared,
+                  is_aligned=all(expr.mod(n, ALIGNED) == 0 for n in extents))
+
+
+def elements_for(count: int) -> int:
+    """Elements of a tile, so that small kernels have programs for all processors."""
+    return min(ELEMENTS, max(128, power(count // (4 * FEW_PROGRAMS))))
 
 
 def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
@@ -199,7 +216,7 @@ class _Shape:
     def _is_static(self, axes) -> bool:
         return all(isinstance(self.kernel.axes[a], int) for a in axes)
 
-    def _tiled(self, grid: list[Block], turns: Block | None = None, whole: tuple[Block, ...] = (),
+    def on_tile(self, grid: list[Block], turns: Block | None = None, whole: tuple[Block, ...] = (),
                ranges: int = 1) -> Tiled:
         """With warps for the elements of the tile."""
         elements = 1
@@ -217,9 +234,7 @@ class _Shape:
 
     def _elements(self, axes: list[str]) -> int:
         """Of a tile, so that small kernels have programs for all processors."""
-        if not self._is_static(axes):
-            return ELEMENTS
-        return min(ELEMENTS, max(128, power(self._size(axes) // (4 * FEW_PROGRAMS))))
+        return elements_for(self._size(axes)) if self._is_static(axes) else ELEMENTS
 
     def _side(self, axes: tuple[str, ...], most: int) -> int:
         """Of a tile along some axes: no longer than they are, if that is known."""
@@ -231,18 +246,18 @@ class _Shape:
         axes = list(self.kernel.axes)
         elements = self._elements(axes)
         if len(axes) <= 1:
-            return self._tiled([Block(tuple(axes), elements)] if axes else [])
+            return self.on_tile([Block(tuple(axes), elements)] if axes else [])
         lane = self.access.lane(axes) or axes[-1]
         other = self.access.other_lane(axes, lane)
         rest = [a for a in axes if a not in (lane, other)]
         if other:
             rows, columns = (self._side((a,), side) for side, a in zip(TRANSPOSED, (other, lane)))
-            return self._tiled([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
+            return self.on_tile([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
         if self._is_static(axes) and self.extents[lane] < SHORT and lane == axes[-1]:
-            return self._tiled([Block(tuple(axes), elements)])
+            return self.on_tile([Block(tuple(axes), elements)])
         columns = min(elements, power(self.extents[lane]))
         rows = self._side(tuple(rest), elements // columns)
-        return self._tiled([Block(tuple(rest), rows), Block((lane,), columns)])
+        return self.on_tile([Block(tuple(rest), rows), Block((lane,), columns)])
 
     def _scatter(self) -> Tiled:
         """Places that may meet are taken one by one."""
@@ -256,7 +271,7 @@ class _Shape:
         for b in grid:
             programs *= -(-self._size(b.axes) // b.size)
         ranges = max(1, min(RANGES, 2048 // programs, self.access.places())) if ranged else 1
-        return replace(self._tiled(grid, turns, (), ranges), warps=SCATTER_WARPS)
+        return replace(self.on_tile(grid, turns, (), ranges), warps=SCATTER_WARPS)
 
     # ---- reductions
 
@@ -274,7 +289,7 @@ class _Shape:
             most = MOST_TOGETHER if inner else TURN if self._is_static(turned) else UNKNOWN_TURN
             turns = Block(turned, self._side(turned, most // (held * beside)))
         whole = tuple(Block(axes, self._whole(axes)) for axes in inner)
-        return self._tiled(grid, turns, whole)
+        return self.on_tile(grid, turns, whole)
 
     def _whole(self, axes: tuple[str, ...]) -> int:
         """What holds all positions; two where there is none, so that there is a mask."""

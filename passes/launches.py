@@ -44,8 +44,8 @@ class Launcher:
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""
-        local, slots = _with_local_names(kernel)
-        key = _structure(local)
+        local, slots = with_local_names(kernel)
+        key = structure(local)
         if key not in self.plans:
             self.plans[key] = self._plan(local)
         return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
@@ -54,7 +54,7 @@ class Launcher:
         parts = []
         added: set[str] = set()                          # memory that sums are scattered into, zeroed once
         for k, chosen in self._scheduled(kernel):
-            renamed, memory = _with_local_names(k)
+            renamed, memory = with_local_names(k)
             zeroed = tuple(dict.fromkeys(s.buffer for s in k.stores if s.mode == "add" and s.buffer not in added))
             added |= set(zeroed)
             parts.append(_Part(renamed, chosen, memory, zeroed))
@@ -89,7 +89,7 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     return (split_reduction(kernel) if product is None else None) or (kernel,)
 
 
-def _structure(kernel: Kernel) -> Any:
+def structure(kernel: Kernel) -> Any:
     """What is equal for kernels that are the same text, which costs much more to make."""
     number = {v: n for n, v in enumerate(kernel.values)}
 
@@ -102,7 +102,7 @@ def _structure(kernel: Kernel) -> Any:
     return kernel.name, tuple(kernel.axes.items()), tuple(kernel.buffers.values()), tuple(values), tuple(stores)
 
 
-def _with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
+def with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
     """The kernel with its buffers called x0, x1, … and y0, …; and what each of them was called."""
     local: dict[str, str] = {}
     for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):

@@ -15,11 +15,13 @@ import numpy as np
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim
-from ..ir.program import Branch, Carry, Copy, HostCall, Launch, Loop, Program, Step, walk
+from ..ir.gpu_joined import Joined
+from ..ir.program import Branch, Carry, Copy, HostCall, JoinedLaunch, Launch, Loop, Program, Step, walk
 from ..ir.schedule import Source
 from . import device_steps as ready
 from .device import Device, DeviceKernel
 from .device_steps import Place, Ready
+from .device_tables import Table
 from .triton_compiler import HIDDEN_ARGUMENTS, Request
 
 NumpyFunction = Callable[[Sequence[Any], Sequence[bool], Mapping[str, int]], None]
@@ -35,7 +37,8 @@ class Prepared:
     """A program for given sizes: its steps, the words of their arguments with the sizes filled in, which words are
     addresses of which slots, and the memory that it needs.
 
-    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory.
+    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory. A
+    program with `tables` has an arena even where nothing lies in it: its address tells streams apart.
     """
 
     steps: list[Ready]
@@ -46,6 +49,7 @@ class Prepared:
     bytes: int
     launches: int
     runs_alone: bool                     # the host takes no part
+    tables: list[Table]                  # of joined launches
 
 
 def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mapping[Launch, NumpyFunction],
@@ -62,7 +66,8 @@ def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mappi
 
 def request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
     """What a device is asked for, to run a launch with these sizes."""
-    divisible = tuple(name in sizes and sizes[name] % _DIVISOR == 0 for name in launch.kernel.sizes)
+    needed = () if isinstance(launch, JoinedLaunch) else launch.kernel.sizes
+    divisible = tuple(name in sizes and sizes[name] % _DIVISOR == 0 for name in needed)
     return Request(source, device.target, divisible)
 
 
@@ -80,17 +85,19 @@ class _Planner:
         self.words: list[int] = []
         self.places: list[int] = []
         self.slots: list[int] = []
+        self.tables: list[Table] = []
         self.launches, self.runs_alone = 0, True
 
     def prepared(self, extra: int) -> Prepared:
         """All of it."""
         steps = self._steps(self.program.steps, self.names)
-        arena = extra + int(expr.evaluate(self.program.arena, self.sizes))
+        arena = max(extra + int(expr.evaluate(self.program.arena, self.sizes)), bool(self.tables))
         scratch = -(-arena // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
         offsets = [extra + int(expr.evaluate(self.program.slots[n].offset, self.sizes)) for n in self.temporaries]
         places, slots, offset_array = (np.array(x, np.int64) for x in (self.places, self.slots, [*offsets, scratch]))
         return Prepared(steps, np.array(self.words, np.int64), places, slots, offset_array,
-                        scratch + self.scratch_bytes if self.scratch_bytes else arena, self.launches, self.runs_alone)
+                        scratch + self.scratch_bytes if self.scratch_bytes else arena, self.launches, self.runs_alone,
+                        self.tables)
 
     def _place(self, number: int, name: str) -> Place:
         slot = self.program.slots[name]
@@ -124,13 +131,38 @@ class _Planner:
         numbers = ready.grid_for(grid, self.sizes)
         return [*zeroed, ready.KernelLaunch(kernel, numbers, start)] if 0 not in numbers else zeroed
 
-    def _arguments(self, step: Launch, buffers: Sequence[Place]) -> dict[int, str]:
-        """Write the words of a kernel's arguments; the places of those that are counters of loops."""
-        counters = {}
+    def _joined(self, step: JoinedLaunch, names: Mapping[str, Place]) -> list[Ready]:
+        """One launch for all parts; those without elements have no programs."""
+        schedule = step.schedule
+        assert isinstance(schedule, Joined)
+        start = len(self.words)
+        extents = [int(expr.evaluate(p.extent, self.sizes)) for p in step.parts]
+        slots = [[names[p.arguments[b]].number for b in schedule.listed(step.kernel)] for p in step.parts]
+        table = Table.of(start, extents, slots, schedule.size, step.kernel.name)
+        if not table.programs:
+            return []
+        kernel = self.kernels[step]
+        if kernel.scratch:
+            raise CompileError(f"kernel {step.kernel.name} needs scratch memory, which joined launches have none of")
+        self.launches += 1
+        self.tables.append(table)
+        self.words += [0, 0]
+        self._pointers([names[step.arguments[b]] for b in schedule.shared])
+        self.words += [0] * HIDDEN_ARGUMENTS
+        grid = ready.grid_for((table.programs, 1, 1), {})
+        return [ready.KernelLaunch(kernel, grid, start)]
+
+    def _pointers(self, buffers: Sequence[Place]) -> None:
+        """Words that are addresses of slots."""
         for place in buffers:
             self.places.append(len(self.words))
             self.slots.append(place.number)
             self.words.append(0)
+
+    def _arguments(self, step: Launch, buffers: Sequence[Place]) -> dict[int, str]:
+        """Write the words of a kernel's arguments; the places of those that are counters of loops."""
+        counters = {}
+        self._pointers(buffers)
         kinds = [kind for _, kind in self.sources[step].facts["arguments"]][len(buffers):]
         for name, kind in zip(step.kernel.sizes, kinds):
             if name not in self.sizes:
@@ -243,5 +275,5 @@ def _ends(rounds: Sequence[_Round], state: int) -> list[ready.CopySlot]:
 
 
 _KINDS: dict[type, Callable[..., list[Ready]]] = {
-    Launch: _Planner._launch, Copy: _Planner._copy, HostCall: _Planner._host, Branch: _Planner._branch,
-    Loop: _Planner._loop}
+    Launch: _Planner._launch, JoinedLaunch: _Planner._joined, Copy: _Planner._copy, HostCall: _Planner._host,
+    Branch: _Planner._branch, Loop: _Planner._loop}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.kernel import Kernel
-from ..ir.program import HostCall, Launch, Loop, Program, walk
+from ..ir.program import HostCall, JoinedLaunch, Launch, Loop, Program, walk
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def kernel_flops(kernel: Kernel) -> Dim:
             continue
         axes = v.args[0].axes if v.op == "reduce" else v.axes
         total = expr.product(kernel.axes[a] for a in axes) + total
+    return total
+
+
+def _of_all_parts(launch: Launch, count: Callable[[Kernel], Dim]) -> Dim:
+    """What a launch moves or computes."""
+    amount = count(launch.kernel)
+    if not isinstance(launch, JoinedLaunch):
+        return amount
+    total: Dim = 0
+    for p in launch.parts:
+        total = expr.substitute(amount, dict.fromkeys(launch.kernel.sizes, p.extent)) + total
     return total
 
 
@@ -89,8 +101,10 @@ def program_lines(program: Program, stages: Any) -> list[str]:
         if isinstance(s, Launch):
             k = s.kernel
             where = ", ".join(dict.fromkeys(str(loc) for loc in k.origin))
-            lines.append(f"  kernel {n} {k.name} by {type(s.schedule).__name__}: moves {human(kernel_bytes(k), 'B')}, "
-                         f"computes {human(kernel_flops(k), 'FLOP')}")
+            parts = f" on {len(s.parts)} parts" if isinstance(s, JoinedLaunch) else ""
+            lines.append(f"  kernel {n} {k.name}{parts} by {type(s.schedule).__name__}: moves "
+                         f"{human(_of_all_parts(s, kernel_bytes), 'B')}, computes "
+                         f"{human(_of_all_parts(s, kernel_flops), 'FLOP')}")
             lines.append(f"    from {where}" if where else "    made by the compiler")
             reason = slow.get(str(k))
             lines += [f"    runs as NumPy source on the device: {reason.splitlines()[0]}"] if reason else []

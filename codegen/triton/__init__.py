@@ -3,7 +3,7 @@ Triton.
 
 `module.Function` collects lines, `groups` and `tile.Tile` say where a program stands and write values there, `scalar`
 has a row for each operation, `folds` reduces. `contraction` and `streamed` (attention) make products on tiles, `tiled`
-runs whatever is none.
+runs whatever is none, `joined` an elementwise kernel on many arrays at once.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from typing import Any
 
 from ...ir.gpu import GpuSchedule, GpuTarget
 from ...ir.gpu_contraction import GpuContraction, GpuStreamed
+from ...ir.gpu_joined import Joined
 from ...ir.gpu_tiled import Tiled
 from ...ir.kernel import Kernel
 from ...ir.schedule import Source
 from .contraction import emit_contraction
+from .joined import emit_joined
 from .streamed import emit_streamed
 from .tiled import emit_tiled
 
 EMITTERS: dict[type[GpuSchedule], Callable[[Kernel, Any], Source]] = {
     Tiled: emit_tiled,
+    Joined: emit_joined,
     GpuContraction: emit_contraction,
     GpuStreamed: emit_streamed,
 }

@@ -7,12 +7,14 @@ import threading
 import numpy as np
 import pytest
 import small_triton
+from braze.codegen.triton import emit as emit_triton
 from braze.ir.errors import DeviceError
 from braze.ir.expr import symbol
 from braze.ir.kernel import KernelBuilder
 from braze.ir.program import Carry, HostCall, Loop
 from braze.ir.types import float32
 from braze.runtime import cuda, cuda_facts, device_executable, triton_compiler
+from elementwise_programs import Elementwise, difference, doubled, scaled
 from fake_cupy import Cuda, faked
 from small_programs import add, double_plus_one, launch, program
 
@@ -67,6 +69,28 @@ def test_a_program_runs_through_the_driver_without_waiting(fake, gpu):
     np.testing.assert_array_equal(out.get(), 9 * ramp() + 1)
     assert [entry[:4] for entry in launches(fake)] == [("launch", "pointwise", (3, 1, 1), 128)] * 3
     assert all(hidden == (0, 0) for *_, hidden in launches(fake)) and ("wait",) not in fake.log
+
+
+def test_joined_launches_find_their_tables_in_memory(fake, gpu):
+    """Copied before the work, so that a graph is of launches alone; the same tables while addresses are the same."""
+    e = Elementwise()
+    for n in range(4):
+        e.run(doubled, e.slot(f"t{n}", (n + 30,), "temporary"), e.slot(f"x{n}", (n + 30,), "input"))
+    for n in range(4):
+        e.run(difference, e.slot(f"y{n}", (n + 30,), "output"), f"t{n}", f"x{n}")
+    e.run(scaled, e.slot("z", (5,), "output"), e.slot("v", (5,), "input"), e.slot("s", (), "input"))
+    p = e.program({**{f"y{n}": f"x{n}" for n in range(4)}, "z": "v"})
+    loaded = device_executable.load(p, lambda kernel, schedule: emit_triton(kernel, schedule, gpu.target), gpu)
+    given = {n: gpu.from_host(ramp(p.slots[n].shape[0]) if p.slots[n].shape else np.array(2, np.float32))
+             for n in p.inputs}
+    for turn in range(1, 6):
+        got = dict(zip(p.outputs, loaded([given[n] for n in p.inputs], donated=[n != "s" for n in p.inputs])))
+        assert all(got[f"y{n}"] is given[f"x{n}"] for n in range(4))
+        np.testing.assert_array_equal(got["y3"].get(), ramp(33))             # 2 x - x
+        np.testing.assert_array_equal(got["z"].get(), 2**turn * ramp(5) + 2**turn - 1)
+    assert {entry[1]: entry[2] for entry in launches(fake)} == {
+        "doubled": (4, 1, 1), "difference": (4, 1, 1), "scaled": (1, 1, 1)}
+    assert fake.log.count(("captured", 3)) == 1 and fake.log.count(("graph",)) == 3 and ("wait",) not in fake.log
 
 
 def test_equal_kernels_are_compiled_and_loaded_once(fake, gpu):
