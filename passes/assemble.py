@@ -84,7 +84,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated.values())
+        fusion = stream(graph, fuse(graph, parts=MOST_PARTS, may_sort=self.launcher.may_sort))
+        fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
