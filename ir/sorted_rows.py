@@ -14,11 +14,10 @@ from . import expr
 from .errors import VerifyError
 from .kernel import FOLDS, Buffer, Index, Kernel, KernelBuilder, Store, Value
 from .schedule import Rows, Schedule
-from .sorting import sort_key
+from .sorting import POSITION_BITS, fits_a_word, sort_key
 from .types import int64, uint64
 
 SORTED = "sorted words"                  # the buffer that the rest reads; no kernel can have one of this name
-POSITION_BITS = 32                       # of a word that has a key of 32 bits or less besides
 _MASK = (1 << POSITION_BITS) - 1
 
 
@@ -46,7 +45,7 @@ class Sorting(NamedTuple):
     @property
     def words(self) -> int:
         """64-bit words of an element: its key over its position, in one word if they fit."""
-        return 1 if self.key_bits + POSITION_BITS <= 64 else 2
+        return 1 if fits_a_word(self.key.dtype) else 2
 
 
 def sorts(kernel: Kernel) -> list[Value]:

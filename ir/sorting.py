@@ -11,6 +11,7 @@ from typing import Any
 from .scalar import ScalarBuilder
 from .types import DType, bfloat16, uint8, uint16, uint32, uint64
 
+POSITION_BITS = 32              # of a word that has a key of 32 bits or less besides: rows are shorter than 2^32
 _UNSIGNED = {d.bits: d for d in (uint8, uint16, uint32, uint64)}
 
 
@@ -43,3 +44,13 @@ def sort_key(s: ScalarBuilder, x: Any, direction: str) -> Any:
         key = s.select(s.ge(bits, sign), s.not_(bits), s.or_(bits, sign))
         key = s.select(s.ne(x, x), ones, key)
     return s.not_(key) if direction == "descending" else key
+
+
+def fits_a_word(d: DType) -> bool:
+    """Do a key and a position fit in 64 bits?"""
+    return key_dtype(d).bits + POSITION_BITS <= 64
+
+
+def packed(s: ScalarBuilder, x: Any, position: Any, direction: str) -> Any:
+    """The word of an element whose key fits in one with its position."""
+    return s.or_(s.shl(s.cast(sort_key(s, x, direction), uint64), POSITION_BITS), s.cast(position, uint64))

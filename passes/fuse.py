@@ -20,6 +20,7 @@ from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
 from .reads import Read, read_axes, renamed_read
+from .stored import has_no_kernel, stored
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 MOST_NODES = 64                 # of groups that are merged only because they read the same
@@ -64,6 +65,11 @@ class Group:
         """The sets of axes that its reductions run over, small ones left out."""
         sets = {frozenset(a for a in axes if not _small(self.extents[a])) for axes in self.reduced.values()}
         return {s for s in sets if s}
+
+
+def _row_axes(m: Node, axes: dict[Value, tuple[int | None, ...]]) -> set[int]:
+    """The axes of the rows that a node sorts."""
+    return {a for d, a in enumerate(axes[m.results[0]]) if a is not None and d != m.attrs["axis"]}
 
 
 def _small(extent: Dim) -> bool:
@@ -370,6 +376,8 @@ class _Grouper:
                 continue
             if depends:
                 after.update(m.results)
+            if m.op.kind == "sort" and _row_axes(m, axes) & {a for t in reduced.values() for a in t}:
+                return "axes"
             if mine == space or (depends and mine == outer):
                 if depends and mine == space and gone and self._few_long_rows(outer, gone, extents):
                     return "rows"
@@ -393,17 +401,8 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1,
     read. One kernel holds at most so many `parts` that are products of the same rows. `may_sort` says which sorts there
     are kernels for.
     """
-    kept = {*materialised, *graph.outputs}
-    host = frozenset(n for n in graph.nodes if _is_for_host(n) or n.op.kind == "sort" and not may_sort(n))
-    for n in graph.nodes:
-        if n in host or n.op.kind == "scatter":
-            kept.update(n.operands)
-            kept.update(n.results)
-        elif n.op.kind == "gather":
-            kept.add(n.operands[0])              # it is read at computed places
-        elif _is_read_by_windows(n):
-            kept.add(n.operands[0])              # it is put together once, not for each place of the window
-    kept = {v for v in kept if v.literal is None}
+    host = frozenset(n for n in graph.nodes if has_no_kernel(n) or n.op.kind == "sort" and not may_sort(n))
+    kept = stored(graph, host) | {v for v in materialised if v.literal is None}
     inliner = Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept, parts, host)
     for n in graph.nodes:
@@ -413,18 +412,6 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1,
     grouper.sum_together()
     groups = _ordered(grouper)
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
-
-
-def _is_for_host(n: Node) -> bool:
-    """Is there no kernel for it? Complex numbers are for the host, too."""
-    return n.op.kind in ("control", "library") or any(v.dtype.kind == "c" for v in (*n.operands, *n.results))
-
-
-def _is_read_by_windows(n: Node) -> bool:
-    """Is it a convolution of parts that are put together, which lie in different windows?"""
-    if n.op.name != "conv" or n.operands[0].node is None or n.operands[0].node.op.name != "concat":
-        return False
-    return expr.product(n.operands[1].shape[2:]) != 1
 
 
 def _ordered(grouper: _Grouper) -> list[Group]:

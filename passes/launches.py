@@ -17,7 +17,7 @@ from ..ir.program import Launch
 from ..ir.schedule import Schedule
 from ..ir.sorted_rows import sorts
 from ..ir.target import Target
-from . import contraction, gpu_schedule, streamed
+from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
 from .patch import split_patch
 from .schedule import schedule
@@ -45,7 +45,7 @@ class Launcher:
 
     def may_sort(self, n: Node) -> bool:
         """Is there a kernel for a sort on the target?"""
-        return not isinstance(self.target, GpuTarget)
+        return not isinstance(self.target, GpuTarget) or gpu_sorted.fits(n)
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""

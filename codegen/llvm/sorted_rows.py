@@ -7,7 +7,8 @@ from collections.abc import Callable
 from ...ir.expr import Dim
 from ...ir.kernel import Kernel, KernelBuilder
 from ...ir.schedule import Source
-from ...ir.sorted_rows import POSITION_BITS, SORTED, SortedRows, Sorting, take_apart
+from ...ir.sorted_rows import SORTED, SortedRows, Sorting, take_apart
+from ...ir.sorting import POSITION_BITS, packed
 from ...ir.types import int64, uint8, uint64
 from . import radix
 from .body import Scope, open_entry
@@ -62,7 +63,8 @@ class RowSorter:
         k = KernelBuilder(kernel.name, kernel.axes)
         self.key = k.cast(sorting.key, uint64)
         self.position = k.cast(k.index(k.axis(sorting.axis)), uint64)
-        self.word = k.or_(k.shl(self.key, POSITION_BITS), self.position) if sorting.words == 1 else None
+        operand, direction = sorting.argsort.args[0], sorting.argsort.combine
+        self.word = packed(k, operand, self.position, direction) if sorting.words == 1 else None
 
     def sort(self, scope: Scope) -> X:
         """Where the words of the row lie in order; the row's axes are bound in the scope."""
@@ -90,7 +92,7 @@ class RowSorter:
             w.store(w.shuffle(inner.vector(self.position), inner.vector(self.key), pairs),
                     w.at(run, w.mul(i, 2), int64))
 
-        scope.prepare([self.key])
+        scope.prepare([self.word or self.key])
         even = w.sub(n, w.mod(n, LANES))
         w.loop(0, even, LANES, turn)
         w.when(w.less(even, n), lambda: turn(even, w.mask_below(even, n, LANES)))

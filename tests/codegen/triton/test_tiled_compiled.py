@@ -9,6 +9,7 @@ from collections import Counter
 
 import kernel_zoo as zoo
 import pytest
+import sorted_kernels
 from braze.codegen.triton import emit
 from braze.ir.gpu import GpuTarget
 from braze.passes.gpu_schedule import plan
@@ -35,8 +36,13 @@ KERNELS = {
     "embedding": (zoo.embedding(8192, 50_000, 768), [32], True),
     "embedding_gradient": (zoo.embedding_gradient(8192, 50_000, 768), [40], True),
     "cumulative": (zoo.cumulative(512, 1024), [128], True),
+    "experts of tokens": (sorted_kernels.largest(8192, 64, 2), [32], True),
+    "rows in order": (sorted_kernels.in_order(1024, 1024), [72], True),
+    "largest of many": (sorted_kernels.largest(64, 4096, 50), [64], True),
+    "middle": (sorted_kernels.middle(2048, 512), [80], True),
 }
-FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding")
+FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding",
+        "experts of tokens")
 
 
 def compiled(kernel, target: GpuTarget) -> list[Compiled]:
