@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .errors import VerifyError
 from .expr import Dim, product
 from .gpu import GpuSchedule
-from .kernel import Kernel, Value
+from .kernel import FOLDS, Kernel, Value
 from .streamed import Product, roles
 from .types import DType, bfloat16, float16, float32, float64, int8
 
@@ -100,7 +100,7 @@ class GpuContraction(GpuSchedule):
 
     def _objections(self, kernel: Kernel) -> Iterator[str]:
         named = [*self.g, *self.i, *self.j, *self.k]
-        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        folds = [v for v in kernel.values if v.op in FOLDS]
         if len(folds) != 1 or folds[0].combine != "sum" or set(folds[0].over) != set(self.k):
             yield f"it is no sum over {self.k}"
         if sorted(named) != sorted(kernel.axes):

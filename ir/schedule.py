@@ -13,7 +13,7 @@ from . import expr
 from .claims import offsets
 from .errors import VerifyError
 from .expr import Dim, Expr
-from .kernel import Kernel, Store
+from .kernel import FOLDS, Kernel, Store
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Rows(Schedule):
                 yield f"{a} is written out, and its extent {kernel.axes[a]} is not known"
         for v in kernel.values:
             folded = set(v.over)
+            if v.op == "argsort":
+                yield "its rows are not sorted"
             if v.op in ("reduce", "scan") and folded & set(cut):
                 yield f"the {v.combine} over {v.over} is cut into units"
             if v.op == "scan":
@@ -147,7 +149,7 @@ class Contraction(Schedule):
         """Raise VerifyError where the kernel must not run so."""
         super().check(kernel)
         named = [*self.g, *self.i, *self.j, *self.k]
-        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        folds = [v for v in kernel.values if v.op in FOLDS]
         sums = len(folds) == self.parts and all(set(v.over) == set(self.k) for v in folds)
         if not sums or len(set(named)) != len(named) or not self.j:
             raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
@@ -233,8 +235,7 @@ class Skewed(Schedule):
         if not axes or self.vector != axes[-1] or self.outer != (axes[0] if len(axes) > 1 else ""):
             yield f"{self.outer} and {self.vector} are not the first and the last of {axes}"
             return
-        if any(v.op in ("reduce", "scan")
-               for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
+        if any(v.op in FOLDS for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
             yield "it is no step that makes one buffer element by element"
             return
         (store,) = kernel.stores

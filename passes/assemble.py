@@ -89,7 +89,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = stream(graph, fuse(graph, spread(graph), parts=MOST_PARTS), self.target)
+        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_sort=self.launcher.may_sort)
+        fusion = stream(graph, fused, self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes

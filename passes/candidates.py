@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..ir.expr import product
-from ..ir.kernel import Kernel
+from ..ir.kernel import FOLDS, Kernel
 from ..ir.schedule import Contraction, Rows, Schedule
 from ..ir.streamed import Streamed, roles
 from ..ir.target import Target
@@ -128,7 +128,7 @@ def _few_rows(kernel: Kernel, s: Contraction) -> Iterator[Contraction]:
 
 def _rows(kernel: Kernel, target: Target, s: Rows) -> Iterator[Rows]:
     """Other lanes and blocks where no fold runs along the lanes; other axes in lanes where nothing is folded."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    folds = [v for v in kernel.values if v.op in FOLDS]
     if not folds:
         yield from alternatives(kernel)
     if s.vector and not any(s.vector in v.over for v in folds):

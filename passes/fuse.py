@@ -8,7 +8,7 @@ a circle are refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -20,6 +20,7 @@ from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
 from .reads import Read, read_axes, renamed_read
+from .stored import has_no_kernel, stored
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 MOST_NODES = 64                 # of groups that are merged only because they read the same
@@ -66,6 +67,11 @@ class Group:
         return {s for s in sets if s}
 
 
+def _row_axes(m: Node, axes: dict[Value, tuple[int | None, ...]]) -> set[int]:
+    """The axes of the rows that a node sorts."""
+    return {a for d, a in enumerate(axes[m.results[0]]) if a is not None and d != m.attrs["axis"]}
+
+
 def _small(extent: Dim) -> bool:
     return isinstance(extent, int) and extent <= SMALL
 
@@ -92,8 +98,8 @@ def _is_large(v: Value) -> bool:
 
 
 class _Grouper:
-    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int):
-        self.parts = parts
+    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int, host: frozenset[Node]):
+        self.parts, self.host = parts, host
         self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
         self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
@@ -113,10 +119,9 @@ class _Grouper:
         """A group of one node."""
         number = len(self.before)
         extents: dict[int, Dim] = {}
-        kind = {"pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
-                "contraction": "contraction", "library": "host", "control": "host"}.get(n.op.kind, "alone")
-        if n.op.kind != "control" and any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
-            kind = "host"
+        kind = "host" if n in self.host else {
+            "pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
+            "sort": "rows", "contraction": "contraction"}.get(n.op.kind, "alone")
         group = Group(number, kind, [n], {}, extents)
         for r in n.results:
             group.axes[r] = tuple(self.axis(extents, d) for d in r.shape)
@@ -197,6 +202,8 @@ class _Grouper:
 
     def _merge_sibling(self, one: Group, other: Group, base: Value) -> None:
         if self.before[other.number] >> one.number & 1 or self.before[one.number] >> other.number & 1:
+            return
+        if any(m.op.kind == "sort" for m in (*one.nodes, *other.nodes)):
             return
         first, second = (next((r.axes for r in g.reads if r.base is base and r.axes), None) for g in (one, other))
         if first is None or second is None or any((a is None) != (b is None) for a, b in zip(first, second)):
@@ -326,8 +333,11 @@ class _Grouper:
 
     def _may_join(self, producer: Group, consumer: Group) -> bool:
         """May a contraction take a producer into its epilogue, which is element by element or a contraction of the same
-        rows?
+        rows? A kernel sorts once, and multiplies no matrices then.
         """
+        sorts = [m for m in (*producer.nodes, *consumer.nodes) if m.op.kind == "sort"]
+        if len(sorts) > 1 or sorts and "contraction" in (producer.kind, consumer.kind):
+            return False
         roots = products(consumer)
         read = {base for m in roots for v in m.operands for base, _ in self.reach[v]}
         if any(self.group_of.get(base) is producer for base in read):
@@ -366,6 +376,8 @@ class _Grouper:
                 continue
             if depends:
                 after.update(m.results)
+            if m.op.kind == "sort" and _row_axes(m, axes) & {a for t in reduced.values() for a in t}:
+                return "axes"
             if mine == space or (depends and mine == outer):
                 if depends and mine == space and gone and self._few_long_rows(outer, gone, extents):
                     return "rows"
@@ -383,23 +395,16 @@ class _Grouper:
         return isinstance(rows, int) and rows < FEW_ROWS and (not isinstance(row, int) or row > LONG_ROW)
 
 
-def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fusion:
+def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1,
+         may_sort: Callable[[Node], bool] = lambda n: True) -> Fusion:
     """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
-    read. One kernel holds at most so many `parts` that are products of the same rows.
+    read. One kernel holds at most so many `parts` that are products of the same rows. `may_sort` says which sorts there
+    are kernels for.
     """
-    kept = {*materialised, *graph.outputs}
-    for n in graph.nodes:
-        if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c"
-                                                                 for v in (*n.operands, *n.results)):
-            kept.update(n.operands)
-            kept.update(n.results)
-        elif n.op.kind == "gather":
-            kept.add(n.operands[0])              # it is read at computed places
-        elif _is_read_by_windows(n):
-            kept.add(n.operands[0])              # it is put together once, not for each place of the window
-    kept = {v for v in kept if v.literal is None}
+    host = frozenset(n for n in graph.nodes if has_no_kernel(n) or n.op.kind == "sort" and not may_sort(n))
+    kept = stored(graph, host) | {v for v in materialised if v.literal is None}
     inliner = Inliner(graph, kept)
-    grouper = _Grouper(graph, inliner, kept, parts)
+    grouper = _Grouper(graph, inliner, kept, parts, host)
     for n in graph.nodes:
         if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
             grouper.add(n)
@@ -407,13 +412,6 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
     grouper.sum_together()
     groups = _ordered(grouper)
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
-
-
-def _is_read_by_windows(n: Node) -> bool:
-    """Is it a convolution of parts that are put together, which lie in different windows?"""
-    if n.op.name != "conv" or n.operands[0].node is None or n.operands[0].node.op.name != "concat":
-        return False
-    return expr.product(n.operands[1].shape[2:]) != 1
 
 
 def _ordered(grouper: _Grouper) -> list[Group]:

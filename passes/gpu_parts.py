@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..ir.expr import Dim
-from ..ir.kernel import Kernel, KernelBuilder, Store, Value
+from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value
 from ..ir.schedule import are_disjoint, independent_axes
 from .split import Copy
 
@@ -36,7 +36,7 @@ def by_reductions(kernel: Kernel) -> list[Kernel]:
     """A kernel for the reductions that need no other one, over the same axes, and so on; at last one for the rest, if
     there is any. The kernel alone where that takes nothing apart.
     """
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    folds = [v for v in kernel.values if v.op in FOLDS]
     names = {v: f"{kernel.name}_fold{n}" for n, v in enumerate(folds)}
     depth: dict[Value, int] = {}
     for v in kernel.values:

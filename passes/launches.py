@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..ir.gpu import GpuTarget
+from ..ir.graph import Node
 from ..ir.kernel import Buffer, Kernel, Value
 from ..ir.program import Launch
 from ..ir.schedule import Schedule
+from ..ir.sorted_rows import sorts
 from ..ir.target import Target
-from . import contraction, gpu_schedule, streamed
+from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
 from .grouping import with_shared_rows
 from .patch import split_patch
@@ -41,6 +43,10 @@ class Launcher:
     def __init__(self, target: Target | GpuTarget, slot: Callable[[Buffer], str]):
         self.target, self.slot = target, slot
         self.plans: dict[Any, list[_Part]] = {}
+
+    def may_sort(self, n: Node) -> bool:
+        """Is there a kernel for a sort on the target?"""
+        return not isinstance(self.target, GpuTarget) or gpu_sorted.fits(n)
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""
@@ -78,6 +84,8 @@ class Launcher:
 
 def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     """The kernel on as few axes as it needs, or two that do the same."""
+    if sorts(kernel):
+        return (collapse(kernel),)
     patch = split_patch(kernel)
     if patch is not None:
         return patch

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..ir import expr
 from ..ir.expr import Dim, Expr, product
-from ..ir.kernel import Kernel, Value, is_affine
+from ..ir.kernel import FOLDS, Kernel, Value, is_affine
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
@@ -78,7 +78,7 @@ class Match:
 
 def match(kernel: Kernel) -> Match | None:
     """The contraction that this kernel is, or None."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    folds = [v for v in kernel.values if v.op in FOLDS]
     if not folds or any(v.op != "reduce" or v.combine != "sum" or v.over != folds[0].over for v in folds):
         return None
     total, *more = folds

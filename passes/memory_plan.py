@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import Value
+from ..ir.kernel import FOLDS, Value
 from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
 from ..ir.types import TensorType
 
@@ -128,7 +128,7 @@ def _is_point_by_point(step: Step, output: str, source: str) -> bool:
     users = [a for a in step.runs if not {output, source}.isdisjoint(a.values())]
     if len(users) != 1:
         return False
-    folded = [v for v in step.kernel.values if v.op in ("reduce", "scan")]
+    folded = [v for v in step.kernel.values if v.op in FOLDS]
     before_folds: set[Value] = set()
     while folded:
         v = folded.pop()

@@ -10,7 +10,7 @@ import math
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import Kernel, KernelBuilder, Store, Value
+from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value
 from .split import Copy
 from .walks import made_of
 
@@ -22,7 +22,7 @@ Ranges = dict[str, tuple[int, int]]
 
 def split_patch(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     """A kernel that copies and one that writes the part; None where this is no such kernel, or not worth it."""
-    if len(kernel.stores) != 1 or any(v.op in ("reduce", "scan") for v in kernel.values):
+    if len(kernel.stores) != 1 or any(v.op in FOLDS for v in kernel.values):
         return None
     (store,) = kernel.stores
     chosen = store.value

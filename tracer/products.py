@@ -84,7 +84,8 @@ def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = Tru
 
 def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """x sorted along an axis; NaN last."""
-    return take_along_axis(x, argsort(x, axis, descending), axis)
+    x = lift(x)
+    return F.sort(x, normalize_axes(axis, x.ndim)[0], bool(descending))
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from ...ir import scalar
+from ...ir.sorting import stable_order
 from ...ir.types import dtype
 
 bfloat16 = ml_dtypes.bfloat16
@@ -29,6 +30,11 @@ floordiv, mod, mulhi, shl, shr, fma, erf = map(_core, ("floordiv", "mod", "mulhi
 def cast(x: Any, to: Any) -> Any:
     """x in another dtype: floats saturate, NaN becomes 0."""
     return scalar.evaluate("cast", (x,), dtype(to))
+
+
+def argsort(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    """The stable order along an axis, which is then the last."""
+    return np.moveaxis(stable_order(np, x, axis, descending), axis, -1)
 
 
 def padded(x: np.ndarray, *ranges: tuple[int, int], fill: Any) -> np.ndarray:

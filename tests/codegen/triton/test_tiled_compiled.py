@@ -9,6 +9,7 @@ from collections import Counter
 
 import kernel_zoo as zoo
 import pytest
+import sorted_kernels
 from braze.codegen.triton import emit
 from braze.ir.gpu import GpuTarget
 from braze.passes.gpu_schedule import plan
@@ -37,8 +38,13 @@ KERNELS = {
     "places in long rows": (zoo.argmax(8, 128_256), [48, 48], [64, 64]),
     "embedding_gradient": (zoo.embedding_gradient(8192, 50_000, 768), [40], [64]),
     "cumulative": (zoo.cumulative(512, 1024), [128], [128]),
+    "experts of tokens": (sorted_kernels.largest(8192, 64, 2), [32], [64]),
+    "rows in order": (sorted_kernels.in_order(1024, 1024), [72], [128]),
+    "largest of many": (sorted_kernels.largest(64, 4096, 50), [64], [64]),
+    "middle": (sorted_kernels.middle(2048, 512), [80], [64]),
 }
-FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding")
+FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding",
+        "experts of tokens")
 
 
 def compiled(kernel, target: GpuTarget) -> list[Compiled]:

@@ -1,0 +1,69 @@
+"""Kernels that sort, on a GPU: a tile holds whole rows, and sorts them in registers. What does not fit is for the host.
+"""
+
+from __future__ import annotations
+
+from ..ir import expr
+from ..ir.errors import CompileError
+from ..ir.gpu import GpuTarget
+from ..ir.gpu_tiled import Block, Tiled
+from ..ir.graph import Node
+from ..ir.kernel import Kernel
+from ..ir.sorted_rows import sorting_of, sorts
+from ..ir.sorting import fits_a_word
+from . import gpu_parts
+from .collapse import collapse
+from .walks import usual
+
+MOST_SORTED = 4096              # elements of a row: the network of a longer one takes minutes to compile, and spills
+MOST_CHOSEN = 16                # places that do not begin at the first: each is looked for in the whole row
+ELEMENTS = 1024                 # of a tile of short rows
+THREADS_ELEMENTS, MOST_WARPS = 8, 16
+FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
+
+Part = tuple[Kernel, Tiled]
+
+
+def fits(n: Node) -> bool:
+    """Is there a kernel for a sort?"""
+    (x,), (places,), axis = n.operands, n.results, n.attrs["axis"]
+    extent, count = x.shape[axis], places.shape[axis]
+    if not isinstance(extent, int) or not isinstance(count, int) or extent > MOST_SORTED or not fits_a_word(x.dtype):
+        return False
+    start = n.attrs.get("start", 0)
+    return isinstance(start, int) and (start == 0 or count <= MOST_CHOSEN)
+
+
+def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
+    """Kernels that do the same, with their schedules."""
+    parts = [collapse(k) for k in gpu_parts.by_stores(gpu_parts.with_used_axes(collapse(kernel)))]
+    return [(k, schedule(k, target)) for k in parts]
+
+
+def schedule(kernel: Kernel, target: GpuTarget) -> Tiled:
+    """Rows side by side in a tile, as short as they are, with all of their places."""
+    if len(sorts(kernel)) != 1:
+        raise CompileError(f"a GPU sorts once in a kernel, and not\n{kernel}")
+    sorting = sorting_of(kernel, sorts(kernel)[0])
+    held = [a for a in kernel.axes if a in _inner_axes(kernel)]
+    rows = tuple(a for a in kernel.axes if a not in held)
+    length = _power(kernel.axes[sorting.axis])
+    count = usual(expr.product(kernel.axes[a] for a in rows))
+    beside = max(1, min(ELEMENTS // length, _power(count // FEW_PROGRAMS)))
+    warps = max(1, min(MOST_WARPS, beside * length // (target.warp * THREADS_ELEMENTS)))
+    grid = (Block(rows, beside),) if rows else ()
+    return Tiled(warps=warps, stages=2, grid=grid, whole=tuple(Block((a,), _power(kernel.axes[a])) for a in held))
+
+
+def _inner_axes(kernel: Kernel) -> set[str]:
+    """The axes inside of a row: what is sorted or folded over, and places."""
+    (sort,) = sorts(kernel)
+    folded = {a for v in kernel.values for a in v.over}
+    return folded | {a for i in sort.index for a in expr.symbols(i) & set(kernel.axes)}  # type: ignore[arg-type]
+
+
+def _power(n: expr.Dim) -> int:
+    """What holds all positions; two where there is none, so that there is a mask."""
+    if not isinstance(n, int):
+        raise CompileError(f"a GPU sorts rows of a known length alone, and not of {n}")
+    return 2 if n == 0 else 1 << (n - 1).bit_length()
