@@ -6,6 +6,7 @@ A slice is a value of its own, not an alias of its base.
 from __future__ import annotations
 
 from functools import partial
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -143,21 +144,33 @@ def _expanded(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def slice_bounds(k: slice, size: Any) -> tuple[Any, Any, int]:
-    """(start, count, step) of a slice on a dimension; symbolic sizes for slices with non-negative or -1-like ends."""
+    """(start, count, step) of a slice on a dimension, cut to the dimension as Python has it. Where an end or the size
+    is symbolic, what has to be asked (is it negative, is it outside?) becomes a guard, and nothing else.
+    """
     step = 1 if k.step is None else int(k.step)
     if step == 0:
         raise IndexingError("a slice's step cannot be zero")
-    if isinstance(size, int):
-        start, stop, step = k.indices(size)
+    if not any(hasattr(x, "expression") for x in (k.start, k.stop, size)):
+        start, stop, step = slice(k.start, k.stop, step).indices(size)
         return start, len(range(start, stop, step)), step
-    start = k.start if k.start is not None else (0 if step > 0 else size - 1)
-    stop = k.stop if k.stop is not None else (size if step > 0 else -1)
-    start = start + size if k.start is not None and start < 0 else start
-    stop = stop + size if k.stop is not None and stop < 0 else stop
-    if step < 0:
-        return start, (start - stop - step - 1) // -step, step
-    stop = stop if k.stop is None or stop <= size else size
-    return start, (stop - start + step - 1) // step, step
+    first, last = (0, size) if step > 0 else (size - 1, -1)
+    stop = last if k.stop is None else _end(k.stop, size, step)
+    start = first if k.start is None else _end(k.start, size, step)
+    distance = stop - start if step > 0 else start - stop
+    if distance < 0:
+        return start, 0, step
+    return start, (distance + abs(step) - 1) // abs(step), step
+
+
+def _end(x: Any, size: Any, step: int) -> Any:
+    """An end of a slice as a position of the dimension, or the one beyond it."""
+    x = x if hasattr(x, "expression") else index(x)
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    if x < 0:
+        x = x + size
+        if x < 0:
+            return low
+    return high if x > high else x
 
 
 def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[int], list[Any]]:
@@ -174,7 +187,7 @@ def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[
             shape.append(n)
         else:
             a, n, s = k, 1, 1
-            if isinstance(size, int) and not -size <= a < size:
+            if not -size <= a < size:
                 raise IndexingError(f"index {a} is outside dimension {axis} of size {size} (shape "
                                     f"{show_shape(x.shape)})")
             a = a + size if a < 0 else a
@@ -191,7 +204,8 @@ def _dims(values: Any) -> tuple[Any, ...]:
 def _basic(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
     start, count, step, shape = _plan(x, keys)
     y = x
-    if any(a != 0 or s != 1 for a, s in zip(start, step)) or _dims(count) != _dims(x.shape):
+    whole = (0,) * x.ndim, _dims(x.shape), (1,) * x.ndim
+    if (_dims(start), _dims(count), tuple(step)) != whole:
         y = F.slice(x, start=_dims(start), shape=_dims(count), step=tuple(step))
     if len(shape) != len(count) or any(k is None or _is_int(k) for k in keys):
         y = F.reshape(y, shape=_dims(shape))
@@ -298,7 +312,7 @@ def _put_slice(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
     start, count, step, shape = _plan(x, keys)
     value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)),
                                                                             shape=_dims(shape))
-    if 0 in count:
+    if 0 in _dims(count):
         return x
     value = F.reshape(value, shape=_dims(count))
     back = tuple(i for i, s in enumerate(step) if s < 0)

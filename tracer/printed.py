@@ -206,10 +206,10 @@ class _Printer:
         found = []
         for m, (owner, d) in enumerate(self.call.owners):
             if owner == leaf:
-                fixed = self.spec.pattern[m]
-                found.append(f"{text(d)} == {fixed}" if fixed is not None else f"(z{m} := {text(d)}) >= 2" if d >= 0
-                             else
-                             f"(z{m} := {text(d)}) is not absent")
+                fixed, least = self.spec.pattern[m], self.spec.least[m]
+                found.append(f"{text(d)} == {fixed}" if fixed is not None
+                             else f"(z{m} := {text(d)}) is not absent" if least is None
+                             else f"(z{m} := {text(d)}) >= {least}")
         return found
 
     @staticmethod

@@ -60,13 +60,18 @@ def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[i
         return _trace_on(again, function, call, pattern, name)
 
 
+def least(call: Call, n: int) -> int | None:
+    """What a symbolic number of a call like this one is at least: a size 2, an int that was no negative one 0."""
+    return 2 if call.owners[n][1] >= 0 else 0 if call.numbers[n] >= 0 else None
+
+
 def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, pattern: Sequence[int | None],
               name: str) -> Traced:
     symbols = {n: f"n{n}" for n, p in enumerate(pattern) if p is None}
     hints = {s: call.numbers[n] for n, s in symbols.items()}
     trace = Trace(name, hints, start=start)
     numbers: list[Dim] = [
-        symbol(symbols[n], 2 if call.owners[n][1] >= 0 else None) if n in symbols else v  # type: ignore[arg-type]
+        symbol(symbols[n], least(call, n)) if n in symbols else v  # type: ignore[arg-type]
         for n, v in enumerate(call.numbers)]
     at = iter(numbers)
     paths = pytree.paths(pytree.unflatten(call.structure, call.leaves))
@@ -185,6 +190,7 @@ class Specialisation:
         self.guards = tuple(trace.guards)
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
+        self.least = [least(call, n) for n in range(len(call.numbers))]
         self.captures = [(x, x.type, x.requires_grad) if isinstance(x, Tensor) else (x, None, False)
                          for x, _ in trace.captures]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
@@ -255,8 +261,8 @@ class Specialisation:
 
     def accepts(self, call: Call) -> bool:
         """Is this specialisation for the call?"""
-        for p, n, (_, d) in zip(self.pattern, call.numbers, call.owners):
-            if (n != p) if p is not None else (d >= 0 and n < 2):
+        for p, n, low in zip(self.pattern, call.numbers, self.least):
+            if (n != p) if p is not None else (low is not None and n < low):
                 return False
         return self.guards_hold(call)
 

@@ -31,6 +31,7 @@ from .tensor import Tensor
 from .world import Watch, Watched
 
 _UNSET = object()
+Guard = tuple[str, Dim, Dim, bool]                   # "<" or "==", two sizes, the answer
 
 
 class Trace:
@@ -54,7 +55,7 @@ class Trace:
         self.leaves: dict[Value, Tensor] = {}            # values of tensors that require gradients
         self.stopped: dict[Value, Value] = {}
         self.consumed: set[Value] = set()                # what a backward() has gone through
-        self.guards: list[tuple[str, Dim, Dim, bool]] = []
+        self.guards: list[Guard] = []
         self.handles: list[tuple[Tensor, Value]] = []    # of the arguments, and what they were at first
         # attributes set: (holder, dict, what stood there, name)
         self.replaced: dict[Any, tuple[Any, dict[str, Any], Any, str]] = {}
@@ -344,7 +345,7 @@ class Trace:
         x, y = expr.evaluate(a, root.hints), expr.evaluate(b, root.hints)
         answer = bool(x == y if relation == "==" else x < y)
         guard = (relation, a, b, answer)
-        if guard not in root.guards:
+        if guard not in root.guards and not _follows(guard, root.guards):
             root.guards.append(guard)
         return answer
 
@@ -385,3 +386,20 @@ class Trace:
     def finish(self, outputs: Sequence[Value]) -> Graph:
         """The graph, dead nodes and all."""
         return self.builder.build(outputs)
+
+
+def _follows(guard: Guard, known: Sequence[Guard]) -> bool:
+    """Does the answer about an order follow from one of the guards before? (`i < size` from `i + 1 <= size`.)"""
+    relation, a, b, answer = guard
+    if relation == "==":
+        return False
+    wanted = b - a - 1 if answer else a - b                  # at least 0
+    return any(expr.is_less_equal(fact, wanted) for g in known for fact in _facts(g))
+
+
+def _facts(guard: Guard) -> tuple[Dim, ...]:
+    """What is at least 0 where the guard holds."""
+    relation, a, b, answer = guard
+    if relation == "<":
+        return (b - a - 1 if answer else a - b,)
+    return (a - b, b - a) if answer else ()
