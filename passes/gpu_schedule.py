@@ -21,6 +21,7 @@ from ..ir.schedule import independent_axes
 from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
 from .collapse import collapse
 from .gpu_access import Access
+from .groups import split_groups
 from .patch import split_patch
 from .split import cut_reduction
 from .walks import usual
@@ -59,7 +60,7 @@ def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     product = contraction.match(kernel)
     if product is not None and 0 not in kernel.axes.values() and gpu_contraction.suits(kernel, product):
         return _contraction(kernel, product, target)
-    grouped = None if product is None else gpu_split.split_groups(kernel)
+    grouped = None if product is None else split_groups(kernel, gpu_contraction.suits)
     return tiled(collapse(kernel), target) if grouped is None else plan(grouped, target)
 
 

@@ -16,7 +16,8 @@ from ..ir.kernel import Kernel, KernelBuilder, Value
 from ..ir.streamed import Roles, Softmax
 from . import gpu_streamed
 from .gpu_contraction import LAUNCH
-from .gpu_split import WORTH, fresh_axis
+from .gpu_split import WORTH
+from .groups import fresh_axis
 from .split import Copy
 from .walks import usual
 

@@ -17,6 +17,7 @@ from ..ir.schedule import Schedule
 from ..ir.target import Target
 from . import contraction, gpu_schedule, streamed
 from .collapse import collapse
+from .groups import split_groups
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
@@ -80,7 +81,10 @@ def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
     patch = split_patch(kernel)
     if patch is not None:
         return patch
-    product = contraction.match(kernel)
+    grouped = split_groups(kernel, contraction.fills_tiles)
+    if grouped is not None:
+        return (grouped,)
+    product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
     return (split_reduction(kernel) if product is None else None) or (kernel,)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir import expr
-from ..ir.expr import Dim, Expr, product
-from ..ir.kernel import Kernel, Value, is_affine
+from ..ir.expr import Dim, Expr, coefficient, product
+from ..ir.kernel import Index, Kernel, Value, is_affine
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
@@ -240,6 +240,11 @@ def turned_channels(kernel: Kernel, v: Value, k: tuple[str, ...]) -> str:
         return ""
     walked = expr.symbols(v.index[-1])
     lines = [a for a in v.axes if a in walked and a not in k and usual(kernel.axes[a]) >= FEW_PLACES]
-    found = [a for a in k if any(i == kernel.axis(a) for i in v.index[:-1]) and usual(kernel.axes[a]) % MIN_RUN == 0]
+    found = [a for a in k if any(is_channel(i, a, k) for i in v.index[:-1]) and usual(kernel.axes[a]) % MIN_RUN == 0]
     window = [a for a in k if a in walked and kernel.axes[a] != 1]
     return found[0] if lines and window and len(found) == 1 and isinstance(kernel.axes[found[0]], int) else ""
+
+
+def is_channel(i: Index, axis: str, k: tuple[str, ...]) -> bool:
+    """Does an index count along an axis of K, from where a group's channels begin?"""
+    return isinstance(i, Expr) and coefficient(i, axis) == 1 and expr.symbols(i) & set(k) == {axis}

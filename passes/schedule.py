@@ -37,7 +37,7 @@ MOST_ALTERNATIVES = 4           # that are worth measuring
 
 def schedule(kernel: Kernel, target: Target) -> Schedule:
     """A legal schedule, the best that is known."""
-    found = contraction.match(kernel)
+    found = contraction.find(kernel)
     if found is not None:
         return contraction.schedule(kernel, found, target)
     streams = streamed.match(kernel)

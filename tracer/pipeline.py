@@ -113,6 +113,7 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     from ..passes.flatten import flatten_products
     from ..passes.hoist import hoist_products
     from ..passes.panels import arrange_loops
+    from ..passes.phases import split_phases
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
 
@@ -122,7 +123,8 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
         joint = stages.run("joint", expand_gradients, graph)
         stripped = strip_markers(joint)
         target = target or target_for(backend, device)
-        arranged = arrange_loops if isinstance(target, Target) else hoist_products
+        on_cpu = isinstance(target, Target)
+        arranged = (lambda graph: arrange_loops(split_phases(graph))) if on_cpu else hoist_products
         optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
         program = stages.run("fused", assemble, optimized, target, donated, hints)
         emit = _emitter(backend, target, device)

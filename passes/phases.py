@@ -1,0 +1,129 @@
+"""Convolutions of images that are spread by zeros (transposed ones, gradients of strided ones), without the zeros.
+
+With a stride of s, each s-th position of the result reads the same places of the window, the only ones that lie on
+elements of the image: these are a *phase*, the convolution of the image itself with every so many-th slice of the
+weights. Phases are interleaved. They multiply the same numbers, s times fewer along each dimension; what would have
+been multiplied by zero is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+from ..ir.expr import Dim, static
+from ..ir.graph import Graph, Node, Value
+from ..ir.interpreter import interpreting
+from ..ir.ops.namespace import F
+from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
+from .dce import dce
+
+MOST_PHASES = 64  # kernels that one convolution may become
+
+
+class Phase(NamedTuple):
+    """Along one dimension: which slice of the weights, how far apart its taps lie on the image, and its padding."""
+
+    first: int
+    step: int
+    taps: int
+    dilation: int
+    padding: tuple[int, int]
+
+
+def split_phases(graph: Graph) -> Graph:
+    """The graph with such convolutions taken apart; itself where there are none."""
+    if not any(n.regions or _is_spread(n) for n in graph.nodes):
+        return graph
+    builder = PassBuilder(graph.name)
+
+    def emit(node: Node, operands: list[Value]) -> Sequence[Value]:
+        builder.loc = node.loc
+        if _is_spread(node):
+            return (_in_phases(node, operands[0].node.operands[0], operands[1]),)  # type: ignore[union-attr]
+        return copy_node(builder, node, operands, map_regions(node, split_phases) if node.regions else None)
+
+    with interpreting(builder):
+        outputs = inline(graph, copy_inputs(graph, builder), emit)
+    return dce(builder.build(outputs))
+
+
+def _is_spread(n: Node) -> bool:
+    """Is it a convolution at every position of a spread image, of sizes that are known?"""
+    spread = n.operands[0].node if n.op is F.conv else None
+    if spread is None or spread.op is not F.dilate or any(s != 1 for s in n.attrs["stride"]):
+        return False
+    step = spread.attrs["step"]
+    low_high = [p for pair in n.attrs["padding"] for p in pair]
+    sizes = (*spread.operands[0].shape[2:], *n.operands[1].shape[2:], *n.result.shape[2:], *low_high)
+    known = all(isinstance(d, int) for d in sizes) and 0 not in (*spread.operands[0].shape, *sizes[:-len(low_high)])
+    return known and step[:2] == (1, 1) and 1 < math.prod(step) <= MOST_PHASES
+
+
+def phases(size: int, window: int, result: int, stride: int, low: int, dilation: int) -> list[Phase | None]:
+    """The phases along a dimension of an image of some size that is spread by a stride; None: it has no taps. Each
+    gives the same number of positions, enough for the result.
+    """
+    common = math.gcd(stride, dilation)
+    step, apart, length = stride // common, dilation // common, -(-result // stride)
+    found: list[Phase | None] = []
+    for at in range(stride):
+        taps = [r for r in range(min(step, window)) if (at + r * dilation - low) % stride == 0]
+        if not taps:
+            found.append(None)
+            continue
+        first = taps[0]
+        count = -(-(window - first) // step)
+        before = (low - at - first * dilation) // stride
+        found.append(Phase(first, step, count, apart, (before, length + apart * (count - 1) - size - before)))
+    return found
+
+
+def _in_phases(n: Node, image: Value, weights: Value) -> Value:
+    """All phases, interleaved."""
+    rank = len(n.attrs["stride"])
+    steps = n.operands[0].node.attrs["step"][2:]  # type: ignore[union-attr]
+    sizes = zip(image.shape[2:], weights.shape[2:], n.result.shape[2:])
+    lows = (low for low, _ in n.attrs["padding"])
+    along = [
+        phases(static(size), static(window), static(result), step, low, dilation)
+        for (size, window, result), step, low, dilation in zip(sizes, steps, lows, n.attrs["dilation"])
+    ]
+    shape = (*n.result.shape[:2], *(-(-d // s) for d, s in zip(n.result.shape[2:], steps)))
+    parts = [_phase(n, image, weights, each, shape) for each in product(*along)]
+    return _interleaved(parts, steps, rank, n.result.shape)
+
+
+def _phase(n: Node, image: Value, weights: Value, each: Sequence[Phase | None], shape: tuple[Dim, ...]) -> Value:
+    """The convolution of one phase."""
+    found = [p for p in each if p is not None]
+    if len(found) < len(each):
+        return F.broadcast_to(F.constant(value=0, dtype=image.dtype), shape=shape)
+    outputs, channels = weights.shape[:2]
+    part = F.slice(
+        weights,
+        start=(0, 0, *(p.first for p in found)),
+        shape=(outputs, channels, *(p.taps for p in found)),
+        step=(1, 1, *(p.step for p in found)),
+    )
+    return F.conv(
+        image,
+        part,
+        stride=(1,) * len(found),
+        padding=tuple(p.padding for p in found),
+        dilation=tuple(p.dilation for p in found),
+        groups=n.attrs["groups"],
+    )
+
+
+def _interleaved(parts: Sequence[Value], steps: Sequence[int], rank: int, shape: tuple[Dim, ...]) -> Value:
+    """Equal parts, the last dimension's phases fastest, as one result."""
+    batch, channels, *each = parts[0].shape
+    stacked = F.concat(*(F.reshape(p, shape=(1, *p.shape)) for p in parts), axis=0)
+    apart = F.reshape(stacked, shape=(*steps, batch, channels, *each))
+    order = [a for d in range(rank) for a in (rank + 2 + d, d)]
+    turned = F.permute(apart, axes=(rank, rank + 1, *order))
+    whole = F.reshape(turned, shape=(batch, channels, *(d * s for d, s in zip(each, steps))))
+    return F.slice(whole, start=(0,) * (rank + 2), shape=shape, step=(1,) * (rank + 2))
