@@ -6,24 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from ..ir import expr
-from ..ir.expr import Dim, Expr, coefficient, product
+from ..ir.expr import Dim, coefficient, product
 from ..ir.kernel import Kernel, Value, is_affine
 from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, turned_channels
+from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
-from .walks import contiguous_axis, linear_tail, made_of, main_load, strides, usual, walked_axis
+from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
 FEW_ROWS = 12  # up to so many rows, a contraction is bound by reading B in lanes along J
 FEW_ROWS_STREAM = 32  # more, where B lies in long runs and A in place
 FEW_ROWS_DOTS = 8  # in lanes along K
 FEW_ROWS_WIDENED = 16  # by so many multiply-adds at once, where the machine multiplies narrow numbers
 FEW_ROWS_SLID = 4  # where B is read by windows, and so many times over
-FEW_COLUMNS_SLID = 36  # of windows: a gradient of weights with few channels
 MOST_ROWS = 13  # so many have their sums in registers at once
 LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
@@ -47,21 +46,13 @@ def find(kernel: Kernel) -> Match | None:
 
 
 def _are_few_by_windows(kernel: Kernel, m: Match) -> bool:
-    """Are few rows, or few columns, multiplied with windows of an image? What windows share is read from the cache
-    again by loops over rows, with an image's borders left out of most turns.
+    """Are few rows multiplied with windows of an image? Loops over rows read what windows share from the cache again,
+    with an image's borders left out of most turns.
     """
-    if m.parts > 1 or not m.is_product or not _is_window(kernel, m):
+    if m.parts > 1 or not m.is_product or not is_window(kernel, m.right, m.j, m.k):
         return False
-    rows, columns = (usual(product(kernel.axes[a] for a in axes)) for axes in (m.i, m.j))
     most = 1 if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_SLID
-    return rows <= most or columns <= FEW_COLUMNS_SLID
-
-
-def _is_window(kernel: Kernel, m: Match) -> bool:
-    """Does B slide over an image?"""
-    load = main_load(m.right)
-    entries = [] if load is None else [expr.symbols(i) for i in load.index if isinstance(i, Expr)]
-    return any(e & set(m.k) and e & set(m.j) for e in entries)
+    return usual(product(kernel.axes[a] for a in m.i)) <= most
 
 
 def fills_tiles(kernel: Kernel, m: Match) -> bool:
@@ -223,9 +214,9 @@ def _tiled(
 
 
 def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
-    """The axis that runs in lanes: the contiguous one, else the longest of the last."""
+    """The axis that runs in lanes: the contiguous one where it fills half of them, else the longest of the last."""
     walk = contiguous_axis(kernel, v)
-    if walk in axes:
+    if walk in axes and min(16, 2 * usual(kernel.axes[walk])) >= max(min(16, usual(kernel.axes[a])) for a in axes):
         return walk
     return max(reversed(axes), key=lambda a: min(16, usual(kernel.axes[a])))
 

@@ -72,6 +72,46 @@ def test_each_tap_is_in_the_phase_that_reads_it(stride, window, dilation, low):
     assert found == wanted
 
 
+def exchanged():
+    """The gradient of a transposed convolution's weights: batch and channels of the spread image change places."""
+    builder = GraphBuilder("exchanged")
+    x = builder.input(TensorType((2, 6, 4, 5), int64), "x")
+    g = builder.input(TensorType((4, 2, 5, 8), int64), "g")
+    with interpreting(builder):
+        parts = F.reshape(F.dilate(x, step=(1, 1, 2, 3)), shape=(2, 2, 3, 7, 13))
+        swapped = F.reshape(F.permute(parts, axes=(2, 1, 0, 3, 4)), shape=(3, 4, 7, 13))
+        y = F.conv(swapped, g, stride=(1, 1), padding=((1, 0), (2, 1)), dilation=(1, 1), groups=2)
+    return builder.build([y])
+
+
+def skipping(start, step, low=1, high=2, stride=1, extra=()):
+    """Some positions of a convolution, and others of its values as further results."""
+    builder = GraphBuilder("skipping")
+    x = builder.input(TensorType((2, 3, 11, 12), int64), "x")
+    w = builder.input(TensorType((4, 3, 3, 2), int64), "w")
+    with interpreting(builder):
+        y = F.conv(x, w, stride=(stride,) * 2, padding=((low, high),) * 2, dilation=(2, 1), groups=1)
+        count = tuple((d - a - 1) // s + 1 for d, a, s in zip(y.shape[2:], start, step))
+        part = F.slice(y, start=(0, 0, *start), shape=(2, 4, *count), step=(1, 1, *step))
+        return builder.build([part, *(y for _ in extra)])
+
+
+@pytest.mark.parametrize("graph", [exchanged(), skipping((0, 0), (2, 2)), skipping((1, 3), (2, 3), 0, 0),
+                                   skipping((2, 1), (1, 2), -1, 4, stride=2)])
+def test_what_is_not_there_and_what_is_not_read(graph):
+    found = split_phases(graph)
+    images = [v for n in found.nodes if n.op is F.slice for v in n.operands if v.node is not None]
+    assert not any(n.op is F.dilate for n in found.nodes) and not any(v.node.op is F.conv for v in images)
+    random = np.random.default_rng(0)
+    arrays = [random.integers(-9, 10, v.shape) for v in graph.inputs]
+    np.testing.assert_array_equal(found.eval(*arrays)[0], graph.eval(*arrays)[0])
+
+
+def test_positions_that_something_else_reads_are_computed():
+    graph = skipping((0, 0), (2, 2), extra=(1,))
+    assert split_phases(graph) is graph
+
+
 def test_sizes_that_are_not_known_are_left_alone():
     n = symbol("N", 1)
     graph = spread((n,), (4,), (2,), 2, 2)
