@@ -19,6 +19,7 @@ from ..ir.graph import Graph, Node, Value
 from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
+from .phases import is_put_together
 from .reads import Read, read_axes, renamed_read
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
@@ -387,7 +388,7 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
     """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
     read. One kernel holds at most so many `parts` that are products of the same rows.
     """
-    kept = {*materialised, *graph.outputs}
+    kept, uses = {*materialised, *graph.outputs}, graph.uses()
     for n in graph.nodes:
         if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c"
                                                                  for v in (*n.operands, *n.results)):
@@ -397,6 +398,7 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
             kept.add(n.operands[0])              # it is read at computed places
         elif _is_read_by_windows(n):
             kept.add(n.operands[0])              # it is put together once, not for each place of the window
+        kept.update(v for v in n.operands if n.op.kind != "view" and len(uses[v]) > 1 and is_put_together(v))
     kept = {v for v in kept if v.literal is None}
     inliner = Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept, parts)

@@ -200,3 +200,20 @@ def _interleaved(parts: Sequence[Value], steps: Sequence[int], rank: int, shape:
     turned = F.permute(apart, axes=(rank, rank + 1, *order))
     whole = F.reshape(turned, shape=(batch, channels, *(d * s for d, s in zip(each, steps))))
     return F.slice(whole, start=(0,) * (rank + 2), shape=shape, step=(1,) * (rank + 2))
+
+
+def is_put_together(v: Value) -> bool:
+    """Is it made by views of parts that are put together, each a contraction? Then it is better read than put together
+    again.
+    """
+    v = _viewed(v)
+    parts = v.node.operands if v.node is not None and v.node.op is F.concat else ()
+    makers = [_viewed(x).node for x in parts]
+    return len(parts) > 1 and all(n is not None and n.op.kind == "contraction" for n in makers)
+
+
+def _viewed(v: Value) -> Value:
+    """What a value is a view of."""
+    while v.node is not None and v.node.op.kind == "view" and len(v.node.operands) == 1:
+        v = v.node.operands[0]
+    return v

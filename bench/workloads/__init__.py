@@ -62,6 +62,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "models": tuple(workload.name for workload in _MODELS),
     "convolutions": tuple(workload.name for workload in _CONVOLUTIONS),
 }
-"""What `--group` runs: programs bound by memory, by multiply-adds, whole models, convolutions not plain."""
+"""What `--group` runs: programs bound by memory, by multiply-adds, whole models, and convolutions not plain."""
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS)}
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS)
+}
