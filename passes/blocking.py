@@ -29,7 +29,7 @@ def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int
         rows = max(1, height)
         wide = max(1, min((target.registers - 1) // (rows + 1), 8))
         needed = -(-width // lanes) if isinstance(width, int) else wide
-        chosen = max(1, min(wide, needed))
+        chosen = max(1, -(-needed // max(1, -(-needed // wide))))  # equal panels
         whole = max(1, 16 // lanes)  # prologues and epilogues run in 16 lanes
         return rows, chosen // whole * whole or chosen
     return _fewest_wasted(height, most, 6), vectors

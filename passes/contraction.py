@@ -13,7 +13,7 @@ from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import FEW_PLACES, MIN_RUN, compute_dtype, turned_channels
+from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
@@ -23,6 +23,7 @@ TINY, MANY = 512, 64  # multiply-adds of a product, and products, that run as pl
 FEW_ROWS_STREAM = 32  # more, where B lies in long runs and A in place
 FEW_ROWS_DOTS = 8  # in lanes along K
 FEW_ROWS_WIDENED = 16  # by so many multiply-adds at once, where the machine multiplies narrow numbers
+FEW_ROWS_SLID = 4  # where B is read by windows, and so many times over
 MOST_ROWS = 13  # so many have their sums in registers at once
 LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
@@ -44,6 +45,27 @@ def is_tiny(kernel: Kernel, m: Match) -> bool:
     each = product(kernel.axes[a] for a in (*m.i, *m.j, *m.k))
     batches = usual(product(kernel.axes[a] for a in m.g))
     return isinstance(each, int) and each <= TINY and batches >= MANY
+
+
+def find(kernel: Kernel) -> Match | None:
+    """The contraction that a kernel is, where loops over rows would not do it better."""
+    found = match(kernel)
+    return None if found is not None and _are_few_by_windows(kernel, found) else found
+
+
+def _are_few_by_windows(kernel: Kernel, m: Match) -> bool:
+    """Are few rows multiplied with windows of an image? Loops over rows read what windows share from the cache again,
+    with an image's borders left out of most turns.
+    """
+    if m.parts > 1 or not m.is_product or not is_window(kernel, m.right, m.j, m.k):
+        return False
+    most = 1 if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_SLID
+    return usual(product(kernel.axes[a] for a in m.i)) <= most
+
+
+def fills_tiles(kernel: Kernel, m: Match) -> bool:
+    """Are there rows and columns enough for a register tile?"""
+    return min(usual(product(kernel.axes[a] for a in axes)) for axes in (m.i, m.j)) >= FEW_ROWS_SLID
 
 
 def _few(kernel: Kernel, m: Match, target: Target) -> int:
@@ -200,9 +222,9 @@ def _tiled(
 
 
 def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
-    """The axis that runs in lanes: the contiguous one, else the longest of the last."""
+    """The axis that runs in lanes: the contiguous one where it fills half of them, else the longest of the last."""
     walk = contiguous_axis(kernel, v)
-    if walk in axes:
+    if walk in axes and min(16, 2 * usual(kernel.axes[walk])) >= max(min(16, usual(kernel.axes[a])) for a in axes):
         return walk
     return max(reversed(axes), key=lambda a: min(16, usual(kernel.axes[a])))
 
@@ -310,7 +332,7 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
     slid = [x for x in v.index if m.i[-1] in expr.symbols(x)]
     sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
     if len(slid) != 1 or not sliding or not (
-        v.index[-1] == kernel.axis(k[-1]) or turned_channels(kernel, v, k) == k[-1] and not m.dot
+        is_channel(v.index[-1], k[-1], k) or turned_channels(kernel, v, k) == k[-1] and not m.dot
     ):
         return 0
     if (

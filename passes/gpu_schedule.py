@@ -35,6 +35,7 @@ from . import (
 )
 from .collapse import collapse
 from .gpu_access import Access
+from .grouping import split_groups
 from .patch import split_patch
 from .split import cut_reduction
 from .walks import usual
@@ -76,7 +77,7 @@ def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     product = contraction.match(kernel)
     if product is not None and 0 not in kernel.axes.values() and gpu_contraction.suits(kernel, product):
         return _contraction(kernel, product, target)
-    grouped = None if product is None else gpu_split.split_groups(kernel)
+    grouped = None if product is None else split_groups(kernel, gpu_contraction.suits)
     return tiled(collapse(kernel), target) if grouped is None else plan(grouped, target)
 
 

@@ -1,8 +1,7 @@
 """Contractions with few results and a long sum, cut in two kernels so that all processors of a GPU have work.
 
 The first sums each of a number of pieces of K, the second adds what they gave, in a fixed order and without atomics, so
-that the bits of a result are the same each time. A grouped convolution, whose channels of all groups lie in one axis,
-gets an axis of groups of its own, without which it is no product of tiles.
+that the bits of a result are the same each time.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from ..ir.expr import product
 from ..ir.gpu import GpuTarget
 from ..ir.kernel import Kernel, KernelBuilder
 from . import gpu_contraction
-from .contraction import Match, match
-from .grouping import divisors_of, fresh_axis, with_groups
+from .contraction import Match
+from .grouping import fresh_axis
 from .split import Copy
 from .walks import usual
 
@@ -82,16 +81,3 @@ class _Cut:
         for s in self.kernel.stores:
             k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
         return k.build(self.kernel.origin)
-
-
-# ---- groups ----------------------------------------------------------------------------------------------------------
-
-
-def split_groups(kernel: Kernel) -> Kernel | None:
-    """The kernel with an axis of channels cut into groups and channels of one, where that makes products of tiles."""
-    for axis, each in divisors_of(kernel, kernel.axes):
-        grouped = with_groups(kernel, axis, each)
-        found = match(grouped)
-        if found is not None and gpu_contraction.suits(grouped, found):
-            return grouped
-    return None

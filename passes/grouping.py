@@ -6,7 +6,7 @@ does not show in what is read, and becomes rows of a product.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..ir import expr
 from ..ir.expr import Expr, product
@@ -15,6 +15,19 @@ from . import contraction
 from .contraction import Match
 from .split import Copy
 from .walks import usual
+
+
+def split_groups(kernel: Kernel, suits: Callable[[Kernel, Match], bool]) -> Kernel | None:
+    """The kernel with an axis of channels cut into groups and channels of one, where that makes a contraction that
+    suits: a grouped convolution becomes a batch of products. The sums are the same.
+    """
+    reduced = {a for v in kernel.values for a in v.over}       # the sum of an axis would be one of each group
+    for axis, each in divisors_of(kernel, [a for a in kernel.axes if a not in reduced]):
+        grouped = with_groups(kernel, axis, each)
+        found = contraction.match(grouped)
+        if found is not None and suits(grouped, found):
+            return grouped
+    return None
 
 
 def with_shared_rows(kernel: Kernel, m: Match, threads: int) -> Kernel:

@@ -19,7 +19,7 @@ from ..ir.sorted_rows import sorts
 from ..ir.target import Target
 from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
-from .grouping import with_shared_rows
+from .grouping import split_groups, with_shared_rows
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
@@ -89,10 +89,13 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     patch = split_patch(kernel)
     if patch is not None:
         return patch
+    grouped = split_groups(kernel, contraction.fills_tiles)
+    if grouped is not None:
+        return (grouped,)
     product = contraction.match(kernel)
     if product is not None:
         kernel = with_shared_rows(kernel, product, target.threads)
-        product = contraction.match(kernel)
+    product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
     return (split_reduction(kernel) if product is None else None) or (kernel,)
 

@@ -40,7 +40,7 @@ MOST_ALTERNATIVES = 4           # that are worth measuring
 
 def schedule(kernel: Kernel, target: Target) -> Schedule:
     """A legal schedule, the best that is known."""
-    found = contraction.match(kernel)
+    found = contraction.find(kernel)
     if found is not None:
         tiny = rows(kernel) if contraction.is_tiny(kernel, found) else None
         return tiny or contraction.schedule(kernel, found, target)

@@ -6,11 +6,12 @@ from collections.abc import Collection
 
 from ..ir import expr
 from ..ir.graph import Graph, Node, Value
+from .phases import is_put_together
 
 
 def stored(graph: Graph, host: Collection[Node]) -> set[Value]:
     """The outputs, what `host` nodes read and make, and what kernels read at other places than they go along."""
-    kept = set(graph.outputs)
+    kept, uses = set(graph.outputs), graph.uses()
     for n in graph.nodes:
         if n in host or n.op.kind == "scatter":
             kept.update(n.operands)
@@ -19,6 +20,7 @@ def stored(graph: Graph, host: Collection[Node]) -> set[Value]:
             kept.add(n.operands[0])              # it is read at computed places
         elif _is_read_by_windows(n):
             kept.add(n.operands[0])              # it is put together once, not for each place of the window
+        kept.update(v for v in n.operands if n.op.kind != "view" and len(uses[v]) > 1 and is_put_together(v))
     return {v for v in kept if v.literal is None}
 
 

@@ -105,12 +105,13 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
 
 
 def arrangement(target: Any) -> Callable[[Graph], Graph]:
-    """What takes products out of loops for a target, and lays out what the others read."""
+    """What takes products out of loops for a target, lays out what the others read, and cuts convolutions in phases."""
     from ..ir.target import Target
     from ..passes.hoist import hoist_products
     from ..passes.panels import arrange_loops
+    from ..passes.phases import split_phases
 
-    return arrange_loops if isinstance(target, Target) else hoist_products
+    return (lambda graph: arrange_loops(split_phases(graph))) if isinstance(target, Target) else hoist_products
 
 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
