@@ -64,6 +64,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """What `--group` runs: programs bound by memory, by multiply-adds, whole models, and convolutions not plain."""
 
+USUAL_GROUPS = ("core", "products", "models")
+"""What is run where no group is asked for: in under forty minutes."""
+
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS)
 }

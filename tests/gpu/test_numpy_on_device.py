@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from braze import nn
 from braze.codegen.numpy import emit
+from braze.ir.configuration import configuration
 from braze.ir.errors import CompileError
 from braze.passes import gpu_schedule
 from braze.runtime import devices
@@ -23,13 +24,15 @@ CASE_IDS = ["-".join([name, *(str(n) for n in sizes.values())]) for name, sizes 
 
 @pytest.fixture
 def without_schedules(monkeypatch):
-    """No kernel has tiles."""
+    """No kernel has tiles, and none is found on disk."""
+    monkeypatch.setattr(configuration, "cache_directory", "")
     monkeypatch.setattr(gpu_schedule._Shape, "schedule", lambda self: None)
 
 
 @pytest.fixture
 def does_not_compile(monkeypatch, device):
-    """Kernels with a product do not compile."""
+    """Kernels with a product do not compile, and are not found on disk."""
+    monkeypatch.setattr(configuration, "cache_directory", "")
     given = device.kernels
 
     def kernels(requests):
