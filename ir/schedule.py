@@ -332,7 +332,8 @@ class Source:
     Triton: `text` is a whole module (its imports too) with the `@triton.jit` function `entry`. `facts` holds
     "arguments", a tuple of (name, Triton type such as "*fp32" or "i32"), which are the buffers' pointers in the
     kernel's order and then its sizes in the order of `Kernel.sizes`; "grid", three expressions of those sizes; "warps"
-    and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16.
+    and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16. By a `Joined`
+    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`).
     """
 
     text: str

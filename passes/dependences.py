@@ -20,15 +20,15 @@ class Dependences:
 
     def __init__(self, steps: Sequence[Step], alias: Mapping[str, str]):
         self.steps = steps
-        self.direct = [_direct_bits(found) for found in _conflicts(steps, alias)]
+        self.direct = [_set_of(found) for found in _conflicts(steps, alias)]
         self.before = [0] * len(steps)
         self.after = [0] * len(steps)
         for n, direct in enumerate(self.direct):
             for m in bits(direct):
                 self.before[n] |= self.before[m] | 1 << m
-            for m in bits(self.before[n]):
-                self.after[m] |= 1 << n
-        self.merged: list[tuple[int, ...]] = []
+        for n in reversed(range(len(steps))):
+            for m in bits(self.direct[n]):
+                self.after[m] |= self.after[n] | 1 << n
 
     def free(self, members: Iterable[int]) -> tuple[int, ...]:
         """As many of these steps as stand in no relation to one another, the first ones first."""
@@ -42,8 +42,7 @@ class Dependences:
 
     def merge(self, members: tuple[int, ...]) -> None:
         """Take steps that are free for one step: what is before or after one of them is so for all."""
-        self.merged.append(members)
-        mine, before, after = _direct_bits(members), 0, 0
+        mine, before, after = _set_of(members), 0, 0
         for n in members:
             before |= self.before[n]
             after |= self.after[n]
@@ -85,7 +84,8 @@ def bits(x: int) -> Iterator[int]:
         x ^= low
 
 
-def _direct_bits(numbers: Iterable[int]) -> int:
+def _set_of(numbers: Iterable[int]) -> int:
+    """The bits of these numbers."""
     out = 0
     for n in numbers:
         out |= 1 << n
