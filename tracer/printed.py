@@ -107,6 +107,8 @@ class _Printer:
         for kind, x in self.spec.inputs:
             if kind == "capture" and isinstance(x, Tensor):
                 self._capture(x)
+            elif kind == "gradient":
+                self._gradient(x)
         spec, given = self.spec, self.spec.call
         numbers = [self.sizes.get(f"n{m}", str(n)) for m, n in enumerate(given.numbers)]
 
@@ -122,6 +124,15 @@ class _Printer:
         meta, holder = self.constant("meta", self._meta(x)), self.constant("capture", x)
         self.tests.append(f"({holder}._meta is {meta} or prepare({holder}) is {meta})")
         return holder
+
+    def _gradient(self, owner: Tensor) -> str:
+        """The name of the .grad of a tensor, which must be of the type that it was of."""
+        type, needs = next((type, needs) for t, type, needs in self.spec.gradients if t is owner)
+        was = intern(type.shape, type.dtype, needs, type.device)       # it may be gone after the call
+        meta, g = self.constant("meta", was), f"g{len(self.tests)}"
+        self.tests.append(f"({g} := {self.constant('grad', owner)}._grad) is not None and "
+                          f"({g}._meta is {meta} or prepare({g}) is {meta})")
+        return g
 
     def _renewal(self) -> Callable[[], bool]:
         space, watches, usual = self.space, self.spec.watches, self.spec.ambient
@@ -225,6 +236,8 @@ class _Printer:
             self.tests.append(f"({self._size(a)} {relation} {self._size(b)}) is {answer}")
         for t, had in spec.had_grad:
             self.tests.append(f"{self.constant('grad', t)}._grad is {'not ' * had}None")
+        for t, x in spec.changed:
+            self.tests.append(f"{self.constant('grad', t)}._grad is {self.constant('changed', x)}")
         if len(spec.traced.outside):
             self.tests.append(f"{self.constant('outside', spec.traced.outside.check)}()")
         self.tests += ["(W[0] == world or renew())", "grad()" if spec.call.key[2] else "not grad()",
@@ -245,6 +258,8 @@ class _Printer:
                 self._number(f"v{x}", n)
             elif kind == "argument":
                 self._pointer(f"v{x}")
+            elif kind == "gradient":
+                self._pointer(self._gradient(x))
             elif isinstance(x, Tensor):
                 self._pointer(self._capture(x))
             else:

@@ -191,8 +191,15 @@ class Specialisation:
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
         self.least = [least(call, n) for n in range(len(call.numbers))]
+        owners, written = trace.gradient_owners, {id(t) for t, _ in self.traced.writes}
+        taken = {id(x): owners[id(x)] for x, _ in trace.captures if id(x) in owners}
+        # a .grad that is only read may be another tensor at each call; one that is changed in place may not
+        self.owners = {n: owner for n, owner in taken.items() if n not in written}
+        self.changed = [(owner, owner._grad) for n, owner in taken.items() if n in written]
+        self.gradients = [(self.owners[id(x)], x.type, x.requires_grad) for x, _ in trace.captures
+                          if id(x) in self.owners]
         self.captures = [(x, x.type, x.requires_grad) if isinstance(x, Tensor) else (x, None, False)
-                         for x, _ in trace.captures]
+                         for x, _ in trace.captures if id(x) not in self.owners]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
         with casting(None):
@@ -215,7 +222,7 @@ class Specialisation:
         order = {v: n for n, v in enumerate(traced.graph.inputs)}
         captured = {order[v]: x for x, v in traced.trace.captures}
         arguments = iter(traced.arguments)
-        self.inputs: list[tuple[str, Any]] = [("capture", captured[n]) if n in captured
+        self.inputs: list[tuple[str, Any]] = [self._source(captured[n]) if n in captured
                                               else ("argument", next(arguments))
                                               for n in range(len(traced.graph.inputs))]
         self.wrt: list[int] = []
@@ -234,6 +241,10 @@ class Specialisation:
             forward, self.inputs = fold_constants(forward, self.inputs, written, arrange, self._lower)
         self.stages = lower(forward, self.backend, self._donations(), self.hints, self.device, self.mode)
 
+    def _source(self, x: Any) -> tuple[str, Any]:
+        """What a captured input is at each call: a tensor or a number, or the .grad of a tensor."""
+        return ("gradient", self.owners[id(x)]) if id(x) in self.owners else ("capture", x)
+
     def _lower(self, graph: Graph) -> Stages:
         """The stages of a graph whose sizes are known."""
         return lower(graph, self.backend, {}, {}, self.device, self.mode)
@@ -248,13 +259,13 @@ class Specialisation:
 
     def _donations(self) -> dict[int, int]:
         """Outputs that may be written into the memory of the captured tensor they replace."""
-        where = {id(x): n for n, (kind, x) in enumerate(self.inputs) if kind == "capture" and isinstance(x, Tensor)}
-        for n in self.held:                              # the backward half reads these later
-            where = {key: m for key, m in where.items() if m != n}
-        found = {n: where[id(t)] for t, n in self.traced.writes if id(t) in where}
+        where = {(kind, id(x)): n for n, (kind, x) in enumerate(self.inputs)
+                 if kind != "argument" and isinstance(x, Tensor) and n not in self.held}   # held: read again, backward
+        found = {n: where["capture", id(t)] for t, n in self.traced.writes if ("capture", id(t)) in where}
         for t, output in self.traced.grads:
-            if output is not None and t._grad is not None and id(t._grad) in where:
-                found[output] = where[id(t._grad)]
+            for key in (("gradient", id(t)), ("capture", id(t._grad))):
+                if output is not None and key in where:
+                    found[output] = where[key]
         return found
 
     # ---- calling
@@ -282,7 +293,11 @@ class Specialisation:
             if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype
                                      or x.requires_grad != needs or x.device != type.device):
                 return False
-        if not self.traced.outside.check():
+        for t, type, needs in self.gradients:
+            x = t._grad
+            if x is None or x._array is None or (x.type, x.requires_grad) != (type, needs):
+                return False
+        if not self.traced.outside.check() or any(t._grad is not x for t, x in self.changed):
             return False
         return all((t._grad is not None) is had for t, had in self.had_grad) and all(w.holds() for w in self.watches)
 
@@ -298,6 +313,11 @@ class Specialisation:
             if (t._grad is not None) is not had:
                 was, now = ("there", "None") if had else ("None", "there")
                 return f"the .grad of a captured tensor {t.type} was {was}, is {now}"
+        if any(t._grad is not x for t, x in self.changed):
+            return "a .grad that the function changes in place is another tensor"
+        for t, type, needs in self.gradients:
+            if (t._grad.type, t._grad.requires_grad) != (type, needs):
+                return f"the .grad of a captured tensor was {type}, is {t._grad.type}"
         for x, type, needs in self.captures:
             if type is not None and (str(x.type) != str(type) or x.requires_grad is not needs):
                 was, now = (" requires_grad" * bool(flag) for flag in (needs, x.requires_grad))
@@ -313,19 +333,24 @@ class Specialisation:
         sizes = {name: call.numbers[n] for n, name in self.symbols}
         arrays, donated = [], []
         for kind, x in self.inputs:
-            value = call.leaves[x] if kind == "argument" else x
+            value = self._now(kind, x, call)
             if isinstance(value, Tensor):
                 array = value._array
                 if array is None:
                     raise TraceError("a traced tensor was passed to a compiled function outside its trace")
                 arrays.append(array)
-                donated.append(kind == "capture" and is_sole_owner(array, 4))
+                donated.append(kind != "argument" and is_sole_owner(array, 4))
             else:
                 arrays.append(np.asarray(value if isinstance(value, float) else value(), np.float64))
                 donated.append(False)
             array = None
         results = self.stages.executable(arrays, self._sizes(self.stages, sizes), donated)
         return self._deliver(call, results, sizes, arrays)
+
+    @staticmethod
+    def _now(kind: str, x: Any, call: Call) -> Any:
+        """An input of the program at a call."""
+        return call.leaves[x] if kind == "argument" else x._grad if kind == "gradient" else x
 
     @staticmethod
     def _sizes(stages: Stages, sizes: dict[str, int]) -> dict[str, int] | None:
@@ -362,7 +387,7 @@ class Specialisation:
         """One tape node for the whole call: its pullback is the compiled other half."""
         from .differentiate import CompiledPullback
 
-        sources = [call.leaves[x] if kind == "argument" else x for kind, x in self.inputs]
+        sources = [self._now(kind, x, call) for kind, x in self.inputs]
         edges = [(t._node, t._slot) if t._node is not None else t if t._requires_grad else None
                  for t in (sources[n] for n in self.wrt)]
         node = TapeNode(CompiledPullback(self, arrays, sizes, sources), {}, (*edges, *(None for _ in residuals)),

@@ -51,6 +51,8 @@ class Trace:
         self.held: dict[int, Tensor] = {}                # keeps captured tensors alive, so that ids stay theirs
         self.grads: dict[int, Tensor | None] = {}        # id(tensor) -> its .grad now
         self.had_grad: dict[int, tuple[Tensor, bool]] = {}
+        # whose .grad a tensor from outside is, by its id: another one may be in its place at the next call
+        self.gradient_owners: dict[int, Tensor] = {} if parent is None else parent.gradient_owners
         self.written: dict[int, Tensor] = {}             # tensors whose value or grad changed
         self.leaves: dict[Value, Tensor] = {}            # values of tensors that require gradients
         self.stopped: dict[Value, Value] = {}
@@ -299,6 +301,8 @@ class Trace:
         if owner is not t:
             return self.grad_of(owner)
         self._note_grad(t)
+        if t._grad is not None:
+            self.gradient_owners[id(t._grad)] = t
         return t._grad
 
     def _note_grad(self, t: Tensor) -> None:
