@@ -9,6 +9,7 @@ bits on the way, the sum is of what was not, and of the rounded result.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -28,11 +29,11 @@ _View = tuple[Value, tuple[int, ...]]
 
 
 class _Term(NamedTuple):
-    """A product of `above`, divided by `below`, with its sign turned if `negative`; ("where", condition) chooses 0."""
+    """A number times the product of `above`, divided by `below`; ("where", condition) chooses 0."""
 
     above: Counter
     below: Counter
-    negative: bool
+    number: float
 
 
 class _Shorter(NamedTuple):
@@ -82,7 +83,8 @@ def _written(found: _Shorter, node: Node, now: Mapping[Value, Value]) -> Value:
         x = x * _as(F.reshape(now[v], shape=shape), dtype)
     for v in found.term.below.elements():
         x = x / _as(F.reshape(now[v], shape=shape), dtype)
-    return -x if found.term.negative else x
+    number = found.term.number
+    return x if number == 1 else -x if number == -1 else x * number
 
 
 def _as(v: Value, dtype: DType) -> Value:
@@ -139,7 +141,7 @@ def _quotient(term: _Term, towards: Value, weights: _Term) -> _Term | None:
     below.subtract(weights.below)
     if min((*above.values(), *below.values()), default=0) < 0:
         return None
-    return _Term(+above, +below, term.negative != weights.negative)
+    return _Term(+above, +below, term.number / weights.number) if weights.number else None
 
 
 def _factors(v: Value) -> _Term:
@@ -150,22 +152,25 @@ def _factors(v: Value) -> _Term:
         return _alone(v)
     if n.op is F.neg:
         term = _factors(n.operands[0])
-        return _Term(term.above, term.below, not term.negative)
+        return term._replace(number=-term.number)
     if n.op is F.where:
         condition, x, y = n.operands
         if y.literal != 0 or y.literal is None or not _alike(x.shape, shape):
             return _alone(v)
         inner = _factors(x)
-        return _Term(inner.above + Counter({("where", condition): 1}), inner.below, inner.negative)
+        return inner._replace(above=inner.above + Counter({("where", condition): 1}))
     left, right = (_factors(x) if _alike(x.shape, shape) else _alone(x) for x in n.operands)
-    sign = left.negative != right.negative
     if n.op is F.mul:
-        return _Term(left.above + right.above, left.below + right.below, sign)
-    return _Term(left.above + right.below, left.below + right.above, sign)
+        return _Term(left.above + right.above, left.below + right.below, left.number * right.number)
+    if right.number == 0:
+        return _alone(v)
+    return _Term(left.above + right.below, left.below + right.above, left.number / right.number)
 
 
 def _alone(v: Value) -> _Term:
-    return _Term(Counter({v: 1}), Counter(), False)
+    if v.literal is not None and v.dtype.is_float and math.isfinite(v.literal):
+        return _Term(Counter(), Counter(), float(v.literal))
+    return _Term(Counter({v: 1}), Counter(), 1.0)
 
 
 def _unrounded(v: Value) -> Value:

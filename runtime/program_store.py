@@ -34,7 +34,7 @@ def key(graph: str, *flags: str) -> str:
 
 def device_key(graph: str, *flags: str) -> str:
     """The key of a graph's text under these flags, for this compiler and a device (which the flags name)."""
-    from . import triton_compiler                # which programs of the CPU need not load
+    from . import triton_compiler  # which programs of the CPU need not load
 
     return cache.key("device program", _FORMAT, graph, _compiler(), triton_compiler.version(), *flags)
 

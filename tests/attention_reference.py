@@ -10,21 +10,23 @@ from braze.ir.program import Launch, Program, Slot, walk
 from braze.ir.streamed import Streamed
 
 
-def attention(q, k, v, bias=0.0, seen=True):
-    """softmax(q k^T / sqrt d + bias) v where seen; heads of q in groups that share those of k and v."""
+def attention(q, k, v, bias=0.0, seen=True, kept=1.0):
+    """softmax(q k^T / sqrt d + bias) v where seen; heads of q in groups that share those of k and v. Weights are
+    multiplied by `kept`.
+    """
     q, k, v = _alike(q, k, v)
-    return _weights(q, k, bias, seen) @ v
+    return (_weights(q, k, bias, seen) * kept) @ v
 
 
-def gradients(q, k, v, given, bias=0.0, seen=True):
+def gradients(q, k, v, given, bias=0.0, seen=True, kept=1.0):
     """Of q, k and v, for the gradient of the result, which `given` makes of the result."""
     heads = np.asarray(k).shape[1]
     q, k, v = _alike(q, k, v)
     weights = _weights(q, k, bias, seen)
-    given = np.broadcast_to(given(weights @ v), (*q.shape[:-1], v.shape[-1]))
-    slope = given @ _turned(v)
+    given = np.broadcast_to(given((weights * kept) @ v), (*q.shape[:-1], v.shape[-1]))
+    slope = given @ _turned(v) * kept
     slope = weights * (slope - (slope * weights).sum(-1, keepdims=True)) / math.sqrt(q.shape[-1])
-    return slope @ k, *(_grouped(x, heads) for x in (_turned(slope) @ q, _turned(weights) @ given))
+    return slope @ k, *(_grouped(x, heads) for x in (_turned(slope) @ q, _turned(weights * kept) @ given))
 
 
 def _alike(q, k, v):

@@ -132,8 +132,7 @@ def expanded(q, k, v):
 
 def by_hand(q, k, v):
     scores = q @ k.mT / math.sqrt(q.shape[-1])
-    scores = scores - scores.detach().max(-1, keepdims=True)
-    e = scores.exp()
+    e = (scores - scores.amax(-1, keepdim=True)).exp()
     return (e / e.sum(-1, keepdim=True)) @ v
 
 
@@ -228,3 +227,39 @@ def test_its_gradients_stream(name, of):
     check(compiled, 3)
     for x, wanted in zip(found, gradients(*map(array, given), lambda y: 2 * y, bias, seen)):
         close(x, wanted, tolerance)
+
+
+# ---- dropout --------------------------------------------------------------------------------------------------------
+
+
+def dropped_by_name(q, k, v):
+    return functional.scaled_dot_product_attention(q, k, v, dropout_p=0.2)
+
+
+def dropped_by_hand(q, k, v):
+    weights = functional.softmax(q @ k.mT / math.sqrt(q.shape[-1]), -1)
+    return functional.dropout(weights, 0.2) @ v
+
+
+@pytest.mark.parametrize("of", ["f32", "bf16"])
+@pytest.mark.parametrize("function", [dropped_by_name, dropped_by_hand])
+def test_dropout_is_drawn_on_the_tiles(function, of):
+    """The same weights are dropped in all three kernels: those that `dropout` drops by itself from the same seed."""
+    dtype, tolerance = DTYPES[of]
+    given = inputs(HEADS, dtype)
+
+    def step(q, k, v):
+        y = function(q, k, v)
+        (y.float() * y.float()).sum().backward()
+        return y, q.grad, k.grad, v.grad
+
+    braze.manual_seed(3)
+    kept = array(functional.dropout(braze.ones(2, HEADS, T, T), 0.2)).astype(np.float64)
+    braze.manual_seed(3)
+    compiled = braze.compile(step)
+    found = compiled(*given)
+    check(compiled, 3)
+    assert 0.15 < (kept == 0).mean() < 0.25
+    wanted = (attention(*map(array, given), kept=kept), *gradients(*map(array, given), lambda y: 2 * y, kept=kept))
+    for x, w in zip(found, wanted):
+        close(x, w, tolerance)
