@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 from braze.codegen.numpy import spelling
 from braze.ir.types import DTYPES
@@ -59,6 +60,13 @@ def test_functions_of_numpy_source_are_there():
 def test_attributes_of_devices_are_named_as_in_cuda(name):
     assert isinstance(getattr(cupy.cuda.runtime, f"cudaDevAttr{name}"), int)
     assert f'"{name}"' in Path(cuda_facts.__file__).read_text()
+
+
+def test_arrays_have_what_tensors_ask_of_them():
+    asked = ("base", "data", "device", "flags", "get", "view", "copy", "astype", "min", "max", "nbytes", "__dlpack__",
+             "__dlpack_device__", "__cuda_array_interface__")
+    assert not [name for name in asked if not hasattr(cupy.ndarray, name)]
+    assert not issubclass(cupy.ndarray, np.ndarray) and hasattr(cupy.cuda.Device, "use")
 
 
 def test_signatures_of_what_is_called_by_position():
