@@ -112,7 +112,8 @@ class HostCall:
     """Call `function(*input arrays) -> tuple of arrays` in Python and copy the results into the output slots.
 
     What has no kernel: library routines (sort, linear algebra), complex numbers, callbacks. Where it `takes_namespace`,
-    `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace.
+    `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace. `origin` has the
+    user's lines.
     """
 
     name: str
@@ -120,6 +121,7 @@ class HostCall:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     takes_namespace: bool = False
+    origin: tuple[Any, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class _Assembler:
             rest = [t for t in targets[r] if t is not made]
             after += self._copies(r, {r: made}, rest)
         call = HostCall(n.op.name, _host_function(n), tuple(inputs), tuple(t.slot for t in direct),
-                        takes_namespace="host" not in n.op.traits)
+                        "host" not in n.op.traits, () if n.loc is None else (n.loc,))
         return [*before, call, *after]
 
     def _whole(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place:

@@ -71,6 +71,11 @@ def current() -> int:
     return _cupy().cuda.Device().id if count() else 0
 
 
+def use(number: int) -> None:
+    """Make a GPU the one that CuPy uses, in this thread."""
+    _cupy().cuda.Device(number).use()
+
+
 def open_device(number: int) -> Cuda:
     """The GPU of this number; a DeviceError says what was looked for where it is not there."""
     available, found = _search()

@@ -94,7 +94,11 @@ class _Extreme:
         return self._function(*args, **options)
 
     def reduce(self, x: Any, axis: Any = 0, **options: Any) -> Any:
-        """NumPy's `maximum.reduce`."""
+        """NumPy's `maximum.reduce`; an `initial` number, the least or greatest that there is, counts where there is no
+        element.
+        """
+        if x.size:
+            options.pop("initial", None)
         return self._reduced(x, axis=axis, **options)
 
 

@@ -324,8 +324,8 @@ class Cuda:
             MemoryPointer=Pointer, UnownedMemory=UnownedMemory, get_elapsed_time=lambda a, b: 0.5,
             get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
-        return Module(__version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda, asarray=asarray,
-                      get_default_memory_pool=lambda: pool, ascontiguousarray=array)
+        return Module(__name__="cupy", __version__="14.fake", ndarray=ndarray, empty=empty, array=array, cuda=cuda,
+                      asarray=asarray, get_default_memory_pool=lambda: pool, ascontiguousarray=array)
 
 
 class _Pinned(bytearray):

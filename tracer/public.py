@@ -107,6 +107,7 @@ def install_methods() -> dict[str, Any]:
         setattr(Tensor, name, getattr(Tensor, long))
     for method in (transfer.to, transfer.cpu, transfer.cuda):
         setattr(Tensor, method.__name__, method)
+    setattr(Tensor, "is_cuda", property(transfer.is_cuda))      # noqa: B010
     for name, protocol in interchange.METHODS.items():
         setattr(Tensor, name, protocol)
     names["from_dlpack"] = interchange.from_dlpack

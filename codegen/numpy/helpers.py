@@ -1,9 +1,11 @@
 """What the emitted source calls as `bz`, beside NumPy: loads with a fill, stores that drop, strided views,
-contractions, and the scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py).
+contractions, and the scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py). CuPy may
+stand in NumPy's place (runtime/device_numpy.py): only what it has, too, is used.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ml_dtypes
@@ -59,14 +61,14 @@ def strided(x: np.ndarray, start: tuple[int, ...], shape: tuple[int, ...],
         return np.empty(shape, x.dtype)
     strides = [sum(n * s for n, s in zip(step, x.strides)) for step in steps]
     corner = x[tuple(slice(n, None) for n in start)]
-    return np.lib.stride_tricks.as_strided(corner, shape, strides, writeable=False)
+    return np.lib.stride_tricks.as_strided(corner, shape, strides)       # only read: what is loaded is no one's result
 
 
 def _inside(x: np.ndarray, index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, Any]:
     inside = np.ones(shape, bool)
     for i, n in zip(index, x.shape):
         inside &= (i >= 0) & (i < n)
-    return inside, tuple(np.clip(i, 0, max(n - 1, 0)) for i, n in zip(index, x.shape))
+    return inside, tuple(np.minimum(np.maximum(i, 0), max(n - 1, 0)) for i, n in zip(index, x.shape))
 
 
 def take(x: np.ndarray, index: tuple[Any, ...], fill: Any) -> Any:
@@ -108,7 +110,7 @@ def contract(subscripts: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     size = {**dict(zip(left, a.shape)), **dict(zip(right, b.shape))}
 
     def matrices(array: np.ndarray, names: str, first: list[str], second: list[str]) -> np.ndarray:
-        flat = [int(np.prod([size[x] for x in group], dtype=int)) for group in (first, second)]
+        flat = [math.prod(size[x] for x in group) for group in (first, second)]
         return array.transpose([names.index(x) for x in batch + first + second]).reshape([size[x]
                                                                                           for x in batch] + flat)
 

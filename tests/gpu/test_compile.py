@@ -375,3 +375,14 @@ def test_memory_of_parameters_is_written_in_place():
     for _ in range(3):
         step(x)
     assert kept.tolist() == [0.5] * 64 and w.tolist() == [-1.0] * 64
+
+
+def test_what_no_kernel_does_is_named():
+    f = braze.compile(lambda x: braze.lgamma((x * 2).sort(0)) + 1)
+    f(X.to(GPU))
+    lines = str(f.explain()).splitlines()
+    calls = [(line.split(maxsplit=3)[3], after) for line, after in zip(lines, lines[1:]) if "host call" in line]
+    assert [what for what, _ in calls] == [
+        "argsort: the device's library (CuPy) does it, no kernel exists for it",
+        "lgamma: NumPy does it on the host, which waits for the device and copies there and back"]
+    assert all("test_compile.py" in after for _, after in calls)

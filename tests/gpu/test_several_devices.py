@@ -134,6 +134,42 @@ def test_memory_that_runs_out_elsewhere_in_eager_code(monkeypatch):
             work()
 
 
+# ---- what PyTorch's users ask for ------------------------------------------------------------------------------------
+
+
+def test_the_current_device(fake):
+    cuda = braze.cuda
+    assert cuda.is_available() and cuda.device_count() == 2 and cuda.current_device() == 0
+    x = braze.zeros(2, device="cuda")
+    cuda.set_device(1)
+    assert cuda.current_device() == 1 and fake.device == 1
+    assert braze.zeros(2, device="cuda").device == SECOND and x.device == "cuda:0"
+    cuda.set_device("cuda:0")
+    with braze.device(SECOND):
+        assert cuda.current_device() == 1 and fake.device == 0
+    with pytest.raises(DeviceError, match="there is no device cuda:2"):
+        cuda.set_device(2)
+    fake.log.clear()
+    cuda.synchronize(1)
+    assert ("wait",) in fake.log
+
+
+def test_facts_of_a_device(fake):
+    facts = braze.cuda.get_device_properties(SECOND)
+    assert (facts.name, facts.major, facts.minor, facts.total_memory) == ("Fake GPU", 9, 0, 1 << 30)
+    assert (facts.multi_processor_count, facts.warp_size, facts.L2_cache_size) == (132, 32, 50 << 20)
+    assert braze.cuda.get_device_capability() == (9, 0)
+
+
+def test_streams(fake):
+    assert braze.cuda.current_stream().cuda_stream == 0 and braze.cuda.Stream(SECOND).cuda_stream > 1000
+
+
+def test_where_a_tensor_is(fake):
+    assert ramp().is_cuda and not braze.ones(2).is_cuda and not braze.Tensor(np.ones(2)).is_cuda
+    assert braze.compile(lambda x: x + (1 if x.is_cuda else 2))(ramp()).tolist() == [1, 2, 3, 4, 5, 6]
+
+
 # ---- arrays of other libraries on the same memory --------------------------------------------------------------------
 
 

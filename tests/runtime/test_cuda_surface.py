@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
-from braze.codegen.numpy import spelling
+from braze.codegen.numpy import helpers, spelling
 from braze.ir.types import DTYPES
 from braze.runtime import cuda, cuda_facts, device_numpy, interchange
 
@@ -15,6 +17,14 @@ NAMES = {"self.xp": "", "cupy": "", "self._runtime": "cuda.runtime", "cuda": "cu
          "driver": "cuda.driver", "runtime": "cuda.runtime"}
 ATTRIBUTES = ("MultiProcessorCount", "ClockRate", "WarpSize", "MaxSharedMemoryPerBlockOptin",
               "MaxRegistersPerMultiprocessor", "L2CacheSize", "MemoryClockRate", "GlobalMemoryBusWidth")
+
+
+def at(name: str) -> object:
+    """What CuPy has by a dotted name; None where it has nothing."""
+    found = cupy
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def chains(module, roots=NAMES) -> set[str]:
@@ -49,8 +59,10 @@ def test_what_is_asked_of_cupy_is_there(module, roots, least):
 def test_functions_of_numpy_source_are_there():
     words = [*spelling.UFUNC.values(), *spelling.REDUCE.values(), *map(spelling.dtype_name, DTYPES)]
     names = {w.removeprefix("np.") for w in words if w.startswith("np.")}
-    names |= {*device_numpy._REDUCED.values(), "where", "arange", "broadcast_to", "matmul", "einsum", "full", "clip"}
-    assert len(names) > 40 and not {n for n in names if not hasattr(cupy, n)}
+    names |= {*device_numpy._REDUCED.values(), "where", "arange", "broadcast_to", "matmul", "einsum"}
+    names |= chains(helpers, {"np": ""})
+    assert len(names) > 50 and not {n for n in names if not at(n)}
+    assert [*inspect.signature(at("lib.stride_tricks.as_strided")).parameters] == ["x", "shape", "strides"]
     for name in ("add", "multiply"):
         assert hasattr(getattr(cupy, name), "reduce") and hasattr(getattr(cupy, name), "accumulate")
 
@@ -59,6 +71,13 @@ def test_functions_of_numpy_source_are_there():
 def test_attributes_of_devices_are_named_as_in_cuda(name):
     assert isinstance(getattr(cupy.cuda.runtime, f"cudaDevAttr{name}"), int)
     assert f'"{name}"' in Path(cuda_facts.__file__).read_text()
+
+
+def test_arrays_have_what_tensors_ask_of_them():
+    asked = ("base", "data", "device", "flags", "get", "view", "copy", "astype", "min", "max", "nbytes", "__dlpack__",
+             "__dlpack_device__", "__cuda_array_interface__")
+    assert not [name for name in asked if not hasattr(cupy.ndarray, name)]
+    assert not issubclass(cupy.ndarray, np.ndarray) and hasattr(cupy.cuda.Device, "use")
 
 
 def test_signatures_of_what_is_called_by_position():
