@@ -19,7 +19,7 @@ from ..ir.kernel import KernelBuilder
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
-from .fuse import Fusion, Group, WhyNot, fuse
+from .fuse import Fusion, Group, fuse
 from .gates import MOST_PARTS
 from .launches import Launcher
 from .layout import storage_orders
@@ -29,6 +29,7 @@ from .ordering import ordered
 from .recompute import recompute
 from .skew import skew
 from .streaming import stream
+from .why_not import WhyNot
 
 
 def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
