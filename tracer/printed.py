@@ -100,7 +100,10 @@ class _Printer:
         self._outputs()
         result = self._result()
         self.space["call"] = self.spec.stages.executable.bind()
-        return [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        lines = [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        if self.spec.context is None:
+            return lines
+        return [f"with {self.constant('turn', self.spec.context)}:", *(f"    {line}" for line in lines)]
 
     def _on_device(self) -> list[str]:
         """The specialisation's own call, behind the same tests."""
