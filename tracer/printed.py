@@ -155,6 +155,9 @@ class _Printer:
             self._leaf(text, next(leaves))
             return
         kind, static, children = structure
+        if kind is type(None):
+            self.tests.append(f"{text} is None")
+            return
         self.tests.append(f"type({text}) is {self.constant('type', kind)}")
         if kind is dict:
             keys = self.constant("keys", static)
@@ -380,6 +383,8 @@ class _Printer:
         if structure == pytree.LEAF:
             return next(parts)
         kind, static, children = structure
+        if kind is type(None):
+            return "None"
         inner = [self._built(c, parts) for c in children]
         if kind is dict:
             keys = self.constant("keys", static)
