@@ -20,7 +20,7 @@ from ..ir.kernel import KernelBuilder
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
-from .fuse import Fusion, Group, WhyNot, fuse
+from .fuse import Fusion, Group, fuse
 from .gates import MOST_PARTS
 from .gpu_join import join_launches
 from .launches import Launcher
@@ -32,6 +32,7 @@ from .recompute import recompute
 from .skew import skew
 from .spread import spread
 from .streaming import stream
+from .why_not import WhyNot
 
 
 def assemble(graph: Graph, target: Target | GpuTarget, donated: Mapping[int, int] | None = None,

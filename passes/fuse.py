@@ -8,7 +8,7 @@ a circle are refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -19,32 +19,16 @@ from ..ir.graph import Graph, Node, Value
 from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
-from .reads import Read, read_axes, renamed_read
+from .reads import Read, one_each, read_axes, renamed_read
 from .stored import has_no_kernel, stored
+from .why_not import WhyNot
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
+MOST_COST = 512.0               # of an element, in additions: what computes so much gains nothing by a store less
+SWEEP = 16.0                    # of a reduction in a group
 MOST_NODES = 64                 # of groups that are merged only because they read the same
 LARGE = 1 << 10                 # elements: reading less twice costs nothing
 FEW_ROWS, LONG_ROW = 64, 1 << 14
-
-
-@dataclass(frozen=True)
-class WhyNot:
-    """Why two neighbours are not one kernel: a `kind`, the two nodes, and what was in the way."""
-
-    kind: str
-    producer: Node
-    consumer: Node
-    facts: str = ""
-
-    def __str__(self) -> str:
-        words = {"circle": "another kernel stands between them", "axes": "they do not run over the same axes",
-                 "reduction": "they reduce over different axes",
-                 "moved": "the consumer reads at other places than are written",
-                 "rows": "there are too few, too long rows to use a reduction's result at once",
-                 "kind": "one of them is a kernel of its own"}
-        return (f"{self.producer.op.name} ({self.producer.loc}) is not fused with {self.consumer.op.name} "
-                f"({self.consumer.loc}): {words.get(self.kind, self.kind)}{'; ' + self.facts if self.facts else ''}")
 
 
 @dataclass(eq=False)
@@ -58,7 +42,8 @@ class Group:
     extents: dict[int, Dim]
     reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
     summed: dict[Node, int] = field(default_factory=dict)       # a contraction that sums along an axis of the group
-    reads: list[Read] = field(default_factory=list)  # what its nodes read, and along which axes
+    reads: list[Read] = field(default_factory=list)  # what its nodes read outside, and along which axes
+    cost: float = 0.0                                 # of an element, in additions
 
     @property
     def big_reduced(self) -> set[frozenset[int]]:
@@ -70,6 +55,16 @@ class Group:
 def _row_axes(m: Node, axes: dict[Value, tuple[int | None, ...]]) -> set[int]:
     """The axes of the rows that a node sorts."""
     return {a for d, a in enumerate(axes[m.results[0]]) if a is not None and d != m.attrs["axis"]}
+
+
+def _cost(n: Node) -> float:
+    """What a node adds to the cost of its group: a reduction is a sweep over memory."""
+    return cost_of(n) if n.op.kind == "pointwise" else SWEEP if n.op.kind == "reduction" else 0.0
+
+
+def _repeats(axes: tuple[int | None, ...]) -> bool:
+    named = [a for a in axes if a is not None]
+    return len(set(named)) != len(named)
 
 
 def _small(extent: Dim) -> bool:
@@ -122,7 +117,7 @@ class _Grouper:
         kind = "host" if n in self.host else {
             "pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
             "sort": "rows", "contraction": "contraction"}.get(n.op.kind, "alone")
-        group = Group(number, kind, [n], {}, extents)
+        group = Group(number, kind, [n], {}, extents, cost=_cost(n))
         for r in n.results:
             group.axes[r] = tuple(self.axis(extents, d) for d in r.shape)
         if n.op.kind == "reduction":
@@ -218,7 +213,8 @@ class _Grouper:
     def _joined(self, producer: Group, consumer: Group, joined: Any) -> Group:
         axes, extents, reduced, reads = joined
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
-        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads)
+        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads,
+                       cost=producer.cost + consumer.cost)
         both = (1 << producer.number) | (1 << consumer.number)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~both
         mine = (1 << producer.number) | (1 << consumer.number)
@@ -229,13 +225,14 @@ class _Grouper:
                 self.before[number] = (old | bits | (1 << merged.number)) & ~(1 << producer.number)
         del self.groups[producer.number]
         self.groups[merged.number] = merged
-        for v in merged.axes:
-            self.group_of[v] = merged
+        self.group_of.update(dict.fromkeys(merged.axes, merged))
         return merged
 
     def _obstacle(self, producer: Group, consumer: Group) -> Any:
         if producer.kind in ("alone", "host") or not self._may_join(producer, consumer):
             return "kind"
+        if producer.cost + consumer.cost > MOST_COST:
+            return "cost"
         if any(self.before[g.number] >> producer.number & 1 for g in self._producers(consumer)):
             return "circle"
         joined = self._unify(producer, consumer)
@@ -279,14 +276,20 @@ class _Grouper:
         for group in (producer, consumer):
             for a, e in group.extents.items():
                 extents.setdefault(final.get(a, a), e)
-        axes = {v: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for v, t in group.axes.items()}
-        for t in axes.values():
-            named = [a for a in t if a is not None]
-            if len(set(named)) != len(named):
+        axes: dict[Value, tuple[int | None, ...]] = {}
+        reduced: dict[Node, tuple[int, ...]] = {}
+        reads: list[Read] = []
+        for group in (producer, consumer):
+            if final.keys().isdisjoint(group.extents):           # most have their names already: groups grow long
+                axes, reduced, reads = {**axes, **group.axes}, {**reduced, **group.reduced}, [*reads, *group.reads]
+                continue
+            mine = {v: tuple([final.get(a, a) for a in t]) for v, t in group.axes.items()}
+            if any(_repeats(t) for t in mine.values()):
                 return "moved"
-        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer)
-                   for m, t in group.reduced.items()}
-        reads = [renamed_read(read, final) for group in (producer, consumer) for read in group.reads]
+            axes.update(mine)
+            reduced.update({m: tuple([final.get(a, a) for a in t]) for m, t in group.reduced.items()})
+            reads += [renamed_read(read, final) for read in group.reads]
+        reads = [read for read in dict.fromkeys(reads) if read.base not in axes]
         return axes, extents, reduced, reads
 
     def _reads(self, group: Group) -> list[Read]:
@@ -321,7 +324,7 @@ class _Grouper:
                 if read.axes is not None and self.group_of.get(read.base) not in (producer, consumer):
                     reads.setdefault(read.base, []).append(read)
         for same in reads.values():
-            for first, second in combinations(same, 2):
+            for first, second in combinations(one_each(same), 2):
                 pairs = [(name(a), name(b)) for a, b in zip(first.axes or (), second.axes or ())]
                 if any(a is None and b is not None or b is None and a is not None for a, b in pairs):
                     continue
@@ -360,8 +363,11 @@ class _Grouper:
         if len(big) > 1:
             return "reduction"
         gone: frozenset[int] = next(iter(big)) if big else frozenset()
-        sets = {v: frozenset(a for a in t if a is not None and not _small(extents[a])) for v, t in axes.items()}
-        space = frozenset().union(*sets.values(), gone)
+        large = {t: frozenset(a for a in t if a is not None and not _small(extents[a])) for t in set(axes.values())}
+        space = frozenset().union(*large.values(), gone)
+        if not reduced and all(axes == space for axes in large.values()):
+            return None
+        sets = {v: large[t] for v, t in axes.items()}
         outer = space - gone
         after: set[Value] = set()                    # values that depend on a large reduction
         for m in nodes:
@@ -419,18 +425,24 @@ def _ordered(grouper: _Grouper) -> list[Group]:
     out: list[Group] = []
     done: set[int] = set()
 
-    def visit(g: Group) -> None:
-        if g.number in done:
-            return
-        done.add(g.number)
+    def before(g: Group) -> Iterator[Group]:
         for n in g.nodes:
             for v in n.operands:
                 for base, _ in grouper.reach[v]:
                     other = grouper.group_of.get(base)
-                    if other is not None and other is not g:
-                        visit(other)
-        out.append(g)
+                    if other is not None and other.number not in done:
+                        yield other
 
     for g in sorted(grouper.groups.values(), key=lambda g: g.number):
-        visit(g)
+        todo = [(g, before(g))] if g.number not in done else []
+        done.add(g.number)
+        while todo:
+            last, rest = todo[-1]
+            other = next(rest, None)
+            if other is None:
+                out.append(last)
+                todo.pop()
+            else:
+                done.add(other.number)
+                todo.append((other, before(other)))
     return out

@@ -173,24 +173,25 @@ class _Finder:
         found: dict[Node, None] = {}
         asked: dict[Value, bool] = {}
 
-        def visit(v: Value) -> bool:
-            if v in asked or v.node is None or v.literal is not None:
-                return asked.get(v, False)
-            asked[v] = False
-            n = v.node
-            if _have_as_many(v, weights):
-                found[n] = None
-                if n.op.kind != "contraction":
-                    _ = [visit(b) for b in self.bases(n)]
-                asked[v] = True
-            elif _is_bias(v, weights):
-                found[n] = None
-                _ = [visit(b) for b in self.bases(n)]
-            elif online and n.op.kind in ("reduction", "pointwise", "view"):
-                asked[v] = any([visit(b) for b in self.bases(n)])
-                if asked[v]:
-                    found[n] = None
-            return asked[v]
+        def visit(v: Value) -> None:
+            todo = [(v, False)]
+            while todo:
+                x, has_bases = todo.pop()
+                if has_bases:                                   # what it is made of has been asked
+                    asked[x] = any(asked.get(b, False) for b in self.bases(x.node))
+                    found.update({x.node: None} if asked[x] else {})
+                    continue
+                if x in asked or x.node is None or x.literal is not None:
+                    continue
+                asked[x] = _have_as_many(x, weights)
+                if asked[x] or _is_bias(x, weights):
+                    found[x.node] = None
+                elif online and x.node.op.kind in ("reduction", "pointwise", "view"):
+                    todo.append((x, True))
+                else:
+                    continue
+                if x.node.op.kind != "contraction" or not asked[x]:
+                    todo += [(b, False) for b in self.bases(x.node)]
 
         visit(weights)
         for n in self.fusion.group_of[weights].nodes:       # a sum that the result is divided by, what a gradient reads
@@ -356,15 +357,22 @@ def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion
 def _in_order(groups: Iterable[Group], fusion: Fusion, group_of: Mapping[Value, Group]) -> list[Group] | None:
     """Groups so that each comes after those it reads; None if that cannot be."""
     out: list[Group] = []
-    done: dict[Group, bool] = {}
-
-    def visit(g: Group) -> bool:
-        if g in done:
-            return done[g]
-        done[g] = False
-        before = dict.fromkeys(group_of[base] for base in outside(g, fusion) if base in group_of)
-        done[g] = all([visit(other) for other in before])
-        out.append(g)
-        return done[g]
-
-    return out if all([visit(g) for g in groups]) else None
+    placed: dict[Group, bool] = {}                              # False while what it reads is being placed
+    for first in groups:
+        todo = [first]
+        while todo:
+            g = todo[-1]
+            if placed.get(g, False):
+                todo.pop()
+                continue
+            before = dict.fromkeys(group_of[base] for base in outside(g, fusion) if base in group_of)
+            missing = [other for other in before if not placed.get(other, False)]
+            if any(other in placed for other in missing):
+                return None                                     # a circle
+            if missing:
+                placed[g] = False
+                todo.append(missing[0])
+            else:
+                placed[g] = True
+                out.append(todo.pop())
+    return out

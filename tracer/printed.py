@@ -100,7 +100,10 @@ class _Printer:
         self._outputs()
         result = self._result()
         self.space["call"] = self.spec.stages.executable.bind()
-        return [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        lines = [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        if self.spec.context is None:
+            return lines
+        return [f"with {self.constant('turn', self.spec.context)}:", *(f"    {line}" for line in lines)]
 
     def _on_device(self) -> list[str]:
         """The specialisation's own call, behind the same tests."""
@@ -163,6 +166,9 @@ class _Printer:
             self._leaf(text, next(leaves))
             return
         kind, static, children = structure
+        if kind is type(None):
+            self.tests.append(f"{text} is None")
+            return
         self.tests.append(f"type({text}) is {self.constant('type', kind)}")
         if kind is dict:
             keys = self.constant("keys", static)
@@ -392,6 +398,8 @@ class _Printer:
         if structure == pytree.LEAF:
             return next(parts)
         kind, static, children = structure
+        if kind is type(None):
+            return "None"
         inner = [self._built(c, parts) for c in children]
         if kind is dict:
             keys = self.constant("keys", static)

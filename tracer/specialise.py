@@ -31,6 +31,7 @@ from .signature import Call, show
 from .sizes import Size
 from .tensor import Tensor
 from .trace import Trace
+from .turns import context_of, turns_of
 
 
 @dataclass
@@ -202,6 +203,8 @@ class Specialisation:
                          for x, _ in trace.captures if id(x) not in self.owners]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
+        self.turns = turns_of(self._written())
+        self.context = context_of(self.turns)
         with casting(None):
             self._connect()
         self.is_checked = self.trace_seconds > CHEAP_SECONDS       # else the second call traces again, to compare
@@ -329,7 +332,17 @@ class Specialisation:
         self.is_checked = True
         return difference(self.traced, trace_function(function, call, self.pattern, self.traced.graph.name))
 
+    def _written(self) -> list[Tensor]:
+        """The tensors outside that a call changes."""
+        return [t for t, _ in (*self.traced.writes, *self.traced.grads)]
+
     def __call__(self, call: Call) -> Any:
+        if self.context is None:
+            return self._run(call)
+        with self.context:
+            return self._run(call)
+
+    def _run(self, call: Call) -> Any:
         sizes = {name: call.numbers[n] for n, name in self.symbols}
         arrays, donated = [], []
         for kind, x in self.inputs:
