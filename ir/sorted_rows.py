@@ -37,6 +37,13 @@ class Sorting(NamedTuple):
         """The axes of which each position has a row of its own."""
         return tuple(a for a in self.argsort.args[0].axes if a != self.axis)
 
+    def wanted(self, kernel: Kernel) -> int | None:
+        """How many of the first places are asked for at most; None where that is not known, or many."""
+        (place,) = self.argsort.index
+        assert not isinstance(place, Value)
+        last = expr.substitute(place, {a: kernel.axes[a] - 1 for a in expr.symbols(place) & set(kernel.axes)})
+        return last + 1 if isinstance(last, int) and last >= 0 else None
+
     @property
     def key_bits(self) -> int:
         """How many bits of a word are sorted by."""

@@ -52,6 +52,15 @@ def largest(m, n, count, start=0, d="f32") -> Kernel:
     return k.build()
 
 
+def largest_places(m, n, count, d="f32") -> Kernel:
+    """Where some of the largest of each row are."""
+    k = Zoo("largest_places", {"i": m, "j": n})
+    x = k.read("x", "ij", d)
+    k.add_axis("p", count)
+    k.write("y", "ip", k.argsort("descending", x, "j", k.axis("p")))
+    return k.build()
+
+
 def middle(m, n) -> Kernel:
     """Where the middle of each row is, without an axis of places."""
     k = Zoo("middle", {"i": m, "j": n})

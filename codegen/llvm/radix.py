@@ -13,9 +13,11 @@ from ...ir.types import uint32, uint64
 from .types import INDEX, POINTER, Type, vector
 from .writer import Function, Index, Module, X
 
-FEW = {1: 160, 2: 24}                    # words of so many 64-bit words are ranked, rather than counted
+FEW = {1: 112, 2: 24}                    # words of so many 64-bit words are ranked, rather than counted
 MANY = 2500                             # words: from here on digits are wider
 NARROW, WIDE = 8, 11                    # bits of a digit
+PICKED = 8                              # the smallest are found one after the other up to so many
+FROM, LEAST_CHOSEN_FROM = 4, 512        # the smallest are picked or chosen from so many times more, and so many, words
 LANES, TOGETHER = 8, 4                  # words that so many others are compared with at once
 
 
@@ -29,10 +31,33 @@ def counter_bytes(key_bits: int) -> int:
     return max(sum(4 << bits for _, bits in digits(key_bits, width)) for width in (NARROW, WIDE))
 
 
-def sort_words(w: Function, first: X, second: X, counters: X, n: X, key_bits: int, words: int) -> X:
-    """Sort n words, which lie in `first`; the result is where they lie afterwards. Either run has room for a vector
-    more.
+def sort_words(w: Function, first: X, second: X, counters: X, n: X, key_bits: int, words: int,
+               wanted: int | None = None) -> X:
+    """Sort n words, which lie in `first`, or at least the `wanted` smallest of them; the result is where they lie
+    afterwards. Either run has room for as many words more as are looked at together.
     """
+
+    def chosen() -> X:
+        name = f"choose_{key_bits}"
+        w.module.helper(name, lambda m: _write_choice(m, name, key_bits, words))
+        left = w.call(name, INDEX, first, second, counters, n, wanted)
+        assert left is not None
+        return _all_sorted(w, second, first, counters, left, key_bits, words)
+
+    def all_words() -> X:
+        return _all_sorted(w, first, second, counters, n, key_bits, words)
+
+    def picked() -> X:
+        return _called(w, "pick", _write_pick, first, second, n, w.constant(wanted, INDEX))
+
+    if wanted is None:
+        return all_words()
+    if wanted <= PICKED and words == 1:
+        return w.when(_less(w, n, FROM * wanted), all_words, picked)[0]
+    return w.when(_less(w, n, max(FROM * wanted, LEAST_CHOSEN_FROM)), all_words, chosen)[0]
+
+
+def _all_sorted(w: Function, first: X, second: X, counters: X, n: X, key_bits: int, words: int) -> X:
 
     def ranked() -> X:
         return _called(w, f"rank_{words}", lambda m: _write_rank(m, words), first, second, n)
@@ -127,36 +152,43 @@ def _write_radix(module: Module, name: str, parts: Sequence[tuple[int, int]], wo
     for _, bits in parts:
         tables.append(w.at(counters, at, uint32))
         at += 1 << bits
-    w.loop(0, at, 16, lambda i: w.store(w.constant(0, vector("i32", 16)), w.at(counters, i, uint32)))
-
-    def digit(x: X, part: tuple[int, int]) -> X:
-        low = 64 * words - _key_room(words) + part[0]
-        shifted = w.binary("lshr", x, low)
-        if words == 2:
-            shifted = w.convert("trunc", shifted, "i64")
-        return w.binary("and", shifted, (1 << part[1]) - 1)
+    _clear(w, counters, at)
 
     def count(i: X) -> None:
         x = _load(w, first, i, words)
         for table, part in zip(tables, parts):
-            place = w.at(table, digit(x, part), uint32)
-            w.store(w.add(w.load(uint32, place), 1), place)
+            _count(w, table, _digit(w, x, part, words))
 
     w.loop(0, n, 1, count)
     source, target = first, second
     whole = w.convert("trunc", n, "i32")
     for table, part in zip(tables, parts):
-        common = w.load(uint32, w.at(table, digit(_load(w, source, 0, words), part), uint32))
-        source, target = _pass(w, w.compare("eq", common, whole), source, target, table, part, n, digit, words)
+        common = w.load(uint32, w.at(table, _digit(w, _load(w, source, 0, words), part, words), uint32))
+        source, target = _pass(w, w.compare("eq", common, whole), source, target, table, part, n, words)
     w.ret(source)
 
 
-def _key_room(words: int) -> int:
-    """Bits of a word from where the key begins."""
-    return 32 if words == 1 else 64
+def _digit(w: Function, x: X, part: tuple[int, int], words: int) -> X:
+    """A digit of the key of a word."""
+    shifted = w.binary("lshr", x, part[0] + (32 if words == 1 else 64))
+    if words == 2:
+        shifted = w.convert("trunc", shifted, "i64")
+    return w.binary("and", shifted, (1 << part[1]) - 1)
 
 
-def _pass(w: Function, is_common: X, source: X, target: X, table: X, part: tuple[int, int], n: X, digit,
+def _clear(w: Function, table: X, number: int) -> None:
+    w.loop(0, number, 16, lambda i: w.store(w.constant(0, vector("i32", 16)), w.at(table, i, uint32)))
+
+
+def _count(w: Function, table: X, digit: X) -> X:
+    """What the counter of a digit was before it went up."""
+    place = w.at(table, digit, uint32)
+    before = w.load(uint32, place)
+    w.store(w.add(before, 1), place)
+    return before
+
+
+def _pass(w: Function, is_common: X, source: X, target: X, table: X, part: tuple[int, int], n: X,
           words: int) -> tuple:
     """The words in the other run by one digit, and the runs changed; or all as it was, if the digit is the same."""
 
@@ -171,12 +203,71 @@ def _pass(w: Function, is_common: X, source: X, target: X, table: X, part: tuple
 
         def one(i: X) -> None:
             x = _load(w, source, i, words)
-            place = w.at(table, digit(x, part), uint32)
-            to = w.load(uint32, place)
-            w.store(w.add(to, 1), place)
+            to = _count(w, table, _digit(w, x, part, words))
             _store(w, x, target, w.convert("zext", to, "i64"), words)
 
         w.loop(0, n, 1, one)
         return target, source
 
     return w.when(is_common, lambda: (source, target), move)
+
+
+# ---- the smallest few ----------------------------------------------------------------------------------------------
+
+
+def _write_choice(module: Module, name: str, key_bits: int, words: int) -> None:
+    """Copies to the second run, in their order, all words whose highest digit is not above that of the last wanted
+    word; how many there are.
+    """
+    w = module.function(name, {"first": POINTER, "second": POINTER, "counters": POINTER, "n": INDEX, "wanted": INDEX},
+                        returns=INDEX, noalias=("first", "second", "counters"), attributes="noinline nounwind")
+    first, second, counters, n, wanted = w.parameters
+    width = min(WIDE, key_bits)
+    part = key_bits - width, width
+    _clear(w, counters, 1 << width)
+
+    def count(i: X) -> None:
+        _count(w, counters, _digit(w, _load(w, first, i, words), part, words))
+
+    w.loop(0, n, 1, count)
+
+    def bound(d: X, before: X, taken: X) -> tuple[X, X]:
+        own = w.convert("zext", w.load(uint32, w.at(counters, d, uint32)), "i64")
+        return before + own, taken + w.convert("zext", w.compare("slt", before, wanted), "i64")
+
+    _, taken = w.loop(0, 1 << width, 1, bound, w.constant(0, INDEX), w.constant(0, INDEX))
+
+    def copy(i: X, to: X) -> X:
+        x = _load(w, first, i, words)
+        _store(w, x, second, to, words)
+        return to + w.convert("zext", w.compare("slt", _digit(w, x, part, words), taken), "i64")
+
+    w.ret(w.loop(0, n, 1, copy, w.constant(0, INDEX))[0])
+
+
+def _write_pick(module: Module) -> None:
+    """The smallest words one after the other: each is the smallest of those that are larger than the one before."""
+    w = module.function("pick", {"first": POINTER, "second": POINTER, "n": INDEX, "wanted": INDEX}, returns=POINTER,
+                        noalias=("first", "second"), attributes="noinline nounwind")
+    first, second, n, wanted = w.parameters
+    largest = w.constant(-1, vector("i64", LANES))
+    for k in range(TOGETHER):
+        w.store(largest, w.at(first, w.add(n, k * LANES), uint64))
+
+    def smaller(a: X, b: X) -> X:
+        return w.intrinsic("umin", a, b)
+
+    def one(k: X, least: X) -> X:
+        bound = w.splat(least, LANES)
+
+        def turn(j: X, *found: X) -> list[X]:
+            words = [w.load(uint64, w.at(first, w.add(j, n * LANES), uint64), LANES) for n in range(TOGETHER)]
+            return [smaller(f, w.select(w.compare("uge", x, bound), x, largest)) for f, x in zip(found, words)]
+
+        a, b, c, d = w.loop(0, n, LANES * TOGETHER, turn, *[largest] * TOGETHER)
+        word = w.reduce_lanes(smaller, smaller(smaller(a, b), smaller(c, d)))
+        _store(w, word, second, k, 1)
+        return word + 1
+
+    w.loop(0, wanted, 1, one, w.constant(0, INDEX))
+    w.ret(second)

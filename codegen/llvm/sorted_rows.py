@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...ir import expr
 from ...ir.expr import Dim
 from ...ir.kernel import Kernel, KernelBuilder
 from ...ir.schedule import Source
@@ -56,9 +57,10 @@ class RowSorter:
     """Sorts rows of one argsort in two runs of scratch, which `reserve` gives the places of."""
 
     def __init__(self, kernel: Kernel, sorting: Sorting, scratch: X, reserve: Callable[[Dim], Dim]):
-        self.sorting, self.scratch = sorting, scratch
+        self.kernel, self.sorting, self.scratch = kernel, sorting, scratch
         self.extent = kernel.axes[sorting.axis]
-        run: Dim = (self.extent + 2 * LANES) * (8 * sorting.words)
+        longest = expr.maximum(self.extent, sorting.wanted(kernel) or 0)
+        run: Dim = (longest + 2 * LANES) * (8 * sorting.words)
         self.places: tuple[Dim, ...] = (reserve(run), reserve(run), reserve(radix.counter_bytes(sorting.key_bits)))
         k = KernelBuilder(kernel.name, kernel.axes)
         self.key = k.cast(sorting.key, uint64)
@@ -72,7 +74,8 @@ class RowSorter:
         first, second, counters = (w.at(self.scratch, scope.index(p), uint8) for p in self.places)
         n = scope.index(self.extent)
         self._pack(scope, first, n)
-        return radix.sort_words(w, first, second, counters, w.lift(n), self.sorting.key_bits, self.sorting.words)
+        return radix.sort_words(w, first, second, counters, w.lift(n), self.sorting.key_bits, self.sorting.words,
+                                self.sorting.wanted(self.kernel))
 
     def position_at(self, scope: Scope, words: X, place: Dim) -> X:
         """The position of what is at a place among the sorted words."""

@@ -11,7 +11,7 @@ from braze.ir.sorted_rows import SortedRows
 from braze.passes.collapse import collapse
 from braze.passes.schedule import schedule
 from kernel_zoo import N, inputs, special_inputs
-from sorted_kernels import REAL, SORTED, SYMBOLIC, in_order, order
+from sorted_kernels import REAL, SORTED, SYMBOLIC, in_order, largest_places, order
 
 from .kernel_runner import Runner, host
 from .test_llvm_rows import in_own_dtypes, run_like_definition
@@ -86,3 +86,17 @@ def test_digits_in_common_are_passed_over():
             x = (rng.integers(0, 1 << width, (1, 1000)) << shift).astype(np.uint32)
             got = runner({"x": x}, {"y": np.zeros((1, 1000), np.int64)})["y"]
             assert (got == np.argsort(x, axis=1, kind="stable")).all(), (shift, width)
+
+
+@pytest.mark.parametrize("d", ["f32", "u8", "bf16", "f64", "i64"])
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 50, 130])
+def test_the_first_few_of_many(count, d):
+    """They are picked one by one, chosen by their highest digit, or what comes first of all in order."""
+    kernel = largest_places(2, N, count, d)
+    runner = Runner(kernel, schedule(kernel, host()))
+    rng = np.random.default_rng(0)
+    for n in (130, 511, 512, 519, 520, 600, 3000, 20_000):
+        for make in (inputs, special_inputs):
+            x = make(kernel, rng, {"N": n})["x"]
+            got = runner({"x": x}, {"y": np.full((2, count), 77)}, {"N": n})["y"]
+            assert got.tolist() == [python_order(row, "descending")[:count] for row in x], (n, make.__name__)
