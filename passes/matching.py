@@ -22,7 +22,7 @@ from .walks import contiguous_axis, made_of, main_load, usual, walked_axis
 
 SHORT_LINE = 8  # elements in a row that fill half a vector
 LEAST_TURNED = 32  # columns that pay for turning an image's lines
-FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
+FEW_PLACES = 6  # a line shorter than this wastes registers, or is read with too many others
 MOST_LINES = 9  # of a window's places that the other operand is packed for again and again
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
@@ -254,18 +254,26 @@ def turned_channels(kernel: Kernel, v: Value, k: tuple[str, ...]) -> str:
 def _has_short_window(
     kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...], others: tuple[str, ...]
 ) -> bool:
-    """Does an operand slide over few channels, along short axes, where the other operand has one that fills lanes?"""
+    """Does an operand slide over few channels, along axes that are short and sum what is longer, where the other
+    operand has one that fills lanes?
+    """
     lengths = [usual(kernel.axes[a]) for a in spots]
     fills = any(usual(kernel.axes[a]) >= MIN_RUN for a in others)
     longest = max(lengths, default=MIN_RUN)
-    return fills and longest < MIN_RUN and math.prod(lengths) <= MOST_LINES * longest and is_window(kernel, v, spots, k)
+    summed = [usual(kernel.axes[a]) for x in _slid(kernel, v, spots, k) for a in expr.symbols(x) & set(k)]
+    return fills and longest < max(summed, default=0) and longest < MIN_RUN and (
+        math.prod(lengths) <= MOST_LINES * longest)
 
 
 def is_window(kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...]) -> bool:
     """Does an operand slide over an image, so that places along its own axes and along K are added up?"""
+    return bool(_slid(kernel, v, spots, k))
+
+
+def _slid(kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...]) -> list[Expr]:
     load = main_load(v)
-    entries = [] if load is None else [expr.symbols(i) for i in load.index if isinstance(i, Expr)]
-    return any(e & set(k) and e & set(spots) for e in entries)
+    entries = () if load is None else load.index
+    return [i for i in entries if isinstance(i, Expr) and expr.symbols(i) & set(k) and expr.symbols(i) & set(spots)]
 
 
 def is_channel(i: Index, axis: str, k: tuple[str, ...]) -> bool:

@@ -30,7 +30,11 @@ def has_no_kernel(n: Node) -> bool:
 
 
 def _is_read_by_windows(n: Node) -> bool:
-    """Is it a convolution of parts that are put together, which lie in different windows?"""
-    if n.op.name != "conv" or n.operands[0].node is None or n.operands[0].node.op.name != "concat":
+    """Is it a convolution of parts that are put together, which lie in different windows, or of an image that another
+    shape is read as one, which no channels can be last of?
+    """
+    if n.op.name != "conv" or n.operands[0].node is None or expr.product(n.operands[1].shape[2:]) == 1:
         return False
-    return expr.product(n.operands[1].shape[2:]) != 1
+    maker = n.operands[0].node
+    return maker.op.name == "concat" or maker.op.name == "reshape" and len(maker.operands[0].shape) < len(
+        n.operands[0].shape)

@@ -177,11 +177,13 @@ class _Finder:
             todo = [(v, False)]
             while todo:
                 x, has_bases = todo.pop()
+                if x.node is None:
+                    continue
                 if has_bases:                                   # what it is made of has been asked
                     asked[x] = any(asked.get(b, False) for b in self.bases(x.node))
                     found.update({x.node: None} if asked[x] else {})
                     continue
-                if x in asked or x.node is None or x.literal is not None:
+                if x in asked or x.literal is not None:
                     continue
                 asked[x] = _have_as_many(x, weights)
                 if asked[x] or _is_bias(x, weights):
