@@ -14,7 +14,7 @@ from typing import Any
 
 from ..ir import reader
 from ..ir.expr import Dim, Expr
-from ..ir.gpu_contraction import GpuContraction
+from ..ir.gpu_contraction import GpuContraction, GpuLibrary
 from ..ir.gpu_tiled import Block
 from ..ir.kernel import Buffer, Kernel
 from ..ir.kernel_text import parse_kernel, print_kernel
@@ -64,7 +64,7 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 def classes() -> dict[str, type]:
     """The classes that an entry may name."""
     found: list[type] = [Slot, Launch, Loop, Carry, Branch, Copy, Buffer, Program, Block, Schedule, Streamed,
-                         GpuContraction]
+                         GpuContraction, GpuLibrary]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []
     return {c.__name__: c for c in found}
