@@ -14,9 +14,9 @@ steps of K:
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
   operands have not 16 bits, or pass through registers while an epilogue is dear; `FEW_SUMS` where their rows are not
   aligned, so that they are copied by registers. Found by compiling.
-- A dear epilogue (an elementary function, or further operands as large as the result) has so many values beside each
-  sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's columns, `PART_SUMS` of a
-  thread in each. Found by compiling too: on parts of 16, no epilogue of the benchmarks spills.
+- A dear epilogue (an elementary function, a further operand as large as the result, or several along columns) has so
+  many values beside each sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's
+  columns, `PART_SUMS` of a thread in each. Found by compiling too: on parts of 16, none of the benchmarks spills.
 
 Nothing that must be right depends on it.
 """
@@ -169,12 +169,14 @@ def _likely(x: Dim) -> int:
 
 
 def _is_dear(kernel: Kernel, m: Match) -> bool:
-    """Does what follows the sum take many registers beside it: for an elementary function, or for operands as large as
-    the result?
+    """Does what follows the sum take many registers beside it: for an elementary function, or for operands? In the
+    layout of a sum, a thread has two rows of each column, so that two operands along columns count as one of the whole.
     """
     after = epilogue(kernel, m.total)
-    whole = {a for a in (*m.i, *m.j) if kernel.axes[a] != 1}
-    return any(v.op == "load" and whole <= {*v.axes} or v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
+    rows, columns = ({a for a in axes if kernel.axes[a] != 1} for axes in (m.i, m.j))
+    loads = [v for v in after if v.op == "load" and columns & {*v.axes}]
+    halves = sum(2 if rows <= {*v.axes} else 1 for v in loads)
+    return halves >= 2 or any(v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
 
 
 def _is_aligned(kernel: Kernel, m: Match) -> bool:

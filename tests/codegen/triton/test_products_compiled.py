@@ -17,7 +17,7 @@ from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
 from ..contractions import matmul
-from .products import KERNELS, TARGETS, UNITS, linear
+from .products import KERNELS, TARGETS, UNITS, batched_narrow, gelu, linear, with_residual
 
 # name: most registers and bytes of shared memory on 9.0
 FIGURES = {
@@ -80,13 +80,22 @@ def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
 
 
 @pytest.mark.slow
-def test_descriptors_and_programs_that_stay_compile():
-    kernel = linear(4096, 4096, 4096, b="kj")
+@pytest.mark.parametrize("kernel", [linear(4096, 4096, 4096, b="kj"), linear(4096, 4096, 4096, gelu, b="kj"),
+                                    linear(8192, 768, 3072, with_residual)], ids=["bias", "GELU", "residual"])
+def test_descriptors_and_programs_that_stay_compile(kernel):
     ways = gpu_contraction.candidates(kernel, TARGETS["90"])
     (fetched,) = (s for s in ways if s.descriptors and not s.programs)
     (staying,) = (s for s in ways if s.programs)
     made = compile_sources([Request(emit(kernel, s, TARGETS["90"]), TARGETS["90"]) for s in (fetched, staying)])
     assert all(c.spills == 0 and "cp.async.bulk.tensor" in c.assembly for c in made)
+
+
+@pytest.mark.slow
+def test_programs_that_stay_work_through_batches():
+    kernel = batched_narrow(64, 1024, 1024, 512)
+    (staying,) = (s for s in gpu_contraction.candidates(kernel, TARGETS["90"]) if s.programs)
+    (made,) = compile_sources([Request(emit(kernel, staying, TARGETS["90"]), TARGETS["90"])])
+    assert made.spills == 0 and made.registers <= 248 and UNITS["90"] in made.assembly
 
 
 def test_kernels_of_benchmarks_are_one_but_for_images_that_are_laid_out_anew():
