@@ -42,6 +42,11 @@ FIGURES = {
 FAST = ("GPT-2: MLP, residual", "ResNet: 3x3, 64", "attention 64: forward", "attention 64: kv")
 
 
+def squashed(k, x):
+    """x erf(x)."""
+    return k.mul(x, k.erf(x))
+
+
 def compiled(kernel: Kernel, target: GpuTarget, is_divisible: bool = True) -> list[Compiled]:
     """The launches of a kernel."""
     sources = [emit(k, s, target) for k, s in plan(kernel, target)]
@@ -69,6 +74,16 @@ def test_other_devices_multiply_without_spills(name, arch):
 def test_plain_float32_does_not_spill():
     (made,) = compiled(matmul(4096, 4096, 4096), replace(TARGETS["90"], precision="ieee"))
     assert made.spills == 0 and made.registers <= 208 and "fma.rn.f32" in made.assembly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel, precision", [
+    (matmul(4096, 4096, 4096, epilogue=squashed), "ieee"), (matmul(4096, 4096, 4096, epilogue=squashed), "tf32"),
+    (matmul(2048, 2048, 2048, "f64", epilogue=squashed), "ieee"), (linear(4001, 4003, 4005, gelu), "ieee")],
+    ids=["ieee", "tf32", "f64", "odd bf16"])
+def test_dear_epilogues_of_other_dtypes_and_of_rows_that_are_not_aligned_do_not_spill(kernel, precision):
+    made = compiled(kernel, replace(TARGETS["90"], precision=precision))
+    assert all(c.spills == 0 for c in made), made
 
 
 @pytest.mark.slow
