@@ -1,5 +1,6 @@
-"""How contractions run on a GPU: a tile of the result for each program, made by tensor cores (`GpuContraction`), and
-contractions that share an axis, worked through tile by tile (`GpuStreamed`: attention, its gradient).
+"""How contractions run on a GPU: a tile of the result for each program, made by tensor cores (`GpuContraction`),
+contractions that share an axis, worked through tile by tile (`GpuStreamed`: attention, its gradient), and products that
+the device's library makes (`GpuLibrary`).
 
 A sum over K of mul(A[G, I, K], B[G, K, J]): each group of axes is flattened into one dimension of a tile. What operands
 are made of is computed on their tiles, what follows the sum on the result's. `passes/gpu_contraction.py` chooses,
@@ -117,6 +118,31 @@ class GpuContraction(GpuSchedule):
             yield f"{self.tile[1]} columns are not written in {self.parts} parts"
         if self.variant == "dot" and folds and folds[0].args[0].op != "mul":
             yield "its term is no product"
+
+
+@dataclass(frozen=True)
+class GpuLibrary(GpuSchedule):
+    """The whole kernel is result[g, i, j] = sum over k of left[g, i, k] * right[g, k, j], each a buffer as it lies, and
+    is made by the device's library of linear algebra. What is `turned` lies as [g, k, i], or [g, j, k]. Float32 ones
+    are multiplied with `precision`.
+    """
+
+    g: tuple[str, ...] = ()
+    i: tuple[str, ...] = ()
+    j: tuple[str, ...] = ()
+    k: tuple[str, ...] = ()
+    left: str = ""
+    right: str = ""
+    turned_left: bool = False
+    turned_right: bool = False
+    precision: str = "ieee"
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        if {self.left, self.right, *(b.name for b in kernel.outputs)} != set(kernel.buffers) or (
+                len(kernel.stores) != 1 or sorted([*self.g, *self.i, *self.j, *self.k]) != sorted(kernel.axes)):
+            raise VerifyError(f"kernel {kernel.name} is no product of {self.left} and {self.right}")
 
 
 @dataclass(frozen=True)

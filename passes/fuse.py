@@ -283,10 +283,10 @@ class _Grouper:
             if final.keys().isdisjoint(group.extents):           # most have their names already: groups grow long
                 axes, reduced, reads = {**axes, **group.axes}, {**reduced, **group.reduced}, [*reads, *group.reads]
                 continue
-            mine = {v: tuple([final.get(a, a) for a in t]) for v, t in group.axes.items()}
-            if any(_repeats(t) for t in mine.values()):
+            renewed = {v: tuple([final.get(a, a) for a in t]) for v, t in group.axes.items()}
+            if any(_repeats(t) for t in renewed.values()):
                 return "moved"
-            axes.update(mine)
+            axes.update(renewed)
             reduced.update({m: tuple([final.get(a, a) for a in t]) for m, t in group.reduced.items()})
             reads += [renamed_read(read, final) for read in group.reads]
         reads = [read for read in dict.fromkeys(reads) if read.base not in axes]

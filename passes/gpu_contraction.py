@@ -13,10 +13,10 @@ steps of K:
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
   operands have not 16 bits, or pass through registers while an epilogue is dear; `FEW_SUMS` where their rows are not
-  aligned, so that they are copied by registers. Found by compiling.
-- A dear epilogue (an elementary function, or further operands as large as the result) has so many values beside each
-  sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's columns, `PART_SUMS` of a
-  thread in each. Found by compiling too: on parts of 16, no epilogue of the benchmarks spills.
+  aligned, so that they are copied by registers, or where a dear epilogue has float64. Found by compiling.
+- A dear epilogue (an elementary function, a further operand as large as the result, or several along columns) has so
+  many values beside each sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's
+  columns, `PART_SUMS` of a thread in each. Found by compiling too: on parts of 16, none of the benchmarks spills.
 
 Nothing that must be right depends on it.
 """
@@ -45,7 +45,7 @@ L2_RATIO = 4.0
 HIDDEN = 0.15                             # of the smaller of computing and moving that is not hidden by the larger
 PROGRAM, STEP, LAUNCH = 1_500.0, 80.0, 3_000.0        # nanoseconds
 MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
-PART_SUMS, PART_COLUMNS = 16, 32          # of a part of a dear epilogue: sums of a thread, and the least columns
+PART_SUMS, PART_COLUMNS = 16, 32          # of a part of a dear epilogue: a thread's registers for sums; least columns
 DEAR = 12.0                               # additions that an elementary function costs at least
 LIKELY = 2048                             # what a symbolic size is taken for
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
@@ -159,7 +159,7 @@ def _sizes(kernel: Kernel, m: Match, base: GpuContraction, target: GpuTarget) ->
     moved = sum(_likely(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
     is_dear = base.variant == "dot" and _is_dear(kernel, m)
     most = MOST_SUMS if base.operand.itemsize == 2 and (target.multiplies_from_shared or not is_dear) else FEWER_SUMS
-    sums = most if _is_aligned(kernel, m) else FEW_SUMS
+    sums = most if _is_aligned(kernel, m) and not (is_dear and base.operand is float64) else FEW_SUMS
     return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, is_dear)
 
 
@@ -169,12 +169,14 @@ def _likely(x: Dim) -> int:
 
 
 def _is_dear(kernel: Kernel, m: Match) -> bool:
-    """Does what follows the sum take many registers beside it: for an elementary function, or for operands as large as
-    the result?
+    """Does what follows the sum take many registers beside it: for an elementary function, or for operands? In the
+    layout of a sum, a thread has two rows of each column, so that two operands along columns count as one of the whole.
     """
     after = epilogue(kernel, m.total)
-    whole = {a for a in (*m.i, *m.j) if kernel.axes[a] != 1}
-    return any(v.op == "load" and whole <= {*v.axes} or v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
+    rows, columns = ({a for a in axes if kernel.axes[a] != 1} for axes in (m.i, m.j))
+    loads = [v for v in after if v.op == "load" and columns & {*v.axes}]
+    halves = sum(2 if rows <= {*v.axes} else 1 for v in loads)
+    return halves >= 2 or any(v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
 
 
 def _is_aligned(kernel: Kernel, m: Match) -> bool:
@@ -208,22 +210,28 @@ def _parts(tile: tuple[int, int, int], warps: int, sizes: _Sizes, target: GpuTar
     """How many parts of the columns what follows the sums is written on."""
     if not sizes.is_dear:
         return 1
-    sums = tile[0] * tile[1] // (warps * target.warp)
-    return max(1, min(sums // PART_SUMS, tile[1] // PART_COLUMNS))
+    sums = tile[0] * tile[1] * _words(sizes) // (warps * target.warp)
+    return max(1, min(sums // PART_SUMS, tile[1] * _words(sizes) // PART_COLUMNS))
 
 
 def _tiles(sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
     """Tiles that are not much larger than the result, with the warps that can hold their sums."""
     least = LEAST_DEPTH[sizes.operand]
-    words = max(1, sizes.operand // 4)                        # of a sum
+    words = _words(sizes)
+    few = min(sizes.sums, FEWER_SUMS) if sizes.is_dear else FEWER_SUMS      # that four warps hold
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = 8 if i * j * words >= 8 * 32 * FEWER_SUMS else 4
+            warps = 8 if i * j * words >= 8 * 32 * few else 4
             if i * j * words // (warps * 32) > sizes.sums:
                 continue
             for depth in DEPTH_BYTES if sizes.sums > FEW_SUMS else DEPTH_BYTES[:1]:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))
                 yield (i, j, k), warps
+
+
+def _words(sizes: _Sizes) -> int:
+    """Registers of a sum."""
+    return max(1, sizes.operand // 4)
 
 
 def _sides(extent: int) -> tuple[int, ...]:

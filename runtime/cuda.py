@@ -19,7 +19,8 @@ import numpy as np
 from ..ir.errors import CompileError, DeviceError
 from ..ir.gpu import GpuTarget
 from . import cuda_facts
-from .device import Device, DeviceKernel, Frame
+from .cublas import Cublas
+from .device import Device, DeviceKernel, Frame, MatrixProduct
 from .triton_compiler import Compiled, Request, compile_sources
 
 _WARP = 32
@@ -126,6 +127,7 @@ class Cuda(Device):
         self._local = threading.local()
         self._loading = threading.Lock()
         self._peak = 0
+        self._cublas = Cublas(cupy)
         self.target: GpuTarget = cuda_facts.target(cupy, number)
         self.description: str = cuda_facts.name(cupy, number)
 
@@ -268,6 +270,10 @@ class Cuda(Device):
         if size:
             self._runtime.memcpyAsync(target, source, size, _DEVICE_TO_DEVICE, stream)
 
+    def multiply(self, product: MatrixProduct, left: int, right: int, result: int, stream: int) -> None:
+        """A product by cuBLAS."""
+        self._cublas.multiply(product, left, right, result, stream)
+
     def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
         """The number at an address; waits for what computes it."""
         if not hasattr(self._local, "number"):
@@ -286,8 +292,8 @@ class Cuda(Device):
                 work(stream.ptr)
             finally:
                 graph = stream.end_capture()
-        except (self._runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError):
-            return None
+        except (self._runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError, NotImplementedError):
+            return None                  # NotImplementedError: CuPy records no calls of cuBLAS
         return lambda current: graph.launch()             # on CuPy's current stream, which that is
 
     def timer(self) -> Callable[[], Callable[[], float]]:

@@ -15,11 +15,13 @@ import numpy as np
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim
+from ..ir.gpu_contraction import GpuLibrary
 from ..ir.gpu_joined import Joined
+from ..ir.kernel import Kernel
 from ..ir.program import Branch, Carry, Copy, HostCall, JoinedLaunch, Launch, Loop, Program, Step, walk
 from ..ir.schedule import Source
 from . import device_steps as ready
-from .device import Device, DeviceKernel
+from .device import Device, DeviceKernel, MatrixProduct
 from .device_steps import Place, Ready
 from .device_tables import Table
 from .triton_compiler import HIDDEN_ARGUMENTS, Request
@@ -111,6 +113,8 @@ class _Planner:
     def _launch(self, step: Launch, names: Mapping[str, Place]) -> list[Ready]:
         buffers = [names[step.arguments[b]] for b in step.kernel.buffers]
         zeroed: list[Ready] = [ready.Zero(names[n]) for n in step.zeroed]
+        if isinstance(step.schedule, GpuLibrary):
+            return [*zeroed, *self._product(step.kernel, step.schedule, dict(zip(step.kernel.buffers, buffers)))]
         if step not in self.kernels:
             self.runs_alone = False
             written = {s.buffer for s in step.kernel.stores}
@@ -130,6 +134,18 @@ class _Planner:
             return [*zeroed, ready.TurnLaunch(kernel, grid, start, counters)]
         numbers = ready.grid_for(grid, self.sizes)
         return [*zeroed, ready.KernelLaunch(kernel, numbers, start)] if 0 not in numbers else zeroed
+
+    def _product(self, kernel: Kernel, s: GpuLibrary, places: Mapping[str, Place]) -> list[Ready]:
+        self.runs_alone = False                          # CuPy refuses to record its library's calls
+        self.launches += 1
+        batch, rows, columns, depth = (int(expr.evaluate(expr.product(kernel.axes[a] for a in axes), self.sizes))
+                                       for axes in (s.g, s.i, s.j, s.k))
+        left, right, result = (places[n] for n in (s.left, s.right, kernel.outputs[0].name))
+        product = MatrixProduct(batch, rows, columns, depth, s.turned_left, s.turned_right, left.dtype, result.dtype,
+                                s.precision)
+        if batch * rows * columns == 0:
+            return []
+        return [ready.LibraryProduct(product, left, right, result)] if depth else [ready.Zero(result)]
 
     def _joined(self, step: JoinedLaunch, names: Mapping[str, Place]) -> list[Ready]:
         """One launch for all parts; those without elements have no programs."""

@@ -16,7 +16,7 @@ from ..ir import expr
 from ..ir.errors import BrazeError, CompileError
 from ..ir.expr import Dim
 from ..ir.program import HostCall
-from .device import Device, DeviceKernel, Frame
+from .device import Device, DeviceKernel, Frame, MatrixProduct
 
 _MOST_PROGRAMS = (2**31 - 1, 65535, 65535)       # of a grid, in its three dimensions
 
@@ -102,6 +102,21 @@ class KernelLaunch:
     def run(self, call: Call) -> None:
         """Enqueue it."""
         self.kernel.launch(self.grid, call.frame, self.start, call.stream)
+
+
+@dataclass(frozen=True)
+class LibraryProduct:
+    """A product of matrices by the device's library."""
+
+    product: MatrixProduct
+    left: Place
+    right: Place
+    result: Place
+
+    def run(self, call: Call) -> None:
+        """Enqueue it."""
+        left, right, result = (call.addresses[p.number] for p in (self.left, self.right, self.result))
+        call.device.multiply(self.product, left, right, result, call.stream)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..ir import reader
 from ..ir.expr import Dim, Expr
-from ..ir.gpu_contraction import GpuContraction
+from ..ir.gpu_contraction import GpuContraction, GpuLibrary
 from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block
 from ..ir.kernel import Buffer, Kernel
@@ -65,7 +65,7 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 def classes() -> dict[str, type]:
     """The classes that an entry may name."""
     found: list[type] = [Slot, Launch, JoinedLaunch, Part, Loop, Carry, Branch, Copy, Buffer, Program, Block,
-                         Schedule, Streamed, GpuContraction, Joined]
+                         Schedule, Streamed, GpuContraction, GpuLibrary, Joined]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []
     return {c.__name__: c for c in found}

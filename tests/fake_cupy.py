@@ -17,6 +17,7 @@ import types
 
 import numpy as np
 from braze.ir.configuration import configuration
+from braze.ir.types import bfloat16
 from braze.runtime import cuda, devices, triton_compiler
 from braze.tracer import devices as named_devices
 from braze.tracer import random
@@ -39,6 +40,10 @@ class OutOfMemoryError(MemoryError):
     pass
 
 
+class CUBLASError(RuntimeError):
+    pass
+
+
 class Cuda:
     """The state of the fake, and its modules."""
 
@@ -51,6 +56,8 @@ class Cuda:
         self.loaded: list = []
         self.capturing: dict[int, list] = {}
         self.streams = 0
+        self.streams_in_use: list[int] = []
+        self.handles: dict[int, int] = {}
         self.current_stream = types.SimpleNamespace(
             ptr=0, record=lambda: self.log.append(("event", self.device)) or object(),
             wait_event=lambda event: self.log.append(("waits for an event", self.device)))
@@ -121,6 +128,41 @@ class Cuda:
         return types.SimpleNamespace(
             CUDADriverError=CUDADriverError, moduleLoadData=load, moduleGetFunction=function, launchKernel=launch,
             funcSetAttribute=lambda f, attribute, value: self.log.append(("attribute", attribute, value)))
+
+    def cublas(self):
+        """As much of cuBLAS as products need; matrices lie column after column, as it has them."""
+        kinds = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2"), 14: bfloat16.numpy}
+        computed = {68: np.float32, 69: np.float32, 77: np.float32, 70: np.float64}
+
+        def matrices(address, kind, rows, columns, leading, stride, count):
+            """A batch of matrices, as views."""
+            d = kinds[kind]
+            assert leading >= rows and (count == 1 or stride >= leading * columns), "matrices overlap"
+            shape, strides = (count, rows, columns), (stride * d.itemsize, d.itemsize, leading * d.itemsize)
+            size = ((count - 1) * stride + leading * columns) * d.itemsize
+            return np.ndarray(shape, d, (ctypes.c_char * size).from_address(address), strides=strides)
+
+        def multiply(handle, turn_a, turn_b, m, n, k, alpha, a, a_kind, lda, a_stride, b, b_kind, ldb, b_stride,
+                     beta, c, c_kind, ldc, c_stride, count, compute, algorithm):
+            stream = self.streams_in_use[-1] if self.streams_in_use else self.current_stream.ptr
+            if stream in self.capturing:
+                raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+            d = computed[compute]
+            scale = [np.ctypeslib.as_array((ctypes.c_char * np.dtype(d).itemsize).from_address(p)).view(d)[0]
+                     for p in (alpha, beta)]
+            assert scale == [1, 0] and algorithm == -1 and self.handles[handle] == 16
+            self.log.append(("product", (m, n, k), count, compute, stream))
+            x = matrices(a, a_kind, *((k, m) if turn_a else (m, k)), lda, a_stride, count).astype(d)
+            y = matrices(b, b_kind, *((n, k) if turn_b else (k, n)), ldb, b_stride, count).astype(d)
+            x, y = x.swapaxes(1, 2) if turn_a else x, y.swapaxes(1, 2) if turn_b else y
+            matrices(c, c_kind, m, n, ldc, c_stride, count)[...] = (x @ y).astype(kinds[c_kind])
+
+        def create():
+            self.handles[len(self.handles) + 1] = 0
+            return len(self.handles)
+
+        return types.SimpleNamespace(CUBLASError=CUBLASError, create=create, gemmStridedBatchedEx=multiply,
+                                     setMathMode=lambda handle, mode: self.handles.update({handle: mode}))
 
     def _arguments(self, source, params):
         """The words of the arguments, as the driver reads them; and the two hidden pointers."""
@@ -309,6 +351,16 @@ class Cuda:
 
                 return types.SimpleNamespace(launch=launch)
 
+        class ExternalStream:
+            def __init__(self, ptr):
+                self.ptr = ptr
+
+            def __enter__(self):
+                fake.streams_in_use.append(self.ptr)
+
+            def __exit__(self, *error):
+                fake.streams_in_use.pop()
+
         class Event:
             def record(self):
                 fake.log.append(("event",))
@@ -320,7 +372,8 @@ class Cuda:
             used_bytes=lambda: fake.used[fake.device], total_bytes=lambda: fake.used[fake.device], free_bytes=lambda: 0,
             free_all_blocks=lambda: fake.log.append(("release",)))
         cuda = types.SimpleNamespace(
-            runtime=self.runtime(), driver=self.driver(), Device=Device, Stream=Stream, Event=Event,
+            runtime=self.runtime(), driver=self.driver(), cublas=self.cublas(), Device=Device, Stream=Stream,
+            ExternalStream=ExternalStream, Event=Event,
             MemoryPointer=Pointer, UnownedMemory=UnownedMemory, get_elapsed_time=lambda a, b: 0.5,
             get_current_stream=lambda: fake.current_stream, alloc_pinned_memory=lambda size: _Pinned(size),
             memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError))

@@ -99,7 +99,8 @@ def test_a_dear_epilogue_is_written_in_parts_and_a_cheap_one_whole():
     gelu = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.mul(x, k.erf(x)))
     residual = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.add(x, k.read("residual", "ij")))
     bias = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.add(x, k.read("bias", "j")))
-    assert [schedule(k).parts > 1 for k in (gelu, residual, bias)] == [True, True, False]
+    norm = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.mul(k.sub(x, k.read("mean", "j")), k.read("scale", "j")))
+    assert [schedule(k).parts > 1 for k in (gelu, residual, norm, bias)] == [True, True, True, False]
 
 
 def test_float32_is_rounded_where_the_target_says_so():

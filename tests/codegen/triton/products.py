@@ -32,6 +32,14 @@ def linear(m: int, n: int, depth: int, activation=None, b: str = "jk") -> Kernel
     return k.build()
 
 
+def batched_narrow(b: int, m: int, n: int, depth: int) -> Kernel:
+    """A batch of products of bfloat16."""
+    k = Zoo("batched", {"b": b, "i": m, "j": n, "k": depth})
+    x, w = (k.cast(k.read(name, axes, "bf16"), float32) for name, axes in (("x", "bik"), ("w", "bkj")))
+    k.write("y", "bij", k.cast(k.reduce("sum", k.mul(x, w), "k"), bfloat16))
+    return k.build()
+
+
 def gelu(k: Zoo, x: Value) -> Value:
     """x * (1 + erf(x / sqrt 2)) / 2, in float32 and rounded once."""
     x = k.cast(x, float32)

@@ -23,7 +23,7 @@ from .products import TARGETS, UNITS
 FIGURES = Path(__file__).parent / "bench_figures.txt"
 REGISTERS_MORE = 16              # than the figure: another release of Triton may allocate a little otherwise
 SHARED_MORE = 4 << 10            # than a program is planned with: what crosses threads, barriers
-LEAST_ROWS = 64                  # of a tile that the newest unit multiplies; smaller ones do by an older one
+LEAST_ROWS = 64                  # of a tile that NVIDIA's newest unit multiplies; smaller ones do by an older one
 LARGER = ("matmul_8192", "linear_gelu_8192")     # the same kernels as at 4096, but for their sizes
 
 Part = tuple[Kernel, Schedule, Source]
@@ -49,7 +49,7 @@ def check(made: list[tuple[Part, Compiled]], arch: str) -> None:
         assert c.spills == 0, f"{kernel.name} spills {c.spills} bytes a thread: {s}\n{kernel}"
         assert c.shared <= target.shared_bytes + SHARED_MORE, f"{kernel.name} takes {c.shared} bytes of shared memory"
         if isinstance(s, (GpuContraction, GpuStreamed)):
-            unit = UNITS[arch] if s.tile[0] >= LEAST_ROWS else "mma"
+            unit = UNITS[arch] if s.tile[0] >= LEAST_ROWS or target.kind == "hip" else "mma"
             assert unit in c.assembly, f"{kernel.name} does not multiply by {unit}: {s}"
 
 

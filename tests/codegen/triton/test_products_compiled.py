@@ -18,7 +18,7 @@ from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
 from ..contractions import matmul
 from ..streams import attention
-from .products import KERNELS, TARGETS, UNITS, linear
+from .products import KERNELS, TARGETS, UNITS, batched_narrow, gelu, linear, with_residual
 
 # name: most registers and bytes of shared memory on 9.0
 FIGURES = {
@@ -41,6 +41,11 @@ FIGURES = {
     "attention 128: q": (232, 162 << 10),
 }
 FAST = ("GPT-2: MLP, residual", "ResNet: 3x3, 64", "attention 64: forward", "attention 64: kv")
+
+
+def squashed(k, x):
+    """x erf(x)."""
+    return k.mul(x, k.erf(x))
 
 
 def compiled(kernel: Kernel, target: GpuTarget, is_divisible: bool = True) -> list[Compiled]:
@@ -81,6 +86,16 @@ def test_plain_float32_does_not_spill():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kernel, precision", [
+    (matmul(4096, 4096, 4096, epilogue=squashed), "ieee"), (matmul(4096, 4096, 4096, epilogue=squashed), "tf32"),
+    (matmul(2048, 2048, 2048, "f64", epilogue=squashed), "ieee"), (linear(4001, 4003, 4005, gelu), "ieee")],
+    ids=["ieee", "tf32", "f64", "odd bf16"])
+def test_dear_epilogues_of_other_dtypes_and_of_rows_that_are_not_aligned_do_not_spill(kernel, precision):
+    made = compiled(kernel, replace(TARGETS["90"], precision=precision))
+    assert all(c.spills == 0 for c in made), made
+
+
+@pytest.mark.slow
 def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
     m, n, k = (symbol(name, 1) for name in "MNK")
     even, odd = (compiled(linear(m, n, k), TARGETS["90"], is_divisible)[0] for is_divisible in (True, False))
@@ -89,13 +104,22 @@ def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
 
 
 @pytest.mark.slow
-def test_descriptors_and_programs_that_stay_compile():
-    kernel = linear(4096, 4096, 4096, b="kj")
+@pytest.mark.parametrize("kernel", [linear(4096, 4096, 4096, b="kj"), linear(4096, 4096, 4096, gelu, b="kj"),
+                                    linear(8192, 768, 3072, with_residual)], ids=["bias", "GELU", "residual"])
+def test_descriptors_and_programs_that_stay_compile(kernel):
     ways = gpu_contraction.candidates(kernel, TARGETS["90"])
     (fetched,) = (s for s in ways if s.descriptors and not s.programs)
     (staying,) = (s for s in ways if s.programs)
     made = compile_sources([Request(emit(kernel, s, TARGETS["90"]), TARGETS["90"]) for s in (fetched, staying)])
     assert all(c.spills == 0 and "cp.async.bulk.tensor" in c.assembly for c in made)
+
+
+@pytest.mark.slow
+def test_programs_that_stay_work_through_batches():
+    kernel = batched_narrow(64, 1024, 1024, 512)
+    (staying,) = (s for s in gpu_contraction.candidates(kernel, TARGETS["90"]) if s.programs)
+    (made,) = compile_sources([Request(emit(kernel, staying, TARGETS["90"]), TARGETS["90"])])
+    assert made.spills == 0 and made.registers <= 248 and UNITS["90"] in made.assembly
 
 
 def test_kernels_of_benchmarks_are_one_but_for_images_that_are_laid_out_anew():
