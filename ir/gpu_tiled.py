@@ -83,8 +83,8 @@ class Tiled(GpuSchedule):
         for v in kernel.values:
             over = set(v.over)
             if v.op == "argsort" and any(b.size > 1 and b not in self.whole for b in self.blocks
-                                         if set(b.axes) & (over | _places(v))):
-                yield f"the argsort over {v.over} is not held whole, or not all of its places are"
+                                         if set(b.axes) & _places(v) or b in self.grid and set(b.axes) & over):
+                yield f"the argsort over {v.over} is cut, or not all of its places are held whole"
             if over & cut:
                 yield f"the {v.combine} over {v.over} is cut among programs"
             for b in inside:

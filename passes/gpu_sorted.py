@@ -1,10 +1,12 @@
-"""Kernels that sort, on a GPU: a tile holds whole rows, and sorts them in registers. What does not fit is for the host.
+"""Kernels that sort, on a GPU: a tile holds whole rows, and sorts them in registers. Of longer rows the first few
+places are found in turns. What does not fit is for the host.
 """
 
 from __future__ import annotations
 
 from ..ir import expr
 from ..ir.errors import CompileError
+from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.graph import Node
@@ -16,6 +18,8 @@ from .collapse import collapse
 from .walks import usual
 
 MOST_SORTED = 4096              # elements of a row: the network of a longer one takes minutes to compile, and spills
+MOST_KEPT = 128                 # places of longer rows, run through in turns, and of rows of unknown length
+TURN = 2048                     # elements of a turn
 MOST_CHOSEN = 16                # places that do not begin at the first: each is looked for in the whole row
 ELEMENTS = 1024                 # of a tile of short rows
 THREADS_ELEMENTS, MOST_WARPS = 8, 16
@@ -27,11 +31,12 @@ Part = tuple[Kernel, Tiled]
 def fits(n: Node) -> bool:
     """Is there a kernel for a sort?"""
     (x,), (places,), axis = n.operands, n.results, n.attrs["axis"]
-    extent, count = x.shape[axis], places.shape[axis]
-    if not isinstance(extent, int) or not isinstance(count, int) or extent > MOST_SORTED or not fits_a_word(x.dtype):
+    extent, count, start = x.shape[axis], places.shape[axis], n.attrs.get("start", 0)
+    if not isinstance(count, int) or not isinstance(start, int) or not fits_a_word(x.dtype):
         return False
-    start = n.attrs.get("start", 0)
-    return isinstance(start, int) and (start == 0 or count <= MOST_CHOSEN)
+    if isinstance(extent, int) and extent <= MOST_SORTED:
+        return start == 0 or count <= MOST_CHOSEN
+    return start == 0 and count <= MOST_KEPT
 
 
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
@@ -45,14 +50,19 @@ def schedule(kernel: Kernel, target: GpuTarget) -> Tiled:
     if len(sorts(kernel)) != 1:
         raise CompileError(f"a GPU sorts once in a kernel, and not\n{kernel}")
     sorting = sorting_of(kernel, sorts(kernel)[0])
-    held = [a for a in kernel.axes if a in _inner_axes(kernel)]
-    rows = tuple(a for a in kernel.axes if a not in held)
-    length = _power(kernel.axes[sorting.axis])
+    inner = [a for a in kernel.axes if a in _inner_axes(kernel)]
+    rows = tuple(a for a in kernel.axes if a not in inner)
+    extent = kernel.axes[sorting.axis]
+    in_turns = not isinstance(extent, int) or extent > MOST_SORTED
+    length = TURN if in_turns else _power(extent)
+    held = [a for a in inner if not (in_turns and a == sorting.axis)]
     count = usual(expr.product(kernel.axes[a] for a in rows))
     beside = max(1, min(ELEMENTS // length, _power(count // FEW_PROGRAMS)))
     warps = max(1, min(MOST_WARPS, beside * length // (target.warp * THREADS_ELEMENTS)))
     grid = (Block(rows, beside),) if rows else ()
-    return Tiled(warps=warps, stages=2, grid=grid, whole=tuple(Block((a,), _power(kernel.axes[a])) for a in held))
+    turns = Block((sorting.axis,), length) if in_turns else None
+    whole = tuple(Block((a,), _power(kernel.axes[a])) for a in held)
+    return Tiled(warps=warps, stages=2, grid=grid, turns=turns, whole=whole)
 
 
 def _inner_axes(kernel: Kernel) -> set[str]:
@@ -62,8 +72,8 @@ def _inner_axes(kernel: Kernel) -> set[str]:
     return folded | {a for i in sort.index for a in expr.symbols(i) & set(kernel.axes)}  # type: ignore[arg-type]
 
 
-def _power(n: expr.Dim) -> int:
+def _power(n: Dim) -> int:
     """What holds all positions; two where there is none, so that there is a mask."""
     if not isinstance(n, int):
-        raise CompileError(f"a GPU sorts rows of a known length alone, and not of {n}")
+        raise CompileError(f"a tile holds axes of a known length, and not of {n}")
     return 2 if n == 0 else 1 << (n - 1).bit_length()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from braze.ir import kernel_eval
-from kernel_zoo import MAYBE_NONE, M, assert_close, inputs, sizes_of, special_inputs
-from sorted_kernels import SORTED, in_order, largest, order
+from kernel_zoo import MAYBE_NONE, M, N, assert_close, inputs, sizes_of, special_inputs
+from sorted_kernels import SORTED, in_order, largest, largest_places, order
 from zoo_tools import outputs
 
 from .kernel_runner import run
@@ -16,6 +16,10 @@ LARGE = {
     "rows of many": in_order(3, 1024), "rows of no power": in_order(2, 700), "many rows": in_order(1000, 16),
     "few of many": largest(3, 1000, 8), "rows of unknown number": order(M, 40), "maybe no row": order(MAYBE_NONE, 12),
     "columns": order(100, 40, over="i"), "the first": largest(40, 100, 1), "down": order(5, 300, "f32", "descending"),
+    "in turns": largest(2, 9000, 50), "one row in turns": largest(1, 5000, 3),
+    "the first in turns": largest(3, 5000, 1),
+    "in turns of unknown number": largest(3, N + 3, 4), "many in turns of unknown number": largest(M, N + 40, 20),
+    "small numbers in turns": largest_places(2, 6000, 9, "i8"), "narrow ones": largest_places(2, 6000, 64, "bf16"),
 }  # fmt: skip
 
 

@@ -70,6 +70,17 @@ def test_medians_and_quantiles():
         np.testing.assert_allclose(a, np.quantile(x, q, -1), rtol=1e-5, atol=1e-6)
 
 
+def test_the_likeliest_of_a_long_row_are_found_in_turns():
+    x = np.random.default_rng(4).standard_normal((3, 6000)).astype(np.float32)
+    x[:, ::7] = x[:, :1]
+    f = braze.compile(lambda x: (braze.topk(x, 40), braze.topk(x, 3, largest=False)[1]))
+    (values, places), smallest = f(braze.tensor(x, device=GPU))
+    assert not host_calls(f)
+    want = np.argsort(-x, 1, kind="stable")[:, :40]
+    assert (places.cpu().numpy() == want).all() and (values.cpu().numpy() == np.take_along_axis(x, want, 1)).all()
+    assert (smallest.cpu().numpy() == np.argsort(x, 1, kind="stable")[:, :3]).all()
+
+
 @pytest.mark.parametrize("d", [np.float64, np.int64, np.float32], ids=["f64", "i64", "long"])
 def test_what_does_not_fit_goes_by_the_host(d):
     x = np.random.default_rng(1).standard_normal((2, 5000 if d is np.float32 else 30)) * 100

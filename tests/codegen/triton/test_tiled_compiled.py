@@ -41,6 +41,7 @@ KERNELS = {
     "experts of tokens": (sorted_kernels.largest(8192, 64, 2), [32], [64]),
     "rows in order": (sorted_kernels.in_order(1024, 1024), [72], [128]),
     "largest of many": (sorted_kernels.largest(64, 4096, 50), [64], [64]),
+    "largest of a vocabulary": (sorted_kernels.largest(64, 32000, 50), [96], [64]),
     "middle": (sorted_kernels.middle(2048, 512), [80], [64]),
 }
 FAST = ("pointwise", "pointwise of unknown size", "softmax", "rms_norm_gradient", "transpose", "embedding",
