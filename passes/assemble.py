@@ -4,7 +4,7 @@ branches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -98,7 +98,10 @@ class _Assembler:
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
         orders = storage_orders(graph, fusion, [v for v in needed if v not in all_targets])
-        for v in needed:
+        overwritten = _overwritten(graph, fusion, needed)
+        for v in (*(v for v in needed if v not in overwritten), *reversed(overwritten)):
+            if v in overwritten and v not in all_targets and overwritten[v] in all_targets:
+                all_targets[v] = all_targets[overwritten[v]][:1]     # in its memory: nothing is copied
             if v not in all_targets:
                 order = orders.get(v, ())
                 type_ = v.type.with_shape(v.shape[d] for d in order) if order else v.type
@@ -120,7 +123,8 @@ class _Assembler:
                 continue
             for v in results:
                 if v.node is not None and "overwrites" in v.node.op.traits:
-                    out += self._copies(v.node.operands[0], known, all_targets[v])
+                    base = v.node.operands[0]
+                    out += self._copies(base, known, [t for t in all_targets[v] if t != known.get(base)])
             out += self.launcher.launches(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
         return tuple(out)
 
@@ -258,6 +262,17 @@ class _Assembler:
         steps = self.steps(body, dict(zip(body.inputs, [*current, *rest])), ends)
         self.loops += 1
         return [*before, Loop(f"turn{self.loops - 1}", None, tuple(carries), steps, tests, flag.name), *after]
+
+
+def _overwritten(graph: Graph, fusion: Fusion, needed: Iterable[Value]) -> dict[Value, Value]:
+    """Values that nothing reads but what overwrites some of their elements, and the results of that."""
+    uses, found = graph.uses(), {}
+    for v in needed:
+        readers = uses.get(v, ())
+        is_base = len(readers) == 1 and "overwrites" in readers[0].op.traits and readers[0].operands[0] is v
+        if is_base and v not in fusion.inlined and sum(o is v for o in readers[0].operands) == 1:
+            found[v] = readers[0].results[0]
+    return {v: by for v, by in found.items() if v not in graph.outputs}
 
 
 def _stored(graph: Graph, fusion: Fusion) -> list[Value]:

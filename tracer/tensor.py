@@ -305,7 +305,12 @@ class Tensor(Operators):
 
     def clone(self) -> Tensor:
         """A new handle with the same value; gradients flow through."""
-        return F.add(self, 0) if self.requires_grad or self._array is None else Tensor(self._array)
+        trace = _current.get()
+        if hasattr(trace, "value_of"):                  # the value that it has in the trace, which may be another one
+            return F.broadcast_to(self, shape=trace.value_of(self).shape)
+        if self._array is None:
+            return F.broadcast_to(self, shape=self.shape)
+        return F.mul(self, 1) if self.requires_grad else Tensor(self._array)
 
     # ---- in place: the handle gets another value
 

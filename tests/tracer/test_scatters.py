@@ -119,3 +119,75 @@ def test_bincount():
 def test_errors_say_what_is_wrong(call, error, words):
     with pytest.raises(error, match=words):
         call(braze.tensor(X))
+
+
+def test_what_is_overwritten_is_written_where_the_result_is():
+    x, v = RANDOM.standard_normal((100, 64)), RANDOM.standard_normal((2, 64))
+
+    def f(x, v):
+        y = x * 2.0
+        y[braze.tensor([3, 5])] = v
+        y[braze.tensor([5, 7])] = v + 1.0
+        return y
+
+    compiled = braze.compile(f)
+    got = np.asarray(compiled(braze.tensor(x), braze.tensor(v)))
+    want = x * 2.0
+    want[[3, 5]], want[[5, 7]] = v, v + 1.0
+    np.testing.assert_array_equal(got, want)
+    names = [k.name for k in compiled.ir("fused").kernels]
+    assert "copy" not in names and names.count("scatter_set") == 2
+
+
+def test_what_is_overwritten_and_read_later_is_copied():
+    x, v = RANDOM.standard_normal((10, 4)), RANDOM.standard_normal((2, 4))
+
+    def f(x, v, put):
+        y = x * 2.0
+        z = put(y, v)
+        return z, y.sum(), y[::-1].T * 1.5
+
+    rows = braze.tensor([[1] * 4] * 2)
+    compiled = braze.compile(lambda x, v: f(x, v, lambda y, v: braze.put_along_axis(y, rows, v, 0)))
+    z, total, back = (np.asarray(t) for t in compiled(braze.tensor(x), braze.tensor(v)))
+    want = x * 2.0
+    np.testing.assert_allclose(total, want.sum(), rtol=1e-12)
+    np.testing.assert_array_equal(back, want[::-1].T * 1.5)
+    want[1] = v[1]
+    np.testing.assert_array_equal(z, want)
+
+
+def test_a_clone_in_compiled_code_is_the_value_that_there_is():
+    state = braze.zeros(3)
+
+    @braze.compile
+    def f(x):
+        state.add_(x)
+        return state.clone()
+
+    for n in (1.0, 2.0, 3.0):
+        np.testing.assert_array_equal(np.asarray(f(braze.ones(3))), n)
+    assert np.signbit(np.asarray(braze.compile(lambda x: x.clone())(braze.tensor([-0.0])))[0])
+    assert braze.compile(lambda x: x.clone())(braze.tensor([True])).dtype is braze.bool_
+
+
+def test_what_is_overwritten_does_not_destroy_what_is_read_later():
+    start, v = RANDOM.standard_normal((64, 8)), RANDOM.standard_normal((1, 8))
+    state = braze.tensor(start)
+
+    @braze.compile
+    def f(v):
+        old = state.clone()
+        new = state * 2.0
+        new[braze.tensor([3])] = v
+        state.copy_(new)
+        return old.flip(0).cumsum(0) * v, old.T @ new
+
+    want = start
+    for _ in range(3):
+        old, want = want, want * 2.0
+        want[3] = v
+        first, second = f(braze.tensor(v))
+        np.testing.assert_allclose(np.asarray(first), old[::-1].cumsum(0) * v, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(second), old.T @ want, rtol=1e-10)
+        np.testing.assert_array_equal(np.asarray(state), want)
