@@ -268,7 +268,7 @@ def _overwritten(graph: Graph, fusion: Fusion, needed: Iterable[Value]) -> dict[
     """Values that nothing reads but what overwrites some of their elements, and the results of that."""
     uses, found = graph.uses(), {}
     for v in needed:
-        readers = uses.get(v, ())
+        readers = list(uses.get(v, ()))
         is_base = len(readers) == 1 and "overwrites" in readers[0].op.traits and readers[0].operands[0] is v
         if is_base and v not in fusion.inlined and sum(o is v for o in readers[0].operands) == 1:
             found[v] = readers[0].results[0]

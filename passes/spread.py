@@ -104,19 +104,32 @@ class _Varying:
 
     def along(self, v: Value) -> frozenset[int]:
         """The dimensions of v along which it may vary."""
-        if v not in self.known:
-            self.known[v] = self._along(v)
+        todo = [v]
+        while todo:                                      # not by recursion: chains are long
+            x = todo[-1]
+            missing = [o for o in self._made_of(x) if o not in self.known]
+            if missing:
+                todo += missing
+                continue
+            todo.pop()
+            if x not in self.known:
+                self.known[x] = self._along(x)
         return self.known[v]
+
+    @staticmethod
+    def _made_of(v: Value) -> Sequence[Value]:
+        """What a view or arithmetic is of."""
+        return v.node.operands if v.node is not None and v.node.op.kind in ("view", "pointwise") else ()
 
     def _along(self, v: Value) -> frozenset[int]:
         everywhere = frozenset(range(len(v.shape)))
-        n = v.node
-        if n is None or n.op.kind not in ("view", "pointwise") or not n.operands:
+        n, operands = v.node, self._made_of(v)
+        if n is None or not operands:
             return everywhere
         found: set[int] = set()
-        for i, x in enumerate(n.operands):
+        for i, x in enumerate(operands):
             dims = operand_map(n, i)
-            shown = {dims[d] for d in self.along(x)}
+            shown = {dims[d] for d in self.known[x]}
             if MOVED in shown:
                 return everywhere
             found |= {d for d in shown if d >= 0}

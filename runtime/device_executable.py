@@ -106,7 +106,7 @@ class DeviceExecutable:
         try:
             return prepared()
         except CompileError:
-            launches = [s for s in self.sources if s not in self.numpy_functions]
+            launches = [s for s, x in self.sources.items() if s not in self.numpy_functions and x.language == "triton"]
             found = substitutes(launches, self.sources, self.device, sizes)
             if not found:
                 raise

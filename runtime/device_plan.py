@@ -61,7 +61,8 @@ def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mappi
     `functions` run the kernels that are NumPy source; `taken` are outputs that lie where an input does; `extra`
     bytes of the arena before the temporaries are the caller's.
     """
-    launches = [s for s in walk(program.steps) if isinstance(s, Launch) and s not in functions]
+    launches = [s for s in walk(program.steps)
+                if isinstance(s, Launch) and s not in functions and sources[s].language == "triton"]
     kernels = device.kernels([request(s, sources[s], device, sizes) for s in launches])
     return _Planner(program, sources, functions, dict(zip(launches, kernels)), sizes, taken).prepared(extra)
 

@@ -73,7 +73,16 @@ def test_values_change_in_place_and_sizes_vary(without_schedules):
         assert f(braze.arange(float(n), device=GPU)).tolist() == list(range(n, 0, -1))
 
 
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
+def test_the_device_s_library_does_what_does_not_compile(does_not_compile):
+    a, b = braze.randn(17, 33), braze.randn(33, 20)
+    f = braze.compile(lambda a, b: (a @ b).softmax(-1), mode="max-autotune")
+    for _ in range(3):
+        y = f(a.to(GPU), b.to(GPU))
+    np.testing.assert_allclose(y.cpu().numpy(), (a @ b).softmax(-1).numpy(), rtol=2e-5, atol=2e-6)
+    assert "runs as NumPy source" not in str(f.explain())
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 def test_what_does_not_compile_runs_beside_what_does(does_not_compile, mode):
     a, b = braze.randn(17, 33), braze.randn(33, 20)
     f = braze.compile(lambda a, b: (a @ b).softmax(-1), mode=mode)
