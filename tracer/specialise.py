@@ -27,7 +27,7 @@ from .modes import ambient
 from .pipeline import Stages, arrangement, lower, target_for
 from .placement import Restart
 from .retrace import CHEAP_SECONDS, difference, trace_settled
-from .signature import Call, show
+from .signature import Call, show, turned_arguments
 from .sizes import Size
 from .tensor import Tensor
 from .trace import Trace
@@ -79,6 +79,7 @@ def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, p
     leaves: list[Any] = []
     arguments: list[int] = []
     with interpreting(trace):
+        turned = turned_arguments(call)
         for n, (x, kind) in enumerate(zip(call.leaves, call.kinds)):
             label = _label(paths[n], n)
             if kind == "float":
@@ -89,7 +90,7 @@ def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, p
                 leaves.append(d if isinstance(d, int) else Size(d, trace))
             elif kind[0] == "tensor":
                 shape = tuple(next(at) for _ in range(kind[2]))
-                leaves.append(trace.argument(x, TensorType(shape, kind[1]), label))
+                leaves.append(trace.argument(x, TensorType(shape, kind[1]), label, turned.get(n)))
                 arguments.append(n)
             else:
                 leaves.append(x)
@@ -156,7 +157,7 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             if x._node is not None and v not in trace.consumed and n not in differentiable:
                 differentiable.append(n)
     writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
-    argument_writes = [(inputs[v], output(_stored_value(trace, h._value)))
+    argument_writes = [(inputs[v if v.node is None else v.node.operands[0]], output(_stored_value(trace, h._value)))
                        for h, v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
@@ -203,6 +204,7 @@ class Specialisation:
                          for x, _ in trace.captures if id(x) not in self.owners]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
+        self.turned = turned_arguments(call)
         self.turns = turns_of(self._written())
         self.context = context_of(self.turns)
         with casting(None):
@@ -351,6 +353,8 @@ class Specialisation:
                 array = value._array
                 if array is None:
                     raise TraceError("a traced tensor was passed to a compiled function outside its trace")
+                if kind == "argument" and x in self.turned:
+                    array = array.transpose(self.turned[x])
                 arrays.append(array)
                 donated.append(kind != "argument" and is_sole_owner(array, 4))
             else:

@@ -207,10 +207,18 @@ class Trace:
             self.leaves[v] = t
         return v
 
-    def argument(self, t: Tensor | None, type: TensorType, name: str) -> Tensor:
-        """The handle that the function gets for a tensor argument."""
-        v = self.builder.input(type, name)
-        handle = self.wrap(v)
+    def argument(self, t: Tensor | None, type: TensorType, name: str, order: tuple[int, ...] | None = None) -> Tensor:
+        """The handle that the function gets for a tensor argument. The input has the `order` of dimensions in which the
+        argument lies in memory.
+        """
+        if order is None:
+            v = self.builder.input(type, name)
+            handle = self.wrap(v)
+        else:
+            turned = self.builder.input(type.with_shape(tuple(type.shape[d] for d in order)), name)
+            axes = tuple(map(order.index, range(len(order))))
+            v = self.builder.append(F.permute, [turned], {"axes": axes}, [type]).result
+            handle = self.wrap(v)
         self.handles.append((handle, v))
         if t is not None:
             self.placement.place(t)
