@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from onnx_graph import Model
-from workload import Call, Program, Workload, as_list
+from workload import Call, Program, Workload, as_list, bound
 
 
 class Framework(ABC):
@@ -83,6 +83,13 @@ class BrazeCompiled(BrazeEager):
     def stage(self, program: Program) -> Program:
         return self.library.compile(program)
 
+    def call(self, workload: Workload, tensors: Sequence[Any]) -> Call:
+        if not workload.has_constants:
+            return super().call(workload, tensors)
+        program, weights = workload.braze(self.library), tensors[workload.fed :]
+        return bound(self.library.compile(lambda *fed: program(*fed, *weights), constant_weights=True),
+                     tensors[: workload.fed])
+
 
 class TorchEager(Framework):
     title, package, is_peer = "torch eager", "torch", True
@@ -118,6 +125,26 @@ class TorchCompiled(TorchEager):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
         self.stage = self.library.compile
+
+    def call(self, workload: Workload, tensors: Sequence[Any]) -> Call:
+        if not workload.has_constants:
+            return super().call(workload, tensors)
+        from torch._inductor import config
+
+        config.freezing = True  # parameters of a module are constants
+        if type(workload).torch_call is not Workload.torch_call:
+            return super().call(workload, tensors)
+        program, torch = workload.torch(self.library), self.library
+
+        class Fixed(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weights = torch.nn.ParameterList(tensors[workload.fed :])
+
+            def forward(self, *fed: Any) -> Any:
+                return program(*fed, *self.weights)
+
+        return bound(torch.compile(Fixed().eval()), tensors[: workload.fed])
 
 
 class Jax(Framework):

@@ -28,7 +28,7 @@ from results import FOLDER, Cell, Results, Row, current_commit
 from tables import duration
 from traffic import copy_seconds
 from workload import compute_reference
-from workloads import GROUPS, WORKLOADS
+from workloads import GROUPS, USUAL_GROUPS, WORKLOADS
 
 PROCESSES, SECONDS = 5, 0.4
 QUICK_PROCESSES, QUICK_SECONDS = 2, 0.2
@@ -177,7 +177,7 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options_of_measuring(parser, list(GROUPS))
+    options_of_measuring(parser, list(USUAL_GROUPS))
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=list(FRAMEWORKS), metavar="NAME")
     parser.add_argument("--workloads-only", action="store_true", help="leave out cold start and overheads")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")

@@ -42,7 +42,9 @@ class Workload(ABC):
     training: bool = False
     """Whether it is a step of training, whose peak memory is compared with torch.compile's."""
     fed: int | None = None
-    """How many inputs an ONNX model is fed at each call: the others are its constants. None for all."""
+    """How many inputs a program of inference is fed at each call: the others are its constants, where a framework can
+    have some. None for all.
+    """
 
     reference: Callable[..., Any]
     """A method: the result in float64, from the inputs widened to float64."""
@@ -50,6 +52,11 @@ class Workload(ABC):
     @abstractmethod
     def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
         """The arrays that every framework starts from."""
+
+    @property
+    def has_constants(self) -> bool:
+        """Has it weights that never change?"""
+        return self.fed is not None and not self.gradients
 
     def braze(self, braze: ModuleType) -> Program:
         """The program as a function of Braze tensors."""

@@ -6,7 +6,7 @@ whole vector or a whole box of positions, and passes can tell how far a kernel r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
 from . import expr
@@ -70,6 +70,19 @@ def conditions(v: Value) -> list[tuple[Value, Dim]] | None:
         return None if left is None or right is None else left + right
     asked = need(v)
     return None if asked is None else [(v, asked)]
+
+
+def is_usual(need: Dim, axes: Mapping[str, Dim]) -> bool:
+    """Does a claim hold at most positions of the axis that it is about? (`i >= 1` does, `i < 1` does not: whoever
+    trusts it would hardly be anywhere.) Where that cannot be told, it does.
+    """
+    found = [a for a in axes if a in expr.symbols(need)]
+    extent = axes[found[0]] if len(found) == 1 else None
+    step = expr.coefficient(need, found[0]) if len(found) == 1 else None
+    rest = expr.substitute(need, {found[0]: 0}) if step in (1, -1) else None
+    if not isinstance(extent, int) or not isinstance(rest, int):
+        return True
+    return 2 * (extent + rest if step == 1 else rest + 1) >= extent
 
 
 def offsets(kernel: Kernel, buffer: str, store: Store) -> dict[Value, tuple[int, ...]] | None:

@@ -43,6 +43,12 @@ class GpuTarget:
         return self.kind == "cuda" and int(self.arch) >= 89
 
 
+    @property
+    def multiplies_from_shared(self) -> bool:
+        """Do tensor cores read operands from shared memory, so that registers hold sums only? (wgmma, tcgen05)"""
+        return self.kind == "cuda" and 90 <= int(self.arch) < 120
+
+
 @dataclass(frozen=True)
 class GpuSchedule(Schedule):
     """Base of schedules on a GPU: so many `warps` run a program, whose loops are pipelined in so many `stages`."""

@@ -1,5 +1,6 @@
-"""How contractions run on a GPU: a tile of the result for each program, made by tensor cores (`GpuContraction`), and
-contractions that share an axis, worked through tile by tile (`GpuStreamed`: attention, its gradient).
+"""How contractions run on a GPU: a tile of the result for each program, made by tensor cores (`GpuContraction`),
+contractions that share an axis, worked through tile by tile (`GpuStreamed`: attention, its gradient), and products that
+the device's library makes (`GpuLibrary`).
 
 A sum over K of mul(A[G, I, K], B[G, K, J]): each group of axes is flattened into one dimension of a tile. What operands
 are made of is computed on their tiles, what follows the sum on the result's. `passes/gpu_contraction.py` chooses,
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from .errors import VerifyError
 from .expr import Dim, product
 from .gpu import GpuSchedule
-from .kernel import Kernel, Value
+from .kernel import FOLDS, Kernel, Value
 from .streamed import Product, Roles, roles
 from .types import FLOAT8, DType, bfloat16, float16, float32, float64, holds, int8
 
 OPERANDS = (float16, bfloat16, float32, float64, int8, *FLOAT8)   # what products on tiles may be made of
 LEAST_DEPTH = {1: 32, 2: 16, 4: 8, 8: 4}                 # of a product on tiles, by the size of an operand
+LEAST_SIDE = 16                                          # of a tile of products
 PRECISIONS = ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
 
 
@@ -68,6 +70,18 @@ def operand_of(p: Product, parts: Roles) -> DType:
     return common_operand(right, right) or float32
 
 
+def epilogue(kernel: Kernel, total: Value) -> list[Value]:
+    """What stores are made of, short of the sum: in the order of the kernel."""
+    found: set[Value] = set()
+    todo = [v for s in kernel.stores for v in s.inputs]
+    while todo:
+        v = todo.pop()
+        if v is not total and v not in found:
+            found.add(v)
+            todo += v.inputs
+    return [v for v in kernel.values if v in found]
+
+
 @dataclass(frozen=True)
 class GpuContraction(GpuSchedule):
     """One sum over `k` of mul(A[g, i, k], B[g, k, j]), each program a tile of I x J, K in steps: `tile` is (I, J, K).
@@ -76,7 +90,8 @@ class GpuContraction(GpuSchedule):
     "sum": terms of any kind are made on a tile of all three dimensions, and added along K. `together` tiles of I run
     side by side, so that programs that run at the same time share rows of A and columns of B in the L2 cache. With
     `programs`, so many of them (one a processor) work through all tiles. `descriptors` says which operands are fetched
-    by tensor descriptors: any of "left", "right".
+    by tensor descriptors: any of "left", "right". What follows the sum is written on one of `parts` of the tile's
+    columns after the other, so that only a part's values need registers beside the sums.
     """
 
     g: tuple[str, ...] = ()
@@ -90,6 +105,7 @@ class GpuContraction(GpuSchedule):
     together: int = 8
     programs: int = 0
     descriptors: tuple[str, ...] = ()
+    parts: int = 1
 
     def tiles(self, kernel: Kernel) -> Dim:
         """The number of tiles of one place of g."""
@@ -104,7 +120,7 @@ class GpuContraction(GpuSchedule):
 
     def _objections(self, kernel: Kernel) -> Iterator[str]:
         named = [*self.g, *self.i, *self.j, *self.k]
-        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        folds = [v for v in kernel.values if v.op in FOLDS]
         if len(folds) != 1 or folds[0].combine != "sum" or set(folds[0].over) != set(self.k):
             yield f"it is no sum over {self.k}"
         if sorted(named) != sorted(kernel.axes):
@@ -116,10 +132,36 @@ class GpuContraction(GpuSchedule):
         if self.variant == "dot" and (self.operand not in OPERANDS or self.precision not in PRECISIONS
                                       or self.tile[2] < LEAST_DEPTH[self.operand.itemsize]):
             yield f"there is no product of tiles {self.tile} of {self.operand}, {self.precision}"
+        if self.parts < 1 or self.tile[1] % self.parts or self.parts & (self.parts - 1) or (
+                self.parts > 1 and self.variant == "sum"):
+            yield f"{self.tile[1]} columns are not written in {self.parts} parts"
         if self.variant == "dot" and folds and folds[0].args[0].op != "mul":
             yield "its term is no product"
-        if self.programs and self.g:
-            yield "programs that work through several tiles do so in one place of g"
+
+
+@dataclass(frozen=True)
+class GpuLibrary(GpuSchedule):
+    """The whole kernel is result[g, i, j] = sum over k of left[g, i, k] * right[g, k, j], each a buffer as it lies, and
+    is made by the device's library of linear algebra. What is `turned` lies as [g, k, i], or [g, j, k]. Float32 ones
+    are multiplied with `precision`.
+    """
+
+    g: tuple[str, ...] = ()
+    i: tuple[str, ...] = ()
+    j: tuple[str, ...] = ()
+    k: tuple[str, ...] = ()
+    left: str = ""
+    right: str = ""
+    turned_left: bool = False
+    turned_right: bool = False
+    precision: str = "ieee"
+
+    def check(self, kernel: Kernel) -> None:
+        """Raise VerifyError where the kernel must not run so."""
+        super().check(kernel)
+        if {self.left, self.right, *(b.name for b in kernel.outputs)} != set(kernel.buffers) or (
+                len(kernel.stores) != 1 or sorted([*self.g, *self.i, *self.j, *self.k]) != sorted(kernel.axes)):
+            raise VerifyError(f"kernel {kernel.name} is no product of {self.left} and {self.right}")
 
 
 @dataclass(frozen=True)
@@ -143,5 +185,5 @@ class GpuStreamed(GpuSchedule):
         roles(kernel, self.row, self.stream)
         if kernel.axes[self.row] == 1:
             raise VerifyError(f"kernel {kernel.name}: one row is no side of a tile")
-        if any(n < 16 or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
+        if any(n < LEAST_SIDE or n & (n - 1) for n in self.tile) or self.precision not in PRECISIONS:
             raise VerifyError(f"kernel {kernel.name}: there are no products of tiles {self.tile}, {self.precision}")

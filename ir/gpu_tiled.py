@@ -14,7 +14,7 @@ from . import expr
 from .errors import VerifyError
 from .expr import Dim
 from .gpu import GpuSchedule
-from .kernel import Kernel, Store
+from .kernel import Kernel, Store, Value
 from .schedule import are_disjoint, independent_axes
 
 
@@ -82,6 +82,9 @@ class Tiled(GpuSchedule):
         inside = [b for b in self.blocks if b not in self.grid]
         for v in kernel.values:
             over = set(v.over)
+            if v.op == "argsort" and any(b.size > 1 and b not in self.whole for b in self.blocks
+                                         if set(b.axes) & _places(v) or b in self.grid and set(b.axes) & over):
+                yield f"the argsort over {v.over} is cut, or not all of its places are held whole"
             if over & cut:
                 yield f"the {v.combine} over {v.over} is cut among programs"
             for b in inside:
@@ -104,6 +107,11 @@ class Tiled(GpuSchedule):
             yield "two stores may write to the same place"
         if self.ranges > 1 and not all(may_collide(kernel, s) for s in kernel.stores):
             yield "ranges are for scatters alone"
+
+
+def _places(v: Value) -> set[str]:
+    """Symbols in the place that an argsort asks for."""
+    return {a for i in v.index if not isinstance(i, Value) for a in expr.symbols(i)}
 
 
 def may_collide(kernel: Kernel, s: Store) -> bool:

@@ -2,8 +2,9 @@
 
 Each value knows the axes that it varies over; operands are broadcast by name. Loads and stores index buffers by one
 entry per dimension: an expression of axes and sizes (`expr.Dim`), or a value (gather, scatter). A load outside its
-buffer gives its fill. A reduction removes axes, a scan keeps its axis. Nothing here says how a kernel runs: that is the
-`Schedule`'s. The definition of what a kernel computes is `kernel_eval.evaluate`.
+buffer gives its fill. A reduction removes axes, a scan keeps its axis, an argsort puts places in order for positions.
+Nothing here says how a kernel runs: that is the `Schedule`'s. The definition of what a kernel computes is
+`kernel_eval.evaluate`.
 
     kernel softmax(x: f32[8192, 1024]) -> (y: f32[8192, 1024]) axes i: 8192, j: 1024 {
       %0[i, j] = load x[i, j] : f32
@@ -24,6 +25,9 @@ from .errors import VerifyError
 from .expr import Dim, Expr
 from .scalar import COMBINE, CORE, ScalarBuilder, result_dtype
 from .types import DType, dtype, int64
+
+FOLDS = ("reduce", "scan", "argsort")    # values that are made of all positions of an axis
+DIRECTIONS = ("ascending", "descending")
 
 
 @dataclass(frozen=True)
@@ -51,18 +55,19 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """One result. `op` is "load", "const", "index", a name of the scalar core, "reduce" or "scan"."""
+    """One result. `op` is "load", "const", "index", a name of the scalar core, or one of `FOLDS`."""
 
     op: str
     args: tuple[Value, ...]
     axes: tuple[str, ...]            # in the kernel's order
     dtype: DType
     buffer: str = ""                 # load
-    index: tuple[Index, ...] = ()    # load: an entry per dimension; "index": one expression, the value itself
+    # load: an entry per dimension; "index": one expression, the value itself; argsort: one, the place in order
+    index: tuple[Index, ...] = ()
     fill: Any = None                 # load: the value outside the buffer; None promises that it is never outside
     number: Any = None               # const
-    combine: str = ""                # reduce, scan: a key of COMBINE
-    over: tuple[str, ...] = ()       # reduce: the axes removed; scan: the one axis
+    combine: str = ""                # reduce, scan: a key of COMBINE; argsort: one of DIRECTIONS
+    over: tuple[str, ...] = ()       # reduce: the axes removed; scan: the one axis; argsort: the one axis removed
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -245,6 +250,12 @@ class KernelBuilder(ScalarBuilder):
         new = Value("scan", (value,), axes, value.dtype, combine=combine, over=(over,))
         return self._append(("scan", combine, value, over), new)
 
+    def argsort(self, direction: str, value: Value, over: str, at: Dim) -> Value:
+        """The position along an axis of what stands at place `at` of the stable order; NaN is larger than all else."""
+        axes = self._ordered({*value.axes, *self._axes_of((at,))} - {over})
+        new = Value("argsort", (value,), axes, int64, index=(at,), combine=direction, over=(over,))
+        return self._append(("argsort", direction, value, over, at), new)
+
     def store(self, buffer: str, shape: Sequence[Dim], index: Sequence[Index], value: Value, mode: str = "set") -> None:
         """buffer[index] = value, or += under mode "add"."""
         self._buffer(buffer, shape, value.dtype, True)
@@ -286,6 +297,11 @@ def verify(kernel: Kernel) -> None:
             b = kernel.buffers.get(v.buffer)
             if b is None or len(b.shape) != len(v.index) or b.dtype is not v.dtype:
                 fail(f"%{n} loads {v.buffer} with {len(v.index)} index entries as {v.dtype}, which is {b}")
+        elif v.op == "argsort":
+            if v.combine not in DIRECTIONS or len(v.over) != 1 or len(v.index) != 1 or v.dtype is not int64:
+                fail(f"%{n} sorts {v.combine!r} over {v.over} at {v.index} into {v.dtype}")
+            if set(v.over) & {*v.axes, *(expr.symbols(v.index[0]) if is_affine(v.index) else v.over)}:
+                fail(f"%{n} keeps the axis {v.over[0]} that it sorts over, or its place varies with it")
         elif v.op in ("reduce", "scan"):
             if v.combine not in COMBINE or not set(v.over) <= set(position):
                 fail(f"%{n} reduces by {v.combine!r} over {v.over}")

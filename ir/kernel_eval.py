@@ -14,6 +14,7 @@ from . import expr, scalar
 from .errors import VerifyError
 from .kernel import Index, Kernel, Value
 from .scalar import COMBINE
+from .sorting import stable_order
 
 
 def evaluate(kernel: Kernel, buffers: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -84,6 +85,8 @@ def _value(kernel, v, got, buffers, extents, position, places, at) -> Any:
             shape = np.broadcast_shapes(*(np.shape(x) for x in spots), np.shape(inside))
             return np.full(shape, fill).astype(v.dtype.numpy)
         return np.where(inside, data[tuple(spots)], np.asarray(fill).astype(v.dtype.numpy))
+    if v.op == "argsort":
+        return _argsort(v, got[v.args[0]], extents, position, at)
     if v.op in ("reduce", "scan"):
         core, identity = COMBINE[v.combine]
         f = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}[core]
@@ -101,3 +104,15 @@ def _value(kernel, v, got, buffers, extents, position, places, at) -> Any:
                 return np.full([1 if i in axes else n for i, n in enumerate(full.shape)], start)
             return f.reduce(full, axis=axes, keepdims=True, dtype=v.dtype.numpy)
     return scalar.evaluate(v.op, tuple(got[a] for a in v.args), v.dtype)
+
+
+def _argsort(v: Value, x: Any, extents: Mapping[str, int], position: Mapping[str, int], at: Any) -> Any:
+    """The stable order of each row, read at the place that is asked for."""
+    axis, extent = position[v.over[0]], extents[v.over[0]]
+    rows = np.broadcast_to(x, [extent if i == axis else n for i, n in enumerate(np.shape(x))])
+    order, place = stable_order(np, rows, axis, v.combine == "descending"), at(v.index[0])
+    if place.size and (place.min() < 0 or place.max() >= extent):
+        raise VerifyError(f"place {v.index[0]} is not one of the {extent} positions of {v.over[0]}")
+    spots = [np.arange(n).reshape([-1 if k == i else 1 for k in range(order.ndim)]) for i, n in enumerate(order.shape)]
+    spots[axis] = place
+    return order[tuple(spots)]

@@ -5,6 +5,7 @@
       %1[i, j] = mul %0, 0.5 : f32             # a constant stands where it is used, with its dtype where that is
       another
       %2[i] = sum %1 over j : f32              # also: prod, max, min; scan sum %1 along j
+      %3[i, p] = argsort ascending %0 over j at p : i64          # also: descending
       store y[i], %2                           # or `add`; a store by computed places says over which axes: ... for i, j
     }
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from . import expr
 from .expr import Dim, Expr, Symbol
-from .kernel import Buffer, Index, Kernel, Store, Value, verify
+from .kernel import DIRECTIONS, Buffer, Index, Kernel, Store, Value, verify
 from .reader import DTYPE_NAMES, Reader
 from .scalar import COMBINE, CORE
 from .types import DType, int64
@@ -56,8 +57,10 @@ def print_kernel(kernel: Kernel) -> str:
         else:
             args = ", ".join(f"{names[a]}:{a.dtype.name}" if a.op == "const" and a.dtype is not v.dtype else names[a]
                              for a in v.args)
-            text = f"{v.combine} {args} over {', '.join(v.over)}" if v.op == "reduce" else (
-                f"scan {v.combine} {args} along {v.over[0]}" if v.op == "scan" else f"{v.op} {args}")
+            text = {"reduce": f"{v.combine} {args} over {', '.join(v.over)}",
+                    "scan": f"scan {v.combine} {args} along {', '.join(v.over)}",
+                    "argsort": f"argsort {v.combine} {args} over {', '.join(v.over)} at {' '.join(map(entry, v.index))}"
+                    }.get(v.op, f"{v.op} {args}")
         lines.append(f"  {names[v]}[{', '.join(v.axes)}] = {text} : {v.dtype.name}")
     for s in kernel.stores:
         verb = "store" if s.mode == "set" else "add"
@@ -271,6 +274,8 @@ class _KernelReader(Reader):
             return Value("index", (), axes, int64, index=(position,))
         if t.text == "scan":
             return self.scan(axes)
+        if t.text == "argsort":
+            return self.argsort(axes)
         if t.text not in CORE and t.text not in COMBINE:
             self.error(f"{t.text} is not an operation of the scalar core, and no load, index, scan or reduction",
                        t.start)
@@ -287,6 +292,19 @@ class _KernelReader(Reader):
         arg = self.operand()
         self.expect("along")
         return self.made("scan", [arg], axes, combine=t.text, over=(self.axis(),))
+
+    def argsort(self, axes: tuple[str, ...]) -> Value:
+        t = self.take("word", "ascending or descending")
+        if t.text not in DIRECTIONS:
+            self.error(f"an argsort is {' or '.join(DIRECTIONS)}", t.start)
+        arg = self.operand()
+        if not isinstance(arg, Value):
+            self.error("what is sorted is a value such as %0", t.start)
+        self.expect("over")
+        over = self.axis()
+        self.expect("at")
+        place = self.dim()
+        return Value("argsort", (arg,), axes, self.result(), index=(place,), combine=t.text, over=(over,))
 
     def made(self, op: str, args: list[Any], axes: tuple[str, ...], **more: Any) -> Value:
         result = self.result()

@@ -7,10 +7,13 @@ own; inside a loop the turn is a size symbol, so that a kernel reads `xs[t, i]` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Union
 
+from .errors import VerifyError
 from .expr import Dim
 from .kernel import Kernel
 from .schedule import Schedule
@@ -54,13 +57,63 @@ class Launch:
     arguments: Mapping[str, str]
     zeroed: tuple[str, ...] = ()
 
+    @property
+    def runs(self) -> tuple[Mapping[str, str], ...]:
+        """The slots of all its buffers, for each time that the kernel runs: once."""
+        return (self.arguments,)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Memory that a joined launch works on: slots for those buffers that its parts do not share, and the extent of the
+    kernel's axis.
+    """
+
+    arguments: Mapping[str, str]
+    extent: Dim
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedLaunch(Launch):
+    """Run a kernel on several parts in one launch, in any order; `arguments` are what all parts share. The kernel's one
+    size is the extent of a part.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+    @cached_property
+    def runs(self) -> tuple[Mapping[str, str], ...]:
+        """The slots of all its buffers, for each time that the kernel runs: once for each part."""
+        return tuple({**self.arguments, **p.arguments} for p in self.parts)
+
+    def check(self) -> None:
+        """Raise VerifyError where the parts do not fit the kernel, or one of them touches what another one writes."""
+        self.schedule.check(self.kernel)
+        for why in self._objections():
+            raise VerifyError(f"kernel {self.kernel.name} cannot run on {len(self.parts)} parts at once: {why}")
+
+    def _objections(self) -> Iterator[str]:
+        kernel = self.kernel
+        for a in self.runs:
+            if a.keys() != kernel.buffers.keys():
+                yield f"{sorted(a)} are not the kernel's buffers"
+                return
+        users = Counter(slot for a in self.runs for slot in {*a.values()})
+        for a in self.runs:
+            for b in kernel.outputs:
+                if users[a[b.name]] > 1 or [*a.values()].count(a[b.name]) > 1:
+                    yield f"{a[b.name]} is written, and used elsewhere"
+        if self.zeroed:
+            yield "memory would have to be cleared first"
+
 
 @dataclass(frozen=True, eq=False)
 class HostCall:
     """Call `function(*input arrays) -> tuple of arrays` in Python and copy the results into the output slots.
 
     What has no kernel: library routines (sort, linear algebra), complex numbers, callbacks. Where it `takes_namespace`,
-    `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace.
+    `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace. `origin` has the
+    user's lines.
     """
 
     name: str
@@ -68,6 +121,7 @@ class HostCall:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     takes_namespace: bool = False
+    origin: tuple[Any, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -158,8 +212,9 @@ def _lines(steps: tuple[Step, ...], indent: str) -> list[str]:
     out: list[str] = []
     for s in steps:
         if isinstance(s, Launch):
-            arguments = ", ".join(f"{b} = {n}" if b != n else n for b, n in s.arguments.items())
-            out.append(f"{indent}launch {s.kernel.name}({arguments}) by {s.schedule}")
+            out.append(f"{indent}launch {s.kernel.name}({_arguments(s.arguments)}) by {s.schedule}")
+            if isinstance(s, JoinedLaunch):
+                out += [f"{indent}  part of {p.extent}: {_arguments(p.arguments)}" for p in s.parts]
             out += [f"{indent}  {line}" for line in str(s.kernel).splitlines()]
         elif isinstance(s, HostCall):
             out.append(f"{indent}{', '.join(s.outputs)} = host {s.name}({', '.join(s.inputs)})")
@@ -173,3 +228,7 @@ def _lines(steps: tuple[Step, ...], indent: str) -> list[str]:
         else:
             out.append(f"{indent}copy {s.source} to {s.target}")
     return out
+
+
+def _arguments(arguments: Mapping[str, str]) -> str:
+    return ", ".join(f"{b} = {n}" if b != n else n for b, n in arguments.items())

@@ -13,7 +13,7 @@ from . import expr
 from .claims import offsets
 from .errors import VerifyError
 from .expr import Dim, Expr
-from .kernel import Kernel, Store
+from .kernel import FOLDS, Kernel, Store
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Rows(Schedule):
                 yield f"{a} is written out, and its extent {kernel.axes[a]} is not known"
         for v in kernel.values:
             folded = set(v.over)
+            if v.op == "argsort":
+                yield "its rows are not sorted"
             if v.op in ("reduce", "scan") and folded & set(cut):
                 yield f"the {v.combine} over {v.over} is cut into units"
             if v.op == "scan":
@@ -107,8 +109,8 @@ class Contraction(Schedule):
     panels by the rows of a tile. "stream" and "dots": all of I (`rows`) at once while B goes by, unpacked, in
     lanes along J or along K, `vectors` at a time.
 
-    With several `parts`, there are as many sums, of the same A with a B of its own each; the tile has `vectors` of
-    each, and the epilogue all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are
+    With several `parts`, there are as many sums, of the same A with a B of its own each; the tile makes one after the
+    other, and the epilogue has all of them. With a `dot`, the sum is one of products of casts, and narrow numbers are
     multiplied, several at a time (`DEPTHS`); the left ones `flip` their sign where the instruction needs one side
     signed and one unsigned.
     """
@@ -147,7 +149,7 @@ class Contraction(Schedule):
         """Raise VerifyError where the kernel must not run so."""
         super().check(kernel)
         named = [*self.g, *self.i, *self.j, *self.k]
-        folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+        folds = [v for v in kernel.values if v.op in FOLDS]
         sums = len(folds) == self.parts and all(set(v.over) == set(self.k) for v in folds)
         if not sums or len(set(named)) != len(named) or not self.j:
             raise VerifyError(f"kernel {kernel.name} is no contraction over {self.k}")
@@ -233,8 +235,7 @@ class Skewed(Schedule):
         if not axes or self.vector != axes[-1] or self.outer != (axes[0] if len(axes) > 1 else ""):
             yield f"{self.outer} and {self.vector} are not the first and the last of {axes}"
             return
-        if any(v.op in ("reduce", "scan")
-               for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
+        if any(v.op in FOLDS for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
             yield "it is no step that makes one buffer element by element"
             return
         (store,) = kernel.stores
@@ -331,7 +332,8 @@ class Source:
     Triton: `text` is a whole module (its imports too) with the `@triton.jit` function `entry`. `facts` holds
     "arguments", a tuple of (name, Triton type such as "*fp32" or "i32"), which are the buffers' pointers in the
     kernel's order and then its sizes in the order of `Kernel.sizes`; "grid", three expressions of those sizes; "warps"
-    and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16.
+    and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16. By a `Joined`
+    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`).
     """
 
     text: str

@@ -101,14 +101,14 @@ def hardswish(input: Any) -> Tensor:
     return F.hardswish(lift(input))
 
 
-def softmax(input: Any, dim: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along a dimension."""
-    return F.softmax(lift(input), dim)
+def softmax(input: Any, dim: int = -1, dtype: Any = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along a dimension; with a `dtype`, of x cast to it."""
+    return lift(input).softmax(dim, dtype=dtype)
 
 
-def log_softmax(input: Any, dim: int = -1) -> Tensor:
-    """log(softmax(x)) along a dimension."""
-    return F.log_softmax(lift(input), dim)
+def log_softmax(input: Any, dim: int = -1, dtype: Any = None) -> Tensor:
+    """log(softmax(x)) along a dimension; with a `dtype`, of x cast to it."""
+    return lift(input).log_softmax(dim, dtype=dtype)
 
 
 def glu(input: Any, dim: int = -1) -> Tensor:

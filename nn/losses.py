@@ -15,6 +15,7 @@ from ..ir.errors import DTypeError, IndexingError, ShapeError
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
 from ..tracer.arguments import lift
+from ..tracer.devices import work_beside
 from ..tracer.reductions import mean
 from ..tracer.reductions import sum as total
 from ..tracer.tensor import Tensor
@@ -79,7 +80,12 @@ def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, r
     if target.ndim != log_p.ndim - 1:
         raise ShapeError(f"target classes of shape {list(target.shape)} for input {list(log_p.shape)}: the target has "
                          f"input's shape without the class dimension")
-    _check_classes(target, log_p.shape[axis], ignore_index)
+    wanted = [d for n, d in enumerate(log_p.shape) if n != axis]
+    if any(a != b for a, b in zip(target.shape, wanted)):
+        raise ShapeError(f"target classes of shape {list(target.shape)} for input {list(log_p.shape)}, whose "
+                         f"classes are along dimension {axis}, so that the target has shape {wanted}; where the "
+                         f"classes are along the last dimension, give input.moveaxis(-1, {axis})")
+    _check_classes(target, log_p.shape[axis], ignore_index, axis)
     kept = F.not_equal(target, ignore_index)
     classes = _along_classes(F.iota(size=as_dim(log_p.shape[axis])), log_p)
     is_target = F.logical_and(F.equal(F.expand_dims(target, axis), classes), F.expand_dims(kept, axis))
@@ -97,14 +103,20 @@ def _class_loss(log_p: Tensor, target: Tensor, weight: Any, ignore_index: int, r
     return total(loss) / total(weights)
 
 
-def _check_classes(target: Tensor, count: Any, ignore_index: int) -> None:
+def _check_classes(target: Tensor, count: Any, ignore_index: int, axis: int) -> None:
     """Classes whose values are known must exist."""
     if target._array is None or not isinstance(count, int):
         return
-    classes = target._array[target._array != ignore_index]
+    work_beside(target._array, lambda: _check_known_classes(target._array, count, ignore_index, axis),
+                "the target classes")
+
+
+def _check_known_classes(target: Any, count: int, ignore_index: int, axis: int) -> None:
+    classes = target[target != ignore_index]
     if classes.size and not (0 <= classes.min() and classes.max() < count):
         bad = classes[(classes < 0) | (classes >= count)][0]
-        raise IndexingError(f"target class {bad} is outside the {count} classes of the input")
+        raise IndexingError(f"target class {bad} is outside the {count} classes of the input, which are along its "
+                         f"dimension {axis}")
 
 
 def _probability_loss(log_p: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:

@@ -53,7 +53,7 @@ def to(module: Module, where: devices.device | None, dtype: DType | None) -> Non
         raise TraceError("module.to(…) inside a compiled function would happen once, while it is traced; do it outside")
     for t in (*module.parameters(), *module.buffers()):
         if dtype is not None and t.dtype.is_float and t.dtype is not dtype:
-            _replace(t, t._array.astype(dtype.numpy))
+            _replace(t, devices.cast(t._array, dtype.numpy))
             t._grad = None
         if where is not None and t.device != where:
             _replace(t, devices.moved(t._array, where))

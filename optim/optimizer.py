@@ -17,7 +17,7 @@ from ..ir.interpreter import _current, interpreting
 from ..ir.ops import F
 from ..ir.types import float32, float64
 from ..tracer.creation import full, tensor, zeros
-from ..tracer.devices import device
+from ..tracer.devices import copied, device
 from ..tracer.modes import enable_grad, no_grad
 from ..tracer.tensor import Tensor
 from ..tracer.trace import Trace
@@ -189,7 +189,7 @@ class Optimizer(Watched):
             state = self.state.get(p)
             if id(p) not in moving and state is not None and id(state["step"]) in shared:
                 with interpreting(None):
-                    state["step"] = Tensor(state["step"]._array.copy())
+                    state["step"] = Tensor(copied(state["step"]._array))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters."""

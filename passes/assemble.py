@@ -4,7 +4,7 @@ branches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,13 +14,15 @@ from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
 from ..ir.expr import Dim
+from ..ir.gpu import GpuTarget
 from ..ir.graph import Graph, Node, Value
 from ..ir.kernel import KernelBuilder
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
-from .fuse import Fusion, Group, WhyNot, fuse
+from .fuse import Fusion, Group, fuse
 from .gates import MOST_PARTS
+from .gpu_join import join_launches
 from .launches import Launcher
 from .layout import storage_orders
 from .lower import Place, lower_group
@@ -28,10 +30,12 @@ from .memory_plan import plan_arena, taken_inputs
 from .ordering import ordered
 from .recompute import recompute
 from .skew import skew
+from .spread import spread
 from .streaming import stream
+from .why_not import WhyNot
 
 
-def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = None,
+def assemble(graph: Graph, target: Target | GpuTarget, donated: Mapping[int, int] | None = None,
              hints: Mapping[str, int] | None = None) -> Program:
     """The program of a graph. `donated` says which input an output may be written into (position to position, where
     legal); `hints` are usual values of symbolic sizes."""
@@ -55,8 +59,10 @@ def assemble(graph: Graph, target: Target, donated: Mapping[int, int] | None = N
         names.append(outputs[v].name)
     steps = skew(a.steps(graph, places, {v: [_place(s)] for v, s in outputs.items()}), target)
     inputs = tuple(places[v].slot for v in graph.inputs)  # type: ignore[union-attr]
-    slots, arena = plan_arena(a.slots, steps, hints or {})
     wanted = {names[o]: inputs[i] for o, i in (donated or {}).items()}
+    if isinstance(target, GpuTarget):
+        steps = join_launches(steps, a.slots, wanted, target, hints or {})
+    slots, arena = plan_arena(a.slots, steps, hints or {})
     slots = taken_inputs(slots, steps, wanted)
     return Program(graph.name, slots, steps, inputs, tuple(names), sizes, arena, tuple(a.notes))
 
@@ -66,9 +72,9 @@ def _place(slot: Slot, order: tuple[int, ...] = ()) -> Place:
 
 
 class _Assembler:
-    def __init__(self, target: Target, donated: Mapping[Value, Value]):
+    def __init__(self, target: Target | GpuTarget, donated: Mapping[Value, Value]):
         self.slots: dict[str, Slot] = {}
-        self.donated = donated
+        self.target, self.donated = target, donated
         self.launcher = Launcher(target, lambda b: self.slot(TensorType(b.shape, b.dtype), "temporary").name)
         self.notes: list[WhyNot] = []
         self.loops = 0
@@ -84,13 +90,18 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fusion = recompute(graph, stream(graph, fuse(graph, parts=MOST_PARTS)), self.donated.values())
+        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_sort=self.launcher.may_sort)
+        fusion = stream(graph, fused, self.target)
+        fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
         self.notes += fusion.notes
         needed = _stored(graph, fusion)
         all_targets: dict[Value, list[Place]] = {v: list(t) for v, t in targets.items()}
         orders = storage_orders(graph, fusion, [v for v in needed if v not in all_targets])
-        for v in needed:
+        overwritten = _overwritten(graph, fusion, needed)
+        for v in (*(v for v in needed if v not in overwritten), *reversed(overwritten)):
+            if v in overwritten and v not in all_targets and overwritten[v] in all_targets:
+                all_targets[v] = all_targets[overwritten[v]][:1]     # in its memory: nothing is copied
             if v not in all_targets:
                 order = orders.get(v, ())
                 type_ = v.type.with_shape(v.shape[d] for d in order) if order else v.type
@@ -112,7 +123,8 @@ class _Assembler:
                 continue
             for v in results:
                 if v.node is not None and "overwrites" in v.node.op.traits:
-                    out += self._copies(v.node.operands[0], known, all_targets[v])
+                    base = v.node.operands[0]
+                    out += self._copies(base, known, [t for t in all_targets[v] if t != known.get(base)])
             out += self.launcher.launches(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
         return tuple(out)
 
@@ -150,7 +162,7 @@ class _Assembler:
             rest = [t for t in targets[r] if t is not made]
             after += self._copies(r, {r: made}, rest)
         call = HostCall(n.op.name, _host_function(n), tuple(inputs), tuple(t.slot for t in direct),
-                        takes_namespace="host" not in n.op.traits)
+                        "host" not in n.op.traits, () if n.loc is None else (n.loc,))
         return [*before, call, *after]
 
     def _whole(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Place:
@@ -250,6 +262,17 @@ class _Assembler:
         steps = self.steps(body, dict(zip(body.inputs, [*current, *rest])), ends)
         self.loops += 1
         return [*before, Loop(f"turn{self.loops - 1}", None, tuple(carries), steps, tests, flag.name), *after]
+
+
+def _overwritten(graph: Graph, fusion: Fusion, needed: Iterable[Value]) -> dict[Value, Value]:
+    """Values that nothing reads but what overwrites some of their elements, and the results of that."""
+    uses, found = graph.uses(), {}
+    for v in needed:
+        readers = list(uses.get(v, ()))
+        is_base = len(readers) == 1 and "overwrites" in readers[0].op.traits and readers[0].operands[0] is v
+        if is_base and v not in fusion.inlined and sum(o is v for o in readers[0].operands) == 1:
+            found[v] = readers[0].results[0]
+    return {v: by for v, by in found.items() if v not in graph.outputs}
 
 
 def _stored(graph: Graph, fusion: Fusion) -> list[Value]:

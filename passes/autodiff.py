@@ -21,6 +21,7 @@ from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .flow import dependents
 from .region_gradients import PULL, no_derivative, with_states
+from .shifts import maxima_of_softmaxes
 
 
 def expand_gradients(graph: Graph) -> Graph:
@@ -111,7 +112,8 @@ class GradientWriter(GraphBuilder):
         for output, cotangent in given:
             _accumulate(cotangents, output, cotangent)
         flowing = dependents(nodes, (v for v in wrt if v.dtype.is_inexact))
-        for node in reversed(nodes):
+        still = maxima_of_softmaxes(nodes)
+        for node in reversed([n for n in nodes if n not in still]):
             if any(r in cotangents for r in node.results) and any(v in flowing for v in node.operands):
                 wanted = [v in flowing for v in node.operands]
                 for v, want, c in zip(node.operands, wanted, self.pull_node(node, cotangents, wanted)):

@@ -15,12 +15,10 @@ def blocks(n: Dim, size: int) -> Dim:
     return (n + size - 1) // size
 
 
-def tile_shape(height: Dim, width: Dim, lanes: int, target: Target, parts: int = 1) -> tuple[int, int]:
-    """rows x vectors (of each part) of the register tile: all fit with a row of B and one element of A; little is
+def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
+    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is
     wasted at the edges.
     """
-    if parts > 1:
-        return _shape_of_parts(height, width, lanes, target, parts)
     vectors = 4 if lanes < 8 and target.registers >= 32 else 2
     if isinstance(width, int) and width <= lanes:
         vectors = 1
@@ -31,19 +29,10 @@ def tile_shape(height: Dim, width: Dim, lanes: int, target: Target, parts: int =
         rows = max(1, height)
         wide = max(1, min((target.registers - 1) // (rows + 1), 8))
         needed = -(-width // lanes) if isinstance(width, int) else wide
-        chosen = max(1, min(wide, needed))
+        chosen = max(1, -(-needed // max(1, -(-needed // wide))))  # equal panels
         whole = max(1, 16 // lanes)  # prologues and epilogues run in 16 lanes
         return rows, chosen // whole * whole or chosen
     return _fewest_wasted(height, most, 6), vectors
-
-
-def _shape_of_parts(height: Dim, width: Dim, lanes: int, target: Target, parts: int) -> tuple[int, int]:
-    """The same where each row of a tile holds so many sums for each column."""
-    vectors = max(1, 4 // parts) if not isinstance(width, int) or width > lanes else 1
-    whole = max(1, 16 // lanes)  # prologues and epilogues run in 16 lanes
-    vectors = -(-vectors // whole) * whole
-    most = max(1, (target.registers - 1 - vectors * parts) // (vectors * parts))
-    return _fewest_wasted(height, most, most // 2 + 1), vectors
 
 
 def apart_shape(shape: tuple[int, int], height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:

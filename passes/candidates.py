@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..ir.expr import product
-from ..ir.kernel import Kernel
+from ..ir.kernel import FOLDS, Kernel
 from ..ir.schedule import Contraction, Rows, Schedule
 from ..ir.streamed import Streamed, roles
 from ..ir.target import Target
@@ -72,8 +72,7 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
 
 def _fits(rows: int, vectors: int, s: Contraction, target: Target) -> bool:
     """Do the sums leave registers for a row of B and an element of A, and do they hide a multiply-add's latency?"""
-    each = vectors * s.parts
-    return 8 <= rows * each <= target.registers - 1 - each and (vectors * s.lanes) % min(16, s.lanes) == 0
+    return 8 <= rows * vectors <= target.registers - 1 - vectors and (vectors * s.lanes) % min(16, s.lanes) == 0
 
 
 def _wastes_little(kernel: Kernel, rows: int, vectors: int, s: Contraction) -> bool:
@@ -129,7 +128,7 @@ def _few_rows(kernel: Kernel, s: Contraction) -> Iterator[Contraction]:
 
 def _rows(kernel: Kernel, target: Target, s: Rows) -> Iterator[Rows]:
     """Other lanes and blocks where no fold runs along the lanes; other axes in lanes where nothing is folded."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    folds = [v for v in kernel.values if v.op in FOLDS]
     if not folds:
         yield from alternatives(kernel)
     if s.vector and not any(s.vector in v.over for v in folds):

@@ -13,20 +13,22 @@ from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import FEW_PLACES, MIN_RUN, compute_dtype, turned_channels
+from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
 
 FEW_ROWS = 12  # up to so many rows, a contraction is bound by reading B in lanes along J
+TINY, MANY = 512, 64  # multiply-adds of a product, and products, that run as plain loops
 FEW_ROWS_STREAM = 32  # more, where B lies in long runs and A in place
 FEW_ROWS_DOTS = 8  # in lanes along K
 FEW_ROWS_WIDENED = 16  # by so many multiply-adds at once, where the machine multiplies narrow numbers
+FEW_ROWS_SLID = 4  # where B is read by windows, and so many times over
 MOST_ROWS = 13  # so many have their sums in registers at once
 LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
-STREAM_DEPTH = 16  # rows of B that are read side by side
+STREAM_DEPTHS = ((4, 4), (6, 8), (MOST_ROWS, 16))  # rows of B that are read side by side, for so many of A at most
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
 
 
@@ -36,6 +38,34 @@ def schedule(kernel: Kernel, m: Match, target: Target) -> Contraction:
     if m.parts == 1 and isinstance(rows, int) and rows <= _few(kernel, m, target) and m.is_product:
         return _few_rows(kernel, m, target)
     return next(tilings(kernel, m, target))
+
+
+def is_tiny(kernel: Kernel, m: Match) -> bool:
+    """Are there many products, each smaller than what a tile begins and ends with?"""
+    each = product(kernel.axes[a] for a in (*m.i, *m.j, *m.k))
+    batches = usual(product(kernel.axes[a] for a in m.g))
+    return isinstance(each, int) and each <= TINY and batches >= MANY
+
+
+def find(kernel: Kernel) -> Match | None:
+    """The contraction that a kernel is, where loops over rows would not do it better."""
+    found = match(kernel)
+    return None if found is not None and _are_few_by_windows(kernel, found) else found
+
+
+def _are_few_by_windows(kernel: Kernel, m: Match) -> bool:
+    """Are few rows multiplied with windows of an image? Loops over rows read what windows share from the cache again,
+    with an image's borders left out of most turns.
+    """
+    if m.parts > 1 or not m.is_product or not is_window(kernel, m.right, m.j, m.k):
+        return False
+    most = 1 if contiguous_axis(kernel, m.right) in m.k else FEW_ROWS_SLID
+    return usual(product(kernel.axes[a] for a in m.i)) <= most
+
+
+def fills_tiles(kernel: Kernel, m: Match) -> bool:
+    """Are there rows and columns enough for a register tile?"""
+    return min(usual(product(kernel.axes[a] for a in axes)) for axes in (m.i, m.j)) >= FEW_ROWS_SLID
 
 
 def _few(kernel: Kernel, m: Match, target: Target) -> int:
@@ -82,7 +112,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
         rows=rows,
         vectors=vectors,
         panels=panels,
-        depth=STREAM_DEPTH,
+        depth=next(depth for most, depth in STREAM_DEPTHS if rows <= most),
         block=rows * turns,
         variant="dots" if along_k else "stream",
     )
@@ -92,11 +122,11 @@ def _stream_panels(
     extents: Mapping[str, Dim], m: Match, j: tuple[str, ...], rows: int, vectors: int, target: Target
 ) -> int:
     """Groups of columns of a unit: long runs of B's rows, but the sums stay in the first cache and all threads have
-    work.
+    work. Threads that wait for the same memory are done at the same time.
     """
     others, share = usual(product(extents[a] for a in (*m.g, *j[:-1]))), usual(extents[j[-1]])
     if others < 2 * target.threads:
-        share = share * others // (2 * target.threads)
+        share = share * others // target.threads
     return max(1, min(share, 2048, target.l1_bytes // (8 * rows)) // (16 * vectors))
 
 
@@ -118,7 +148,7 @@ def tilings(kernel: Kernel, m: Match, target: Target) -> Iterator[Contraction]:
     width = kernel.axes[j[-1]]
 
     def shape(height: Dim) -> tuple[int, int]:
-        return tile_shape(height, width, lanes, target, m.parts)
+        return tile_shape(height, width, lanes, target)
 
     for reading in _readings(kernel, m, k, shape):
         if reading[0] == "direct" and _lies_apart(kernel, m):
@@ -139,8 +169,8 @@ def _tiled(
     height = product(extents[a] for a in i[len(i) - i_flat :])
     columns = vectors * lanes
     # panels of four vectors may lie in the second cache: as they go by, each is read but by few rows
-    near = columns // 2 if left == "direct" and vectors == 4 else columns * m.parts
-    depth = max(lanes, target.l1_bytes * 3 // 4 // (near * size) // 32 * 32)
+    near = columns // 2 if left == "direct" and vectors == 4 else columns
+    depth = max(lanes, target.l1_bytes * 3 // 2 // (near * size) // 32 * 32)  # as a panel goes by, the next of it comes
     run = usual(product(extents[a] for a in k[-k_flat:]))
     if run <= depth * 3 // 2:
         depth = max(1, run) if isinstance(product(extents[a] for a in k[-k_flat:]), int) else depth
@@ -192,9 +222,9 @@ def _tiled(
 
 
 def _lane_axis(kernel: Kernel, v: Value, axes: tuple[str, ...]) -> str:
-    """The axis that runs in lanes: the contiguous one, else the longest of the last."""
+    """The axis that runs in lanes: the contiguous one where it fills half of them, else the longest of the last."""
     walk = contiguous_axis(kernel, v)
-    if walk in axes:
+    if walk in axes and min(16, 2 * usual(kernel.axes[walk])) >= max(min(16, usual(kernel.axes[a])) for a in axes):
         return walk
     return max(reversed(axes), key=lambda a: min(16, usual(kernel.axes[a])))
 
@@ -278,8 +308,6 @@ def _in_place(kernel: Kernel, m: Match, k: tuple[str, ...]) -> tuple[int, int] |
     if m.dot and (deep != 1 or not m.divides(kernel.axes[k[-1]])):
         return None
     known = isinstance(row, int) and isinstance(deep, int) and 1 in (row, deep) and row != 0
-    if m.parts > 1 and isinstance(row, int) and row * m.left.dtype.itemsize % PAGE == 0:
-        return None
     long = k_flat == len(k) or usual(product(kernel.axes[a] for a in k[-k_flat:])) >= MIN_RUN
     return (i_flat, k_flat) if known and long else None
 
@@ -304,7 +332,7 @@ def _in_window(kernel: Kernel, m: Match, k: tuple[str, ...]) -> int:
     slid = [x for x in v.index if m.i[-1] in expr.symbols(x)]
     sliding = [a for a in k if slid and a in expr.symbols(slid[0])]
     if len(slid) != 1 or not sliding or not (
-        v.index[-1] == kernel.axis(k[-1]) or turned_channels(kernel, v, k) == k[-1] and not m.dot
+        is_channel(v.index[-1], k[-1], k) or turned_channels(kernel, v, k) == k[-1] and not m.dot
     ):
         return 0
     if (

@@ -8,7 +8,7 @@ a circle are refused by reachability bitsets. Each refusal leaves a `WhyNot`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -19,31 +19,16 @@ from ..ir.graph import Graph, Node, Value
 from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
-from .reads import Read, read_axes, renamed_read
+from .reads import Read, one_each, read_axes, renamed_read
+from .stored import has_no_kernel, stored
+from .why_not import WhyNot
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
+MOST_COST = 512.0               # of an element, in additions: what computes so much gains nothing by a store less
+SWEEP = 16.0                    # of a reduction in a group
 MOST_NODES = 64                 # of groups that are merged only because they read the same
 LARGE = 1 << 10                 # elements: reading less twice costs nothing
 FEW_ROWS, LONG_ROW = 64, 1 << 14
-
-
-@dataclass(frozen=True)
-class WhyNot:
-    """Why two neighbours are not one kernel: a `kind`, the two nodes, and what was in the way."""
-
-    kind: str
-    producer: Node
-    consumer: Node
-    facts: str = ""
-
-    def __str__(self) -> str:
-        words = {"circle": "another kernel stands between them", "axes": "they do not run over the same axes",
-                 "reduction": "they reduce over different axes",
-                 "moved": "the consumer reads at other places than are written",
-                 "rows": "there are too few, too long rows to use a reduction's result at once",
-                 "kind": "one of them is a kernel of its own"}
-        return (f"{self.producer.op.name} ({self.producer.loc}) is not fused with {self.consumer.op.name} "
-                f"({self.consumer.loc}): {words.get(self.kind, self.kind)}{'; ' + self.facts if self.facts else ''}")
 
 
 @dataclass(eq=False)
@@ -57,13 +42,29 @@ class Group:
     extents: dict[int, Dim]
     reduced: dict[Node, tuple[int, ...]] = field(default_factory=dict)
     summed: dict[Node, int] = field(default_factory=dict)       # a contraction that sums along an axis of the group
-    reads: list[Read] = field(default_factory=list)  # what its nodes read, and along which axes
+    reads: list[Read] = field(default_factory=list)  # what its nodes read outside, and along which axes
+    cost: float = 0.0                                 # of an element, in additions
 
     @property
     def big_reduced(self) -> set[frozenset[int]]:
         """The sets of axes that its reductions run over, small ones left out."""
         sets = {frozenset(a for a in axes if not _small(self.extents[a])) for axes in self.reduced.values()}
         return {s for s in sets if s}
+
+
+def _row_axes(m: Node, axes: dict[Value, tuple[int | None, ...]]) -> set[int]:
+    """The axes of the rows that a node sorts."""
+    return {a for d, a in enumerate(axes[m.results[0]]) if a is not None and d != m.attrs["axis"]}
+
+
+def _cost(n: Node) -> float:
+    """What a node adds to the cost of its group: a reduction is a sweep over memory."""
+    return cost_of(n) if n.op.kind == "pointwise" else SWEEP if n.op.kind == "reduction" else 0.0
+
+
+def _repeats(axes: tuple[int | None, ...]) -> bool:
+    named = [a for a in axes if a is not None]
+    return len(set(named)) != len(named)
 
 
 def _small(extent: Dim) -> bool:
@@ -92,8 +93,8 @@ def _is_large(v: Value) -> bool:
 
 
 class _Grouper:
-    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int):
-        self.parts = parts
+    def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int, host: frozenset[Node]):
+        self.parts, self.host = parts, host
         self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
         self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
@@ -113,11 +114,10 @@ class _Grouper:
         """A group of one node."""
         number = len(self.before)
         extents: dict[int, Dim] = {}
-        kind = {"pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
-                "contraction": "contraction", "library": "host", "control": "host"}.get(n.op.kind, "alone")
-        if n.op.kind != "control" and any(v.dtype.kind == "c" for v in (*n.operands, *n.results)):
-            kind = "host"
-        group = Group(number, kind, [n], {}, extents)
+        kind = "host" if n in self.host else {
+            "pointwise": "rows", "view": "rows", "reduction": "rows", "gather": "rows", "random": "rows",
+            "sort": "rows", "contraction": "contraction"}.get(n.op.kind, "alone")
+        group = Group(number, kind, [n], {}, extents, cost=_cost(n))
         for r in n.results:
             group.axes[r] = tuple(self.axis(extents, d) for d in r.shape)
         if n.op.kind == "reduction":
@@ -198,6 +198,8 @@ class _Grouper:
     def _merge_sibling(self, one: Group, other: Group, base: Value) -> None:
         if self.before[other.number] >> one.number & 1 or self.before[one.number] >> other.number & 1:
             return
+        if any(m.op.kind == "sort" for m in (*one.nodes, *other.nodes)):
+            return
         first, second = (next((r.axes for r in g.reads if r.base is base and r.axes), None) for g in (one, other))
         if first is None or second is None or any((a is None) != (b is None) for a, b in zip(first, second)):
             return
@@ -211,7 +213,8 @@ class _Grouper:
     def _joined(self, producer: Group, consumer: Group, joined: Any) -> Group:
         axes, extents, reduced, reads = joined
         kind = "contraction" if "contraction" in (producer.kind, consumer.kind) else "rows"
-        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads)
+        merged = Group(consumer.number, kind, [*producer.nodes, *consumer.nodes], axes, extents, reduced, reads=reads,
+                       cost=producer.cost + consumer.cost)
         both = (1 << producer.number) | (1 << consumer.number)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~both
         mine = (1 << producer.number) | (1 << consumer.number)
@@ -222,13 +225,14 @@ class _Grouper:
                 self.before[number] = (old | bits | (1 << merged.number)) & ~(1 << producer.number)
         del self.groups[producer.number]
         self.groups[merged.number] = merged
-        for v in merged.axes:
-            self.group_of[v] = merged
+        self.group_of.update(dict.fromkeys(merged.axes, merged))
         return merged
 
     def _obstacle(self, producer: Group, consumer: Group) -> Any:
         if producer.kind in ("alone", "host") or not self._may_join(producer, consumer):
             return "kind"
+        if producer.cost + consumer.cost > MOST_COST:
+            return "cost"
         if any(self.before[g.number] >> producer.number & 1 for g in self._producers(consumer)):
             return "circle"
         joined = self._unify(producer, consumer)
@@ -272,14 +276,20 @@ class _Grouper:
         for group in (producer, consumer):
             for a, e in group.extents.items():
                 extents.setdefault(final.get(a, a), e)
-        axes = {v: tuple([final.get(a, a) for a in t]) for group in (producer, consumer) for v, t in group.axes.items()}
-        for t in axes.values():
-            named = [a for a in t if a is not None]
-            if len(set(named)) != len(named):
+        axes: dict[Value, tuple[int | None, ...]] = {}
+        reduced: dict[Node, tuple[int, ...]] = {}
+        reads: list[Read] = []
+        for group in (producer, consumer):
+            if final.keys().isdisjoint(group.extents):           # most have their names already: groups grow long
+                axes, reduced, reads = {**axes, **group.axes}, {**reduced, **group.reduced}, [*reads, *group.reads]
+                continue
+            renewed = {v: tuple([final.get(a, a) for a in t]) for v, t in group.axes.items()}
+            if any(_repeats(t) for t in renewed.values()):
                 return "moved"
-        reduced = {m: tuple([final.get(a, a) for a in t]) for group in (producer, consumer)
-                   for m, t in group.reduced.items()}
-        reads = [renamed_read(read, final) for group in (producer, consumer) for read in group.reads]
+            axes.update(renewed)
+            reduced.update({m: tuple([final.get(a, a) for a in t]) for m, t in group.reduced.items()})
+            reads += [renamed_read(read, final) for read in group.reads]
+        reads = [read for read in dict.fromkeys(reads) if read.base not in axes]
         return axes, extents, reduced, reads
 
     def _reads(self, group: Group) -> list[Read]:
@@ -314,7 +324,7 @@ class _Grouper:
                 if read.axes is not None and self.group_of.get(read.base) not in (producer, consumer):
                     reads.setdefault(read.base, []).append(read)
         for same in reads.values():
-            for first, second in combinations(same, 2):
+            for first, second in combinations(one_each(same), 2):
                 pairs = [(name(a), name(b)) for a, b in zip(first.axes or (), second.axes or ())]
                 if any(a is None and b is not None or b is None and a is not None for a, b in pairs):
                     continue
@@ -326,8 +336,11 @@ class _Grouper:
 
     def _may_join(self, producer: Group, consumer: Group) -> bool:
         """May a contraction take a producer into its epilogue, which is element by element or a contraction of the same
-        rows?
+        rows? A kernel sorts once, and multiplies no matrices then.
         """
+        sorts = [m for m in (*producer.nodes, *consumer.nodes) if m.op.kind == "sort"]
+        if len(sorts) > 1 or sorts and "contraction" in (producer.kind, consumer.kind):
+            return False
         roots = products(consumer)
         read = {base for m in roots for v in m.operands for base, _ in self.reach[v]}
         if any(self.group_of.get(base) is producer for base in read):
@@ -350,8 +363,11 @@ class _Grouper:
         if len(big) > 1:
             return "reduction"
         gone: frozenset[int] = next(iter(big)) if big else frozenset()
-        sets = {v: frozenset(a for a in t if a is not None and not _small(extents[a])) for v, t in axes.items()}
-        space = frozenset().union(*sets.values(), gone)
+        large = {t: frozenset(a for a in t if a is not None and not _small(extents[a])) for t in set(axes.values())}
+        space = frozenset().union(*large.values(), gone)
+        if not reduced and all(axes == space for axes in large.values()):
+            return None
+        sets = {v: large[t] for v, t in axes.items()}
         outer = space - gone
         after: set[Value] = set()                    # values that depend on a large reduction
         for m in nodes:
@@ -366,6 +382,8 @@ class _Grouper:
                 continue
             if depends:
                 after.update(m.results)
+            if m.op.kind == "sort" and _row_axes(m, axes) & {a for t in reduced.values() for a in t}:
+                return "axes"
             if mine == space or (depends and mine == outer):
                 if depends and mine == space and gone and self._few_long_rows(outer, gone, extents):
                     return "rows"
@@ -383,23 +401,16 @@ class _Grouper:
         return isinstance(rows, int) and rows < FEW_ROWS and (not isinstance(row, int) or row > LONG_ROW)
 
 
-def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fusion:
+def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1,
+         may_sort: Callable[[Node], bool] = lambda n: True) -> Fusion:
     """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
-    read. One kernel holds at most so many `parts` that are products of the same rows.
+    read. One kernel holds at most so many `parts` that are products of the same rows. `may_sort` says which sorts there
+    are kernels for.
     """
-    kept = {*materialised, *graph.outputs}
-    for n in graph.nodes:
-        if n.op.kind in ("control", "library", "scatter") or any(v.dtype.kind == "c"
-                                                                 for v in (*n.operands, *n.results)):
-            kept.update(n.operands)
-            kept.update(n.results)
-        elif n.op.kind == "gather":
-            kept.add(n.operands[0])              # it is read at computed places
-        elif _is_read_by_windows(n):
-            kept.add(n.operands[0])              # it is put together once, not for each place of the window
-    kept = {v for v in kept if v.literal is None}
+    host = frozenset(n for n in graph.nodes if has_no_kernel(n) or n.op.kind == "sort" and not may_sort(n))
+    kept = stored(graph, host) | {v for v in materialised if v.literal is None}
     inliner = Inliner(graph, kept)
-    grouper = _Grouper(graph, inliner, kept, parts)
+    grouper = _Grouper(graph, inliner, kept, parts, host)
     for n in graph.nodes:
         if not all(r in inliner.inlined for r in n.results) and n.op.name != "constant":
             grouper.add(n)
@@ -409,30 +420,29 @@ def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1) -> Fu
     return Fusion(groups, inliner.inlined, inliner.reach, grouper.group_of, grouper.notes)
 
 
-def _is_read_by_windows(n: Node) -> bool:
-    """Is it a convolution of parts that are put together, which lie in different windows?"""
-    if n.op.name != "conv" or n.operands[0].node is None or n.operands[0].node.op.name != "concat":
-        return False
-    return expr.product(n.operands[1].shape[2:]) != 1
-
-
 def _ordered(grouper: _Grouper) -> list[Group]:
     """Groups so that each comes after those it reads."""
     out: list[Group] = []
     done: set[int] = set()
 
-    def visit(g: Group) -> None:
-        if g.number in done:
-            return
-        done.add(g.number)
+    def before(g: Group) -> Iterator[Group]:
         for n in g.nodes:
             for v in n.operands:
                 for base, _ in grouper.reach[v]:
                     other = grouper.group_of.get(base)
-                    if other is not None and other is not g:
-                        visit(other)
-        out.append(g)
+                    if other is not None and other.number not in done:
+                        yield other
 
     for g in sorted(grouper.groups.values(), key=lambda g: g.number):
-        visit(g)
+        todo = [(g, before(g))] if g.number not in done else []
+        done.add(g.number)
+        while todo:
+            last, rest = todo[-1]
+            other = next(rest, None)
+            if other is None:
+                out.append(last)
+                todo.pop()
+            else:
+                done.add(other.number)
+                todo.append((other, before(other)))
     return out

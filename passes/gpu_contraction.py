@@ -12,10 +12,12 @@ steps of K:
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
-  operands have not 16 bits in memory, `FEW_SUMS` where they pass through registers since their rows are not aligned or
-  plain float32 products are made of computed numbers, or where an elementary function follows the sum: then ptxas
-  interleaves so many elements that it spills, but not where a thread has `MOST_SUMS` and the compute capability is 9.0.
-  Found by compiling.
+  operands have not 16 bits in memory, or pass through registers while an epilogue is dear; `FEW_SUMS` where they are
+  copied by registers since their rows are not aligned, where plain float32 products are made of computed numbers, or
+  where a dear epilogue has float64. Found by compiling.
+- A dear epilogue (an elementary function, a further operand as large as the result, or several along columns) has so
+  many values beside each sum that ptxas, which interleaves all elements, spills: it is written on parts of the tile's
+  columns, `PART_SUMS` of a thread in each. Found by compiling too: on parts of 16, none of the benchmarks spills.
 
 Nothing that must be right depends on it.
 """
@@ -28,7 +30,15 @@ from functools import lru_cache
 
 from ..ir.expr import Dim, evaluate, product, symbols
 from ..ir.gpu import GpuTarget
-from ..ir.gpu_contraction import LEAST_DEPTH, GpuContraction, common_operand, is_given_as, narrow_source, rounded_up
+from ..ir.gpu_contraction import (
+    LEAST_DEPTH,
+    GpuContraction,
+    common_operand,
+    epilogue,
+    is_given_as,
+    narrow_source,
+    rounded_up,
+)
 from ..ir.kernel import Kernel, Value
 from ..ir.scalar import CORE
 from ..ir.types import DType, bfloat16, float32, float64, int8
@@ -44,6 +54,7 @@ L2_RATIO = 4.0
 HIDDEN = 0.15                             # of the smaller of computing and moving that is not hidden by the larger
 PROGRAM, STEP, LAUNCH = 1_500.0, 80.0, 3_000.0        # nanoseconds
 MOST_SUMS, FEWER_SUMS, FEW_SUMS = 128, 64, 32     # registers a thread that hold sums
+PART_SUMS, PART_COLUMNS = 16, 32          # of a part of a dear epilogue: a thread's registers for sums; least columns
 DEAR = 12.0                               # additions that an elementary function costs at least
 LIKELY = 2048                             # what a symbolic size is taken for
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
@@ -61,7 +72,7 @@ FEW_ROWS = 1                              # up to so many, rows of a reduction d
 @dataclass(frozen=True)
 class _Sizes:
     """What the model asks of a contraction: extents, bytes of an operand's element and of each result, bytes of all
-    buffers, how many sums a thread may hold, whether an elementary function follows.
+    buffers, how many sums a thread may hold, whether what follows them is dear.
     """
 
     g: int
@@ -91,7 +102,7 @@ def candidates(kernel: Kernel, target: GpuTarget, m: Match | None = None) -> lis
     if m is None:
         return []
     base = _base(kernel, m, target)
-    ways = _best(base, _sizes(kernel, m, base), target)
+    ways = _best(base, _sizes(kernel, m, base, target), target)
     static = all(isinstance(n, int) for n in kernel.axes.values())
     return [*ways, *(_with_descriptors(kernel, m, ways[0], target) if static else ())]
 
@@ -139,7 +150,7 @@ def _k_order(kernel: Kernel, m: Match) -> tuple[str, ...]:
 def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> float:
     """Nanoseconds that a contraction is thought to take, when its sum is cut into so many pieces."""
     base = _base(kernel, m, target)
-    sizes = _sizes(kernel, m, base)
+    sizes = _sizes(kernel, m, base, target)
     if pieces > 1:
         sizes = replace(sizes, g=sizes.g * pieces, k=max(1, sizes.k // pieces), result=m.total.dtype.itemsize)
     return nanoseconds(_best(base, sizes, target)[0], sizes, target)
@@ -148,15 +159,15 @@ def estimate(kernel: Kernel, m: Match, target: GpuTarget, pieces: int = 1) -> fl
 # ---- the model -------------------------------------------------------------------------------------------------------
 
 
-def _sizes(kernel: Kernel, m: Match, base: GpuContraction) -> _Sizes:
+def _sizes(kernel: Kernel, m: Match, base: GpuContraction, target: GpuTarget) -> _Sizes:
     g, i, j, k = (max(1, _likely(product(kernel.axes[a] for a in axes))) for axes in (m.g, m.i, m.j, m.k))
     stored = sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
     moved = sum(_likely(product(b.shape)) * b.dtype.itemsize for b in kernel.buffers.values())
-    widened = any(narrow_source(v).dtype.is_storage for v in (m.left, m.right))
-    sums = MOST_SUMS if base.operand.itemsize == 2 and not widened else FEWER_SUMS
-    if not _is_aligned(kernel, m) or _is_made_in_registers(m, base):
-        sums = FEW_SUMS
-    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, sums, _is_dear(kernel, m))
+    is_dear = base.variant == "dot" and _is_dear(kernel, m)
+    is_narrow = base.operand.itemsize == 2 and not any(narrow_source(v).dtype.is_storage for v in (m.left, m.right))
+    most = MOST_SUMS if is_narrow and (target.multiplies_from_shared or not is_dear) else FEWER_SUMS
+    few = not _is_aligned(kernel, m) or _is_made_in_registers(m, base) or (is_dear and base.operand is float64)
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, FEW_SUMS if few else most, is_dear)
 
 
 def _likely(x: Dim) -> int:
@@ -165,9 +176,14 @@ def _likely(x: Dim) -> int:
 
 
 def _is_dear(kernel: Kernel, m: Match) -> bool:
-    """Is there an elementary function behind the sum? Its steps take registers beside the sums."""
-    inside = made_of(m.total)
-    return any(v.op in CORE and CORE[v.op].cost >= DEAR for v in kernel.values if v not in inside)
+    """Does what follows the sum take many registers beside it: for an elementary function, or for operands? In the
+    layout of a sum, a thread has two rows of each column, so that two operands along columns count as one of the whole.
+    """
+    after = epilogue(kernel, m.total)
+    rows, columns = ({a for a in axes if kernel.axes[a] != 1} for axes in (m.i, m.j))
+    loads = [v for v in after if v.op == "load" and columns & {*v.axes}]
+    halves = sum(2 if rows <= {*v.axes} else 1 for v in loads)
+    return halves >= 2 or any(v.op in CORE and CORE[v.op].cost >= DEAR for v in after)
 
 
 def _is_aligned(kernel: Kernel, m: Match) -> bool:
@@ -195,26 +211,39 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
     if base.variant == "sum":
         yield from (replace(base, tile=tile, warps=4, stages=1) for tile in SUM_TILES)
         return
-    for tile, warps in _tiles(sizes, target):
+    for tile, warps in _tiles(sizes):
         most = _stages(tile, sizes, target)
         for stages in range(most, max(0, min(most, MOST_STAGES - 1) - 1), -1):
-            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4)
+            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4,
+                          parts=_parts(tile, warps, sizes, target))
 
 
-def _tiles(sizes: _Sizes, target: GpuTarget) -> Iterator[tuple[tuple[int, int, int], int]]:
+def _parts(tile: tuple[int, int, int], warps: int, sizes: _Sizes, target: GpuTarget) -> int:
+    """How many parts of the columns what follows the sums is written on."""
+    if not sizes.is_dear:
+        return 1
+    sums = tile[0] * tile[1] * _words(sizes) // (warps * target.warp)
+    return max(1, min(sums // PART_SUMS, tile[1] * _words(sizes) // PART_COLUMNS))
+
+
+def _tiles(sizes: _Sizes) -> Iterator[tuple[tuple[int, int, int], int]]:
     """Tiles that are not much larger than the result, with the warps that can hold their sums."""
     least = LEAST_DEPTH[sizes.operand]
-    words = max(1, sizes.operand // 4)                        # of a sum
+    words = _words(sizes)
+    few = min(sizes.sums, FEWER_SUMS) if sizes.is_dear else FEWER_SUMS      # that four warps hold
     for i in _sides(sizes.i):
         for j in _sides(sizes.j):
-            warps = 8 if i * j * words >= 8 * 32 * (FEW_SUMS if sizes.is_dear else FEWER_SUMS) else 4
-            sums = i * j * words // (warps * 32)
-            spills = sizes.is_dear and FEW_SUMS < sums and (sums < MOST_SUMS or target.arch != "90")
-            if sums > sizes.sums or spills:
+            warps = 8 if i * j * words >= 8 * 32 * few else 4
+            if i * j * words // (warps * 32) > sizes.sums:
                 continue
             for depth in DEPTH_BYTES if sizes.sums > FEW_SUMS else DEPTH_BYTES[:1]:
                 k = max(least, min(depth // sizes.operand, rounded_up(sizes.k)))
                 yield (i, j, k), warps
+
+
+def _words(sizes: _Sizes) -> int:
+    """Registers of a sum."""
+    return max(1, sizes.operand // 4)
 
 
 def _sides(extent: int) -> tuple[int, ...]:
@@ -269,7 +298,8 @@ def _with_descriptors(kernel: Kernel, m: Match, best: GpuContraction, target: Gp
                   if target.has_descriptors and short and is_fetched(kernel, v, axes, best))
     if sides:
         yield replace(best, descriptors=sides)
-    if best.variant == "dot" and not m.g and best.tiles(kernel) > target.processors:      # type: ignore[operator]
+    tiles = best.tiles(kernel) * product(kernel.axes[a] for a in best.g)
+    if best.variant == "dot" and tiles > target.processors:                               # type: ignore[operator]
         yield replace(best, programs=target.processors, descriptors=sides)
 
 

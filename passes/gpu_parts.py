@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..ir.expr import Dim
-from ..ir.kernel import Kernel, KernelBuilder, Store, Value
+from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value
 from ..ir.schedule import are_disjoint, independent_axes
 from .split import Copy
 
@@ -33,8 +33,10 @@ def by_stores(kernel: Kernel) -> list[Kernel]:
 
 
 def by_reductions(kernel: Kernel) -> list[Kernel]:
-    """A kernel for the reductions that need no other one, over the same axes, and so on; at last one for the rest."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    """A kernel for the reductions that need no other one, over the same axes, and so on; at last one for the rest, if
+    there is any. The kernel alone where that takes nothing apart.
+    """
+    folds = [v for v in kernel.values if v.op in FOLDS]
     names = {v: f"{kernel.name}_fold{n}" for n, v in enumerate(folds)}
     depth: dict[Value, int] = {}
     for v in kernel.values:
@@ -42,11 +44,17 @@ def by_reductions(kernel: Kernel) -> list[Kernel]:
     stages: dict[tuple[int, tuple[str, ...], frozenset[str]], list[Value]] = {}
     for v in folds:
         stages.setdefault((depth[v], v.over, frozenset(v.axes) - set(v.over)), []).append(v)
+    direct = [s for s in kernel.stores if s.value in names and not s.is_scatter]
+    rest = [s for s in kernel.stores if s not in direct]
+    if len(stages) == 1 and not rest:
+        return [kernel]
+    used = {x for v in kernel.values for x in v.inputs} | {x for s in rest for x in s.inputs}
     parts = []
     for n, ((level, *_), made) in enumerate(sorted(stages.items(), key=lambda item: item[0][0])):
         known = {v: name for v, name in names.items() if depth[v] < level}
-        parts.append(part(kernel, f"{kernel.name}_{n}", known, {v: names[v] for v in made}, ()))
-    return [*parts, part(kernel, f"{kernel.name}_{len(parts)}", names, {}, kernel.stores)]
+        stores = [s for s in direct if s.value in made]
+        parts.append(part(kernel, f"{kernel.name}_{n}", known, {v: names[v] for v in made if v in used}, stores))
+    return [*parts, part(kernel, f"{kernel.name}_{len(parts)}", names, {}, rest)] if rest else parts
 
 
 def part(kernel: Kernel, name: str, known: dict[Value, str], made: dict[Value, str],

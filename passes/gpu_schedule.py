@@ -3,24 +3,39 @@
 Contractions, and contractions that share an axis, have tiles of their own (`gpu_contraction.py`, `gpu_streamed.py`).
 All others become `Tiled`: here it is decided which axes are cut among programs, which are held whole and which are run
 through in turns, and how many elements of each a tile has. A kernel that does not fit one nest is taken apart
-(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). What decides the order of a sum
-depends on the kernel alone, not on the device.
+(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). Rows that are sorted are held whole
+(`gpu_sorted.py`). What decides the order of a sum depends on the kernel alone, not on the device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..ir import expr
-from ..ir.errors import CompileError, VerifyError
-from ..ir.gpu import GpuSchedule, GpuTarget
+from ..ir.errors import VerifyError
+from ..ir.expr import Dim
+from ..ir.gpu import GpuTarget
+from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
 from ..ir.scalar import CORE
-from ..ir.schedule import independent_axes
-from . import contraction, gpu_contraction, gpu_pack, gpu_parts, gpu_split, gpu_split_stream, gpu_streamed, streamed
+from ..ir.schedule import Schedule, Serial, independent_axes
+from ..ir.sorted_rows import sorts
+from . import (
+    contraction,
+    gpu_contraction,
+    gpu_pack,
+    gpu_parts,
+    gpu_rows,
+    gpu_sorted,
+    gpu_split,
+    gpu_split_stream,
+    gpu_streamed,
+)
 from .collapse import collapse
 from .gpu_access import Access
+from .grouping import split_groups
 from .patch import split_patch
 from .split import cut_reduction
 from .walks import usual
@@ -44,29 +59,38 @@ TRANSPOSED = (32, 64)           # a tile that is read along one side and written
 SHORT = 64                      # an innermost axis below it is flattened with those around it
 RANGES = 256                    # programs that share the places of a scatter
 SCATTER_WARPS = 4
+ALIGNED = 16                    # what divides extents whose memory is accessed widely to the end
 
-Part = tuple[Kernel, GpuSchedule]
+Part = tuple[Kernel, Schedule]
 
 
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels that do what one does, in order, with their schedules."""
-    found = streamed.match(kernel)
+    if sorts(kernel):
+        return list(gpu_sorted.plan(kernel, target))
+    found = gpu_rows.with_rows(kernel)
     if found is not None:
-        return _streamed(kernel, *found, target)
+        return _streamed(*found, target)
     patch = split_patch(kernel)
     if patch is not None:
         return [p for k in patch for p in plan(k, target)]
     product = contraction.match(kernel)
     if product is not None and 0 not in kernel.axes.values() and gpu_contraction.suits(kernel, product):
         return _contraction(kernel, product, target)
-    grouped = None if product is None else gpu_split.split_groups(kernel)
+    grouped = None if product is None else split_groups(kernel, gpu_contraction.suits)
     return tiled(collapse(kernel), target) if grouped is None else plan(grouped, target)
 
 
 def _streamed(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
     halves = gpu_split_stream.split_stream(kernel, row, stream, roles, target)
-    if halves is not None:
-        return [p for k in halves for p in plan(k, target)]
+    if halves is None:
+        return _in_one_turn(kernel, row, stream, roles, target)
+    first, second = halves
+    found = gpu_rows.with_rows(first)
+    return [*(plan(first, target) if found is None else _in_one_turn(*found, target)), *plan(second, target)]
+
+
+def _in_one_turn(kernel: Kernel, row, stream, roles, target: GpuTarget) -> list[Part]:
     chosen = gpu_streamed.schedule(kernel, row, stream, roles, target)
     if chosen is not None:
         return [(kernel, chosen)]
@@ -84,29 +108,41 @@ def _contraction(kernel: Kernel, product: contraction.Match, target: GpuTarget) 
 
 
 def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
-    """Kernels on tiles; a contraction may be among them that is worth none of its own."""
+    """Kernels on tiles; a contraction may be among them that is worth none of its own, and a kernel by the schedule
+    that is always legal, which Triton cannot print.
+    """
     parts = gpu_parts.by_stores(gpu_parts.with_used_axes(kernel))
     if len(parts) != 1:
         return [p for k in parts for p in tiled(collapse(k), target)]
     (kernel,) = parts
     chosen = _Shape(kernel, target).schedule()
     if chosen is None:
-        return _apart(kernel, target)
+        return _apart(kernel, target) or [(kernel, Serial())]    # not for Triton: it runs as NumPy source
     each = _reduced(kernel) // max(1, usual(chosen.programs(kernel)))
     halves = cut_reduction(kernel, _pieces(kernel, chosen)) if _is_idle(kernel, chosen) and each >= LONG else None
     if halves is not None:
         return [p for k in halves for p in tiled(collapse(k), target)]
-    if _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1:
-        return _apart(kernel, target)
-    return [(kernel, chosen)]
+    is_worth_parts = _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1
+    return (_apart(kernel, target) if is_worth_parts else []) or [(kernel, chosen)]
+
+
+def joined_schedule(kernel: Kernel, target: GpuTarget, extents: Sequence[Dim], shared: tuple[str, ...]) -> Joined:
+    """How a kernel on a flat axis runs on several parts at once."""
+    size = elements_for(sum(map(usual, extents))) if all(isinstance(n, int) for n in extents) else ELEMENTS
+    tile = _Shape(kernel, target).on_tile([Block(tuple(kernel.axes), size)])
+    return Joined(warps=tile.warps, stages=tile.stages, size=size, shared=shared,
+                  is_aligned=all(expr.mod(n, ALIGNED) == 0 for n in extents))
+
+
+def elements_for(count: int) -> int:
+    """Elements of a tile, so that small kernels have programs for all processors."""
+    return min(ELEMENTS, max(128, power(count // (4 * FEW_PROGRAMS))))
 
 
 def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
-    """Reductions that do not fit one nest, each in a kernel of its own."""
-    folds = _folds(kernel)
-    if len({v.over for v in folds}) <= 1 and all(s.value in folds and not s.is_scatter for s in kernel.stores):
-        raise CompileError(f"a GPU has no schedule for\n{kernel}")
-    return [p for k in gpu_parts.by_reductions(kernel) for p in tiled(collapse(k), target)]
+    """Reductions that do not fit one nest, each in a kernel of its own; none where there is nothing to take apart."""
+    parts = gpu_parts.by_reductions(kernel)
+    return [p for k in parts for p in tiled(collapse(k), target)] if len(parts) > 1 else []
 
 
 def _folds(kernel: Kernel) -> list:
@@ -185,7 +221,7 @@ class _Shape:
     def _is_static(self, axes) -> bool:
         return all(isinstance(self.kernel.axes[a], int) for a in axes)
 
-    def _tiled(self, grid: list[Block], turns: Block | None = None, whole: tuple[Block, ...] = (),
+    def on_tile(self, grid: list[Block], turns: Block | None = None, whole: tuple[Block, ...] = (),
                ranges: int = 1) -> Tiled:
         """With warps for the elements of the tile."""
         elements = 1
@@ -203,9 +239,7 @@ class _Shape:
 
     def _elements(self, axes: list[str]) -> int:
         """Of a tile, so that small kernels have programs for all processors."""
-        if not self._is_static(axes):
-            return ELEMENTS
-        return min(ELEMENTS, max(128, power(self._size(axes) // (4 * FEW_PROGRAMS))))
+        return elements_for(self._size(axes)) if self._is_static(axes) else ELEMENTS
 
     def _side(self, axes: tuple[str, ...], most: int) -> int:
         """Of a tile along some axes: no longer than they are, if that is known."""
@@ -217,18 +251,18 @@ class _Shape:
         axes = list(self.kernel.axes)
         elements = self._elements(axes)
         if len(axes) <= 1:
-            return self._tiled([Block(tuple(axes), elements)] if axes else [])
+            return self.on_tile([Block(tuple(axes), elements)] if axes else [])
         lane = self.access.lane(axes) or axes[-1]
         other = self.access.other_lane(axes, lane)
         rest = [a for a in axes if a not in (lane, other)]
         if other:
             rows, columns = (self._side((a,), side) for side, a in zip(TRANSPOSED, (other, lane)))
-            return self._tiled([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
+            return self.on_tile([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
         if self._is_static(axes) and self.extents[lane] < SHORT and lane == axes[-1]:
-            return self._tiled([Block(tuple(axes), elements)])
+            return self.on_tile([Block(tuple(axes), elements)])
         columns = min(elements, power(self.extents[lane]))
         rows = self._side(tuple(rest), elements // columns)
-        return self._tiled([Block(tuple(rest), rows), Block((lane,), columns)])
+        return self.on_tile([Block(tuple(rest), rows), Block((lane,), columns)])
 
     def _scatter(self) -> Tiled:
         """Places that may meet are taken one by one."""
@@ -242,7 +276,7 @@ class _Shape:
         for b in grid:
             programs *= -(-self._size(b.axes) // b.size)
         ranges = max(1, min(RANGES, 2048 // programs, self.access.places())) if ranged else 1
-        return replace(self._tiled(grid, turns, (), ranges), warps=SCATTER_WARPS)
+        return replace(self.on_tile(grid, turns, (), ranges), warps=SCATTER_WARPS)
 
     # ---- reductions
 
@@ -260,7 +294,7 @@ class _Shape:
             most = MOST_TOGETHER if inner else TURN if self._is_static(turned) else UNKNOWN_TURN
             turns = Block(turned, self._side(turned, most // (held * beside)))
         whole = tuple(Block(axes, self._whole(axes)) for axes in inner)
-        return self._tiled(grid, turns, whole)
+        return self.on_tile(grid, turns, whole)
 
     def _whole(self, axes: tuple[str, ...]) -> int:
         """What holds all positions; two where there is none, so that there is a mask."""

@@ -1,18 +1,18 @@
 """Contractions with few results and a long sum, cut in two kernels so that all processors of a GPU have work.
 
 The first sums each of a number of pieces of K, the second adds what they gave, in a fixed order and without atomics, so
-that the bits of a result are the same each time. A grouped convolution, whose channels of all groups lie in one axis,
-gets an axis of groups of its own, without which it is no product of tiles.
+that the bits of a result are the same each time.
 """
 
 from __future__ import annotations
 
 from ..ir import expr
-from ..ir.expr import Expr, product
+from ..ir.expr import product
 from ..ir.gpu import GpuTarget
 from ..ir.kernel import Kernel, KernelBuilder
 from . import gpu_contraction
-from .contraction import Match, match
+from .contraction import Match
+from .grouping import fresh_axis
 from .split import Copy
 from .walks import usual
 
@@ -81,44 +81,3 @@ class _Cut:
         for s in self.kernel.stores:
             k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
         return k.build(self.kernel.origin)
-
-
-def fresh_axis(kernel: Kernel, name: str) -> str:
-    """A name that no axis has."""
-    return next(n for n in (f"{name}{k or ''}" for k in range(99)) if n not in kernel.axes)
-
-
-# ---- groups ----------------------------------------------------------------------------------------------------------
-
-
-def split_groups(kernel: Kernel) -> Kernel | None:
-    """The kernel with an axis of channels cut into groups and channels of one, where that makes products of tiles."""
-    for axis, extent in kernel.axes.items():
-        for each in sorted(_divisors_of(kernel, axis)):
-            if isinstance(extent, int) and extent % each == 0 and 1 < each < extent:
-                grouped = _with_groups(kernel, axis, each)
-                found = match(grouped)
-                if found is not None and gpu_contraction.suits(grouped, found):
-                    return grouped
-    return None
-
-
-def _divisors_of(kernel: Kernel, axis: str) -> set[int]:
-    """What an axis alone is divided by in the index of a load."""
-    entries = [x for v in kernel.values if v.op == "load" for x in v.index if isinstance(x, Expr)]
-    atoms = [a for x in entries for m in x.terms for a in m if isinstance(a, expr.Quotient)]
-    return {a.right for a in atoms if a.kind == "floordiv" and a.left == kernel.axis(axis) and isinstance(a.right, int)}
-
-
-def _with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
-    """The kernel made again, so that what stays the same within a group does not vary over its channels."""
-    group, extent = fresh_axis(kernel, "group"), kernel.axes[axis]
-    axes: dict[str, expr.Dim] = {}
-    for a, n in kernel.axes.items():
-        axes |= {group: expr.floordiv(extent, each), axis: each} if a == axis else {a: n}
-    k = KernelBuilder(kernel.name, axes)
-    copy = Copy(kernel, k, {axis: k.axis(group) * each + k.axis(axis)}, False)
-    for s in kernel.stores:
-        shape = kernel.buffers[s.buffer].shape
-        k.store(s.buffer, shape, copy.index(s.index), copy.value(s.value), s.mode)
-    return k.build(kernel.origin)

@@ -16,9 +16,9 @@ from ..ir.kernel import Kernel, KernelBuilder, Value
 from ..ir.streamed import Roles, Softmax
 from . import gpu_streamed
 from .gpu_contraction import LAUNCH
-from .gpu_split import WORTH, fresh_axis
+from .gpu_split import WORTH
+from .grouping import fresh_axis
 from .split import Copy
-from .walks import usual
 
 PIECES = (2, 4, 8, 16, 32)
 LEAST_PIECE = 256               # positions
@@ -31,10 +31,11 @@ def split_stream(kernel: Kernel, row: str, stream: str, found: Roles,
     if softmax is None or softmax.norm is None:
         return None
     whole = gpu_streamed.estimate(kernel, row, stream, found, target)
-    long = [n for n in PIECES if usual(kernel.axes[stream]) // n >= LEAST_PIECE]
+    length = gpu_streamed.length(kernel, row, stream)
+    long = [n for n in PIECES if length // n >= LEAST_PIECE]
     trials = [(gpu_streamed.estimate(kernel, row, stream, found, target, n) + LAUNCH, n) for n in long]
     best, pieces = min(trials, default=(whole, 1))
-    return _Cut(kernel, stream, pieces, softmax, softmax.norm, found).kernels() if best < WORTH * whole else None
+    return _Cut(kernel, row, stream, pieces, softmax, softmax.norm, found).kernels() if best < WORTH * whole else None
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class _Cut:
     """A kernel whose stream is cut."""
 
     kernel: Kernel
+    row: str
     stream: str
     pieces: int
     softmax: Softmax
@@ -58,6 +60,13 @@ class _Cut:
         """The axis of pieces."""
         return fresh_axis(self.kernel, "piece")
 
+    @property
+    def rows(self) -> expr.Dim:
+        """How many rows results have: those of a padded axis are not stored (`passes/gpu_rows.py`)."""
+        padded = [n for s in self.kernel.stores for i, n in zip(s.index, self.kernel.buffers[s.buffer].shape)
+                  if i == self.kernel.axis(self.row)]
+        return 1 if 1 in padded else self.kernel.axes[self.row]
+
     def kernels(self) -> tuple[Kernel, Kernel]:
         """One for the pieces, one for the whole."""
         return self.first(), self.second()
@@ -65,7 +74,7 @@ class _Cut:
     def part(self, v: Value) -> tuple[str, tuple[expr.Dim, ...], tuple[str, ...]]:
         """Name, shape and axes of what the pieces give for a fold."""
         axes = (self.piece, *v.axes)
-        sizes = (self.pieces, *(self.kernel.axes[a] for a in v.axes))
+        sizes = (self.pieces, *(self.rows if a == self.row else self.kernel.axes[a] for a in v.axes))
         return f"{self.kernel.name}_part{self.folds.index(v)}", sizes, axes
 
     def first(self) -> Kernel:
@@ -88,10 +97,10 @@ class _Cut:
     def second(self) -> Kernel:
         """The whole of the folds, and all that follows."""
         own = {self.stream, *(p.axis for p in self.found.inner)} - {p.column for p in self.found.outer}
-        axes = {a: n for a, n in self.kernel.axes.items() if a not in own}
+        axes = {a: n for a, n in self.kernel.axes.items() if a not in own} | {self.row: self.rows}
         k = KernelBuilder(f"{self.kernel.name}_whole", {**axes, self.piece: self.pieces})
         parts = [self._load(k, v) for v in self.folds]
-        copy = Copy(self.kernel, k, {}, False)
+        copy = Copy(self.kernel, k, {self.row: 0} if self.rows == 1 else {}, False)
         peak = k.reduce("max", parts[0], [self.piece])
         seen = k.or_(k.ne(parts[0], -math.inf), k.eq(peak, -math.inf))
         scale = k.exp(k.sub(parts[0], peak))

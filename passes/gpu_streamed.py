@@ -33,6 +33,7 @@ MOST_PLAIN = 32                  # rows and positions of products outside tensor
 WEIGH = 0.02                     # nanoseconds a weight, of one processor
 SHORT_DEPTH = 64                 # of such products
 LONG_ROWS = 256                  # of depths and columns together
+FEW_ROWS, LONG_STREAM = 64, 4096  # so few rows read, as it were, so many positions where their number is not known
 SHORT_SIDE = 24                  # rows and positions that a tile of products wastes, as it were
 
 
@@ -97,9 +98,15 @@ def _sizes(kernel: Kernel, row: str, stream: str, roles: Roles, target: GpuTarge
     operands = [operand_of(p, roles) for p in (*roles.inner, *roles.outer)]
     return _Sizes(
         max(1, usual(product(kernel.axes[a] for a in roles.g))), max(1, usual(kernel.axes[row])),
-        max(1, usual(kernel.axes[stream])), total(p.axis for p in roles.inner), total(p.column for p in roles.outer),
+        max(1, length(kernel, row, stream)), total(p.axis for p in roles.inner), total(p.column for p in roles.outer),
         len(roles.inner), max(d.itemsize for d in operands),
         any(d.itemsize > 2 for d in operands) and target.precision == "ieee")
+
+
+def length(kernel: Kernel, row: str, stream: str) -> int:
+    """The length of a stream, or what one that is not known usually is: what a few rows decode from is long."""
+    known = isinstance(kernel.axes[stream], int) or usual(kernel.axes[row]) > FEW_ROWS
+    return usual(kernel.axes[stream]) if known else LONG_STREAM
 
 
 Way = tuple[tuple[int, int], int, int]

@@ -17,6 +17,7 @@ from .dimension_maps import MOVED, ONE, Map, compose, operand_map
 from .walks import usual
 
 CHEAP = 3.0                     # computing this much again costs less than memory
+DEAR = 256.0                    # computing this much costs more than memory in any case
 FEW = 8                         # so many times fewer numbers may be read again by each reader
 
 
@@ -56,12 +57,12 @@ class Inliner:
             return True
         if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c" or any(v.dtype.kind == "c" for v in n.operands):
             return False
-        if self._is_read_once_elsewhere(n.results[0]):
+        cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
+        if cost <= DEAR and self._is_read_once_elsewhere(n.results[0]):
             return True
         bases = {b for v in n.operands for b, _ in self.reach[v]}
-        cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
         if not any(_elements(b) != 1 for b in bases):
-            return cost <= 4 * CHEAP or not bases
+            return cost <= (4 * CHEAP if bases else DEAR)
         big = [b for b in bases if _elements(b) != 1]
         if len(big) > 1:
             return cost <= CHEAP and _is_widened(big, n.results[0])

@@ -11,12 +11,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..ir.gpu import GpuTarget
+from ..ir.graph import Node
 from ..ir.kernel import Buffer, Kernel, Value
 from ..ir.program import Launch
 from ..ir.schedule import Schedule
+from ..ir.sorted_rows import sorts
 from ..ir.target import Target
-from . import contraction, gpu_schedule, streamed
+from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
+from .grouping import split_groups, with_shared_rows
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
@@ -41,10 +44,14 @@ class Launcher:
         self.target, self.slot = target, slot
         self.plans: dict[Any, list[_Part]] = {}
 
+    def may_sort(self, n: Node) -> bool:
+        """Is there a kernel for a sort on the target?"""
+        return not isinstance(self.target, GpuTarget) or gpu_sorted.fits(n)
+
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""
-        local, slots = _with_local_names(kernel)
-        key = _structure(local)
+        local, slots = with_local_names(kernel)
+        key = structure(local)
         if key not in self.plans:
             self.plans[key] = self._plan(local)
         return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
@@ -53,7 +60,7 @@ class Launcher:
         parts = []
         added: set[str] = set()                          # memory that sums are scattered into, zeroed once
         for k, chosen in self._scheduled(kernel):
-            renamed, memory = _with_local_names(k)
+            renamed, memory = with_local_names(k)
             zeroed = tuple(dict.fromkeys(s.buffer for s in k.stores if s.mode == "add" and s.buffer not in added))
             added |= set(zeroed)
             parts.append(_Part(renamed, chosen, memory, zeroed))
@@ -63,7 +70,7 @@ class Launcher:
         """Kernels that do the same, with their schedules."""
         if isinstance(self.target, GpuTarget):
             return gpu_schedule.plan(kernel, self.target)
-        simpler = (kernel,) if streamed.match(kernel) is not None else _simpler(kernel)
+        simpler = (kernel,) if streamed.match(kernel) is not None else _simpler(kernel, self.target)
         return [(k, schedule(k, self.target)) for k in simpler]
 
     def _launch(self, part: _Part, slots: dict[str, str], origin: tuple[Any, ...]) -> Launch:
@@ -75,17 +82,25 @@ class Launcher:
         return Launch(kernel, part.schedule, arguments, tuple(slots[z] for z in part.zeroed))
 
 
-def _simpler(kernel: Kernel) -> tuple[Kernel, ...]:
+def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     """The kernel on as few axes as it needs, or two that do the same."""
+    if sorts(kernel):
+        return (collapse(kernel),)
     patch = split_patch(kernel)
     if patch is not None:
         return patch
+    grouped = split_groups(kernel, contraction.fills_tiles)
+    if grouped is not None:
+        return (grouped,)
     product = contraction.match(kernel)
+    if product is not None:
+        kernel = with_shared_rows(kernel, product, target.threads)
+    product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
     return (split_reduction(kernel) if product is None else None) or (kernel,)
 
 
-def _structure(kernel: Kernel) -> Any:
+def structure(kernel: Kernel) -> Any:
     """What is equal for kernels that are the same text, which costs much more to make."""
     number = {v: n for n, v in enumerate(kernel.values)}
 
@@ -98,7 +113,7 @@ def _structure(kernel: Kernel) -> Any:
     return kernel.name, tuple(kernel.axes.items()), tuple(kernel.buffers.values()), tuple(values), tuple(stores)
 
 
-def _with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
+def with_local_names(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
     """The kernel with its buffers called x0, x1, … and y0, …; and what each of them was called."""
     local: dict[str, str] = {}
     for letter, buffers in (("x", kernel.inputs), ("y", kernel.outputs)):

@@ -35,12 +35,14 @@ def storage_orders(graph: Graph, fusion: Fusion, stored: Collection[Value]) -> d
     free = _free(graph, fusion, stored)
     wishes = dict.fromkeys(free, 0.0)
     around: dict[Value, list[Value]] = {v: [] for v in free}
+    stacked = set(_stacked(graph))
     for group in fusion.groups:
         touched = dict.fromkeys([*_outside(group, fusion), *(r for r in _results(group) if r in stored)])
         alike = [v for v in touched if len(v.shape) > 2 or v in free]
         for v in alike:
             if v in free:
-                wishes[v] += _wish(group, fusion, v, [x for x in alike if x not in free and x.shape == v.shape])
+                given = [x for x in alike if x not in free]
+                wishes[v] += _wish(group, fusion, v, given, v in stacked)
                 around[v] += [x for x in alike if x in free and x is not v and x.shape[:2] == v.shape[:2]]
     for _ in range(ROUNDS):
         asked = {v: sum(wishes[x] for x in around[v]) for v, wish in wishes.items() if not wish}
@@ -61,6 +63,13 @@ def _free(graph: Graph, fusion: Fusion, stored: Collection[Value]) -> set[Value]
     return found
 
 
+def _stacked(graph: Graph) -> Iterator[Value]:
+    """Values that are put together along a new dimension."""
+    for part in (v for n in graph.nodes if n.op is F.concat for v in n.operands):
+        if part.node is not None and part.node.op is F.reshape and part.shape == (1, *part.node.operands[0].shape):
+            yield part.node.operands[0]
+
+
 def _results(group: Group) -> Iterator[Value]:
     for n in group.nodes:
         yield from n.results
@@ -75,15 +84,19 @@ def _outside(group: Group, fusion: Fusion) -> Iterator[Value]:
                     yield base
 
 
-def _wish(group: Group, fusion: Fusion, v: Value, given: list[Value]) -> float:
-    """How much a group speaks for channels last: in elements. `given` values of the same shape lie channels first."""
+def _wish(group: Group, fusion: Fusion, v: Value, given: list[Value], is_stacked: bool) -> float:
+    """How much a group speaks for channels last: in elements. `given` values lie channels first; what is stacked is
+    read by those who interleave it, best channel by channel.
+    """
     elements = float(usual(expr.product(v.shape)))
     roots = _convolutions_of(group, fusion, v)
     if any(_has_short_groups(n) for n in roots):
         return -elements
+    if any(_is_depthwise(n) for n in roots) and any(x.shape[:2] == v.shape[:2] for x in given) and not is_stacked:
+        return -AGAINST * elements
     if roots:
         return elements if usual(v.shape[1]) >= ENOUGH else 0.0
-    if given or any(_is_reshaped(n, fusion, v) for n in group.nodes):
+    if any(x.shape == v.shape for x in given) or any(_is_reshaped(n, fusion, v) for n in group.nodes):
         return -AGAINST * elements
     return 0.0
 
@@ -99,6 +112,11 @@ def _convolutions_of(group: Group, fusion: Fusion, v: Value) -> list[Node]:
 def _has_short_groups(n: Node) -> bool:
     """Are there groups of several channels that fill no vector? (A depthwise convolution runs along all of them.)"""
     return n.attrs["groups"] != 1 and 1 < usual(n.operands[1].shape[1]) < ENOUGH
+
+
+def _is_depthwise(n: Node) -> bool:
+    """Does each channel go with one of the result? It is read in the order in which it is written."""
+    return n.attrs["groups"] != 1 and n.operands[1].shape[1] == 1
 
 
 def _is_reshaped(n: Node, fusion: Fusion, v: Value) -> bool:

@@ -16,6 +16,7 @@ from ..ir.types import DType, accumulator
 from .fuse import Fusion, Group
 
 AXIS_NAMES = "ijklmnopqrstuvw"
+DEEPEST = 24                         # values under each other that are lowered by recursion
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Place:
         return (*self.prefix, *([index[d] for d in self.order] if self.order else index))
 
 
+class _TooDeep(Exception):
+    """A value is so far below the one that was asked for that it is made first."""
+
+    def __init__(self, asked: tuple[Value, tuple[Dim, ...], bool]):
+        self.asked = asked
+
+
 class Lowering:
     """Builds the kernel of one group. `places` says where values from outside the group live; an expression stands for
     itself.
@@ -50,6 +58,7 @@ class Lowering:
         self.axis_names: dict[int, str] = {}
         self.k = KernelBuilder(name, {})
         self.known: dict[Any, KernelValue] = {}
+        self.depth = 0
         self.members = {r for n in group.nodes for r in n.results}
         for axis in self._loop_order():
             self.axis_names[axis] = _name(len(self.axis_names))
@@ -87,13 +96,38 @@ class Lowering:
 
     # ---- values
 
+    def whole(self, v: Value, index: Sequence[Dim], guarded: bool = False) -> KernelValue:
+        """v at an index, however long the chain is that it is made of: where `value` has gone deep enough, it begins
+        anew there, and what is above is asked for again.
+        """
+        before, self.depth = self.depth, 0
+        todo = [(v, index, guarded)]
+        try:
+            while True:
+                try:
+                    found = self.value(*todo[-1])
+                    todo.pop()
+                    if not todo:
+                        return found
+                except _TooDeep as deeper:
+                    todo.append(deeper.asked)
+        finally:
+            self.depth = before
+
     def value(self, v: Value, index: Sequence[Dim], guarded: bool = False) -> KernelValue:
         """v at an index; `guarded` says that the index may lie outside (the result is not used there)."""
         index = tuple(0 if isinstance(d, int) and d == 1 else i for d, i in zip(v.shape, index))
         key = (v, index, guarded)
         found = self.known.get(key)
-        if found is None:
+        if found is not None:
+            return found
+        if self.depth >= DEEPEST:
+            raise _TooDeep(key)
+        self.depth += 1
+        try:
             found = self.known[key] = self._value(v, index, guarded)
+        finally:
+            self.depth -= 1
         return found
 
     def _value(self, v: Value, index: tuple[Dim, ...], guarded: bool) -> KernelValue:
@@ -175,7 +209,8 @@ class _Context:
 
     def __init__(self, lowering: Lowering, node: Node, guarded: bool):
         self.lowering, self.node, self.guarded, self.k = lowering, node, guarded, lowering.k
-        self._axes = 0
+        # a rule that may be asked again, or one that has added an axis when it reads
+        self.value = lowering.value if node.op.kind in ("view", "gather") else lowering.whole
 
     def read(self, n: int, index: Sequence[Any], inside: Sequence[tuple[Dim, Dim]] | None = None,
              fill: Any = None) -> KernelValue:
@@ -190,13 +225,13 @@ class _Context:
         """Operand n at an index, and the condition under which it is meant (None: always, the fill being applied)."""
         operand = self.node.operands[n]
         if not inside or all(expr.is_less_equal(0, e) and expr.is_less(e, d) for e, d in inside):
-            return self.lowering.value(operand, index, self.guarded), None
+            return self.value(operand, index, self.guarded), None
         place = self.lowering.places.get(operand)
         direct = isinstance(place, Place) and operand not in self.lowering.members and all(
             any(e is i or e == i for i in index) for e, _ in inside)
         if direct and fill is not None and not self.guarded:
             return self.lowering.load(place, tuple(index), fill), None  # type: ignore[arg-type]
-        x = self.lowering.value(operand, index, True)
+        x = self.value(operand, index, True)
         condition = self.lowering.all_inside(inside)
         if fill is None:
             return x, condition
@@ -229,7 +264,7 @@ def lower_group(group: Group, fusion: Fusion, places: Mapping[Value, Place | Dim
             _ALONE[v.node.op.kind](lowering, v, targets[v])
             continue
         index = lowering.own_index(v)
-        value = lowering.value(v, index)
+        value = lowering.whole(v, index)
         for target in targets[v]:
             k.store(target.slot, target.shape, target.at(index), value)
     return k.build(tuple(n.loc for n in group.nodes if n.loc is not None))
@@ -244,7 +279,7 @@ def _scan(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     size = v.shape[axis]
     if reverse and not isinstance(index[axis], int):
         index[axis] = size - 1 - index[axis]
-    x = lowering.value(n.operands[0], index)
+    x = lowering.whole(n.operands[0], index)
     wide = _accumulator(x.dtype)
     a = lowering.group.axes[v][axis]
     y = x if a is None else lowering.k.cast(
@@ -268,7 +303,7 @@ def _scatter(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     entries = n.op.lower(_Context(lowering, n, False), points, [o.type for o in n.operands], **n.attrs)
     mode = "set" if overwrites else "add"
     for target in targets:
-        k.store(target.slot, target.shape, target.at(entries), lowering.value(updates, points), mode)
+        k.store(target.slot, target.shape, target.at(entries), lowering.whole(updates, points), mode)
 
 
 _ALONE: dict[str, Callable[[Lowering, Value, Sequence[Place]], None]] = {"scan": _scan, "scatter": _scatter}

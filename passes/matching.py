@@ -8,20 +8,22 @@ the one whose axes hold the result's contiguous axis, so that stores are contigu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..ir import expr
-from ..ir.expr import Dim, Expr, product
-from ..ir.kernel import Kernel, Value, is_affine
+from ..ir.expr import Dim, Expr, coefficient, product
+from ..ir.kernel import FOLDS, Index, Kernel, Value, is_affine
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
-from .walks import contiguous_axis, made_of, usual, walked_axis
+from .walks import contiguous_axis, made_of, main_load, usual, walked_axis
 
 SHORT_LINE = 8  # elements in a row that fill half a vector
 LEAST_TURNED = 32  # columns that pay for turning an image's lines
-FEW_PLACES = 14  # a line shorter than this wastes registers, or is read with too many others
+FEW_PLACES = 6  # a line shorter than this wastes registers, or is read with too many others
+MOST_LINES = 9  # of a window's places that the other operand is packed for again and again
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
 
 
@@ -78,7 +80,7 @@ class Match:
 
 def match(kernel: Kernel) -> Match | None:
     """The contraction that this kernel is, or None."""
-    folds = [v for v in kernel.values if v.op in ("reduce", "scan")]
+    folds = [v for v in kernel.values if v.op in FOLDS]
     if not folds or any(v.op != "reduce" or v.combine != "sum" or v.over != folds[0].over for v in folds):
         return None
     total, *more = folds
@@ -218,6 +220,10 @@ def _runs_along_rows(kernel: Kernel, m: Match) -> bool:
     if not any(map(is_long, last)):
         loaded = {a for v in (m.left, m.right) for a in [contiguous_axis(kernel, v)] if a not in m.k and is_long(a)}
         last = loaded if len(loaded) == 1 else last
+        if not loaded and _has_short_window(kernel, m.left, m.i, m.k, m.j):
+            return False
+        if not loaded and _has_short_window(kernel, m.right, m.j, m.k, m.i):
+            return True
     return bool(last & set(m.i) and not last & set(m.j))
 
 
@@ -240,6 +246,36 @@ def turned_channels(kernel: Kernel, v: Value, k: tuple[str, ...]) -> str:
         return ""
     walked = expr.symbols(v.index[-1])
     lines = [a for a in v.axes if a in walked and a not in k and usual(kernel.axes[a]) >= FEW_PLACES]
-    found = [a for a in k if any(i == kernel.axis(a) for i in v.index[:-1]) and usual(kernel.axes[a]) % MIN_RUN == 0]
+    found = [a for a in k if any(is_channel(i, a, k) for i in v.index[:-1]) and usual(kernel.axes[a]) % MIN_RUN == 0]
     window = [a for a in k if a in walked and kernel.axes[a] != 1]
     return found[0] if lines and window and len(found) == 1 and isinstance(kernel.axes[found[0]], int) else ""
+
+
+def _has_short_window(
+    kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...], others: tuple[str, ...]
+) -> bool:
+    """Does an operand slide over few channels, along axes that are short and sum what is longer, where the other
+    operand has one that fills lanes?
+    """
+    lengths = [usual(kernel.axes[a]) for a in spots]
+    fills = any(usual(kernel.axes[a]) >= MIN_RUN for a in others)
+    longest = max(lengths, default=MIN_RUN)
+    summed = [usual(kernel.axes[a]) for x in _slid(kernel, v, spots, k) for a in expr.symbols(x) & set(k)]
+    return fills and longest < max(summed, default=0) and longest < MIN_RUN and (
+        math.prod(lengths) <= MOST_LINES * longest)
+
+
+def is_window(kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...]) -> bool:
+    """Does an operand slide over an image, so that places along its own axes and along K are added up?"""
+    return bool(_slid(kernel, v, spots, k))
+
+
+def _slid(kernel: Kernel, v: Value, spots: tuple[str, ...], k: tuple[str, ...]) -> list[Expr]:
+    load = main_load(v)
+    entries = () if load is None else load.index
+    return [i for i in entries if isinstance(i, Expr) and expr.symbols(i) & set(k) and expr.symbols(i) & set(spots)]
+
+
+def is_channel(i: Index, axis: str, k: tuple[str, ...]) -> bool:
+    """Does an index count along an axis of K, from where a group's channels begin?"""
+    return isinstance(i, Expr) and coefficient(i, axis) == 1 and expr.symbols(i) & set(k) == {axis}

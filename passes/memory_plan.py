@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import Value
+from ..ir.kernel import FOLDS, Value
 from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
 from ..ir.types import TensorType
 
@@ -22,8 +22,9 @@ def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
     writes: list[str] = []
     for s in walk((step,)):
         if isinstance(s, Launch):
-            for b in s.kernel.buffers.values():
-                (writes if b.is_output else reads).append(s.arguments[b.name])
+            for arguments in s.runs:
+                for b in s.kernel.buffers.values():
+                    (writes if b.is_output else reads).append(arguments[b.name])
         elif isinstance(s, HostCall):
             reads += s.inputs
             writes += s.outputs
@@ -55,6 +56,27 @@ def _aligned(n: Dim) -> Dim:
     return expr.floordiv(n + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
 
 
+def regions(temporary: Sequence[Slot], alive: Mapping[str, tuple[int, int]], hints: Mapping[str, int]) -> list[
+        list[Slot]]:
+    """Temporaries that share memory as they live at different times: the largest first, each where it finds room."""
+    found: list[tuple[list[tuple[int, int]], list[Slot]]] = []
+    for s in sorted(temporary, key=lambda s: -usual_bytes(s, hints)):
+        first, last = alive[s.name]
+        for spans, held in found:
+            if all(last < a or b < first for a, b in spans):
+                spans.append((first, last))
+                held.append(s)
+                break
+        else:
+            found.append(([(first, last)], [s]))
+    return [held for _, held in found]
+
+
+def usual_bytes(s: Slot, hints: Mapping[str, int]) -> int:
+    """The bytes of a slot at the usual sizes."""
+    return int(expr.evaluate(s.bytes, {n: hints.get(n, 128) for n in expr.symbols(s.bytes)}))
+
+
 def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[str, int]) -> tuple[dict[str, Slot],
                                                                                                     Dim]:
     """Offsets for the temporaries: the largest first, each into the first region that is free while it lives.
@@ -63,23 +85,9 @@ def plan_arena(slots: Mapping[str, Slot], steps: Sequence[Step], hints: Mapping[
     """
     alive = lifetimes(steps)
     temporary = [s for s in slots.values() if s.role == "temporary" and s.name in alive]
-
-    def usual(s: Slot) -> int:
-        return int(expr.evaluate(s.bytes, {n: hints.get(n, 128) for n in expr.symbols(s.bytes)}))
-
-    regions: list[tuple[list[tuple[int, int]], list[Slot]]] = []
-    for s in sorted(temporary, key=lambda s: -usual(s)):
-        first, last = alive[s.name]
-        for spans, held in regions:
-            if all(last < a or b < first for a, b in spans):
-                spans.append((first, last))
-                held.append(s)
-                break
-        else:
-            regions.append(([(first, last)], [s]))
     planned = {n: s for n, s in slots.items() if s.role != "temporary"}
     offset: Dim = 0
-    for _, held in regions:
+    for held in regions(temporary, alive, hints):
         size: Dim = 0
         for s in held:
             planned[s.name] = replace(s, offset=offset)
@@ -117,14 +125,17 @@ def _is_point_by_point(step: Step, output: str, source: str) -> bool:
     """Does the step write each element where it alone has read it, and no reduction read it for another element?"""
     if not isinstance(step, Launch):
         return False
-    folded = [v for v in step.kernel.values if v.op in ("reduce", "scan")]
+    users = [a for a in step.runs if not {output, source}.isdisjoint(a.values())]
+    if len(users) != 1:
+        return False
+    folded = [v for v in step.kernel.values if v.op in FOLDS]
     before_folds: set[Value] = set()
     while folded:
         v = folded.pop()
         if v not in before_folds:
             before_folds.add(v)
             folded += v.inputs
-    local = {slot: name for name, slot in step.arguments.items()}
+    local = {slot: name for name, slot in users[0].items()}
     places = [s.index for s in step.kernel.stores if s.buffer == local[output]]
     loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]
     if any(v in before_folds for v in loads):

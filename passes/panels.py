@@ -25,7 +25,6 @@ from .walks import usual
 
 FEW_ROWS = 12                            # rows of one turn that read a matrix but once, in any order
 PANEL = 32                               # columns of a register tile of 32-bit floats, where vectors have 512 bits
-NARROW = 16                              # and of each of three or four products of the same rows
 
 
 def arrange_loops(graph: Graph) -> Graph:
@@ -64,17 +63,23 @@ def _loop(builder: GraphBuilder, node: Node, operands: list[Value], body: Graph)
 
 def _read_each_turn(body: Graph, still: set[Value]) -> dict[Value, int]:
     """The steady matrices that products of some rows read; and how wide their panels are, 0 where they have none."""
-    readers = [n for n in body.nodes if n.op is F.matmul and n.operands[1] in still and len(n.operands[1].shape) == 2
+    readers = [n for n in body.nodes if n.op is F.matmul and n.operands[1] in still
                and FEW_ROWS < usual(expr.product(n.results[0].shape[:-1])) < MANY_ROWS]
     found = {}
-    for n in readers:
-        matrix = n.operands[1]
-        together = sum(m.operands[0] is n.operands[0] and m.operands[1].type == matrix.type for m in readers)
-        width = NARROW if together > 2 else PANEL
-        whole = has_panels(matrix, width)
+    for matrix in (n.operands[1] for n in readers):
+        if len(matrix.shape) != 2 or _is_laid_out(matrix):
+            continue
+        whole = has_panels(matrix)
         if whole or matrix.node is not None and matrix.node.op is F.permute:
-            found[matrix] = width if whole else 0
+            found[matrix] = PANEL if whole else 0
     return found
+
+
+def _is_laid_out(matrix: Value) -> bool:
+    """Is it read from an input that has it in panels?"""
+    turned = matrix.node.operands[0] if matrix.node is not None and matrix.node.op is F.reshape else None
+    return (turned is not None and turned.node is not None and turned.node.op is F.permute
+            and turned.node.operands[0].node is None and turned.node.attrs["axes"] == (1, 0, 2))
 
 
 def has_panels(matrix: Value, width: int = PANEL) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..ir.graph import Value
@@ -35,3 +35,8 @@ def read_axes(inner: Map, outer: Map, result: tuple[int | None, ...],
             return None
         out.append(None if d == ONE or outer[d] == ONE else by_dim[d] if outer[d] == FREE else result[outer[d]])
     return tuple(out)
+
+
+def one_each(reads: Iterable[Read]) -> list[Read]:
+    """Of reads of one value, one for each tuple of axes."""
+    return list({read.axes: read for read in reads}.values())

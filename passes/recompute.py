@@ -20,6 +20,8 @@ from .inlining import cost_of
 from .walks import usual
 
 MOST_COST = 64.0                # additions an element, for all who compute it again: about what memory would take
+MOST_COST_OF_PLACES = 16.0      # the same, where neighbours are read, too: these may be read again and again
+MOST_COST_OF_PLACES = 32.0      # where neighbours are computed again, too, whose operands are loaded again
 SMALLEST = 1 << 15              # elements: fewer stay in cache
 SMALL = 16                      # what has so many times fewer elements may be stored in addition
 
@@ -49,6 +51,7 @@ class _Keeper:
         self.again: dict[Value, tuple[tuple[Value, Map], ...]] = {}      # what is not stored, and what it is made of
         self.readers: dict[Value, set[Group]] = {}           # of values in memory, the groups that load them
         self.fixed: set[Value] = set(graph.outputs)          # what must be stored
+        self.uses = graph.uses()
         for g in fusion.groups:
             for n in g.nodes:
                 for base in self.bases(n):
@@ -81,13 +84,14 @@ class _Keeper:
         group.
         """
         group, made = self.fusion.group_of[v], _Made(set(), [], 0.0)
-        seen: set[Value] = set()
+        seen: dict[Value, None] = {}
+        computed: list[Node] = []
         todo = [v]
         while todo:
             x = todo.pop()
             if x in seen or x.literal is not None:
                 continue
-            seen.add(x)
+            seen[x] = None
             is_passed = x is v or x in self.fusion.inlined or x in self.again
             mine = self.fusion.group_of.get(x) is group and not _is_small(x, v)
             if not is_passed and (x.node is None or x in self.readers or not mine):
@@ -97,13 +101,34 @@ class _Keeper:
                 return None
             if x not in self.fusion.inlined and x not in self.again:
                 made.nodes.append(x.node)
-            made.cost += cost_of(x.node) if x.node.op.kind == "pointwise" else 0.0
+            computed.append(x.node)
             todo += x.node.operands
+        made.cost = self.cost(v, computed)
         return made
+
+    def cost(self, v: Value, nodes: list[Node]) -> float:
+        """Of the nodes that a value is made of, an element of its readers: neighbours are computed for each place that
+        reads them.
+        """
+        times: dict[Value, int] = {v: self.places(v)}
+        total = 0.0
+        for n in sorted(nodes, key=self.position.__getitem__, reverse=True):
+            mine = times[n.results[0]]
+            total += cost_of(n) * mine if n.op.kind == "pointwise" else 0.0
+            for x in dict.fromkeys(n.operands):
+                times[x] = times.get(x, 0) + mine
+        return total
+
+    def places(self, v: Value) -> int:
+        """How many of its elements an element of its readers is made of: neighbours are read by slices of their own."""
+        users = self.uses.get(v, ())
+        moved = {(n.op.name, repr(n.attrs)) for n in users if n.op.kind == "view"}
+        return max(1, len(moved) + any(n.op.kind != "view" for n in users))
 
     def is_worth_it(self, v: Value, made: _Made) -> bool:
         """Do its readers read no more than before, for a price below that of memory?"""
-        if usual(expr.product(v.shape)) < SMALLEST or made.cost * len(self.readers[v]) > MOST_COST:
+        most = MOST_COST if self.places(v) == 1 else MOST_COST_OF_PLACES
+        if usual(expr.product(v.shape)) < SMALLEST or made.cost * len(self.readers[v]) > most:
             return False
         for g in self.readers[v]:
             fresh = [x for x in made.leaves

@@ -2,13 +2,16 @@
 
 For o = w @ v with the cotangent g, the gradient of what makes the weights needs the sum over j of (g @ v^T)_ij w_ij,
 for each row i. That is the sum over c of g_ic o_ic (Dao et al. 2022, appendix B): as many terms as the result has, all
-of which are in memory. Factors of a row may stand beside. The terms are associated anew, as in a contraction.
+of which are in memory. Where nobody asks for the result (but for w^T @ g, the gradient of v), it is made. Factors of a
+row may stand beside. The terms are associated anew, as in a contraction; where weights and products are rounded to 16
+bits on the way, the sum is of what was not, and of the rounded result.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..ir import expr
@@ -16,6 +19,7 @@ from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.namespace import F
+from ..ir.types import DType
 from .copying import PassBuilder, copy_inputs, copy_node, inline, map_regions
 from .dce import dce
 from .walks import usual
@@ -25,18 +29,20 @@ _View = tuple[Value, tuple[int, ...]]
 
 
 class _Term(NamedTuple):
-    """A product of `above`, divided by `below`, with its sign turned if `negative`; ("where", condition) chooses 0."""
+    """A number times the product of `above`, divided by `below`; ("where", condition) chooses 0."""
 
     above: Counter
     below: Counter
-    negative: bool
+    number: float
 
 
 class _Shorter(NamedTuple):
-    """The sum is that of g times `result` along the last axis, times and divided by factors of a row."""
+    """The sum is that of g times `product` (its result, or both its matrices) along the last axis, times and divided
+    by factors of a row.
+    """
 
     g: Value
-    result: Value
+    product: tuple[Value, ...]
     term: _Term
 
 
@@ -67,13 +73,22 @@ def shorten_row_sums(graph: Graph) -> Graph:
 
 
 def _written(found: _Shorter, node: Node, now: Mapping[Value, Value]) -> Value:
-    x = F.sum(now[found.g] * now[found.result], axes=(len(found.g.shape) - 1,))
+    result, *others = (now[v] for v in found.product)
+    for other in others:
+        result = F.matmul(result, _turned(other))
+    dtype = node.results[0].dtype
+    x = F.sum(_as(now[found.g], dtype) * _as(result, dtype), axes=(len(found.g.shape) - 1,))
     shape = node.results[0].shape
     for v in found.term.above.elements():
-        x = x * F.reshape(now[v], shape=shape)
+        x = x * _as(F.reshape(now[v], shape=shape), dtype)
     for v in found.term.below.elements():
-        x = x / F.reshape(now[v], shape=shape)
-    return -x if found.term.negative else x
+        x = x / _as(F.reshape(now[v], shape=shape), dtype)
+    number = found.term.number
+    return x if number == 1 else -x if number == -1 else x * number
+
+
+def _as(v: Value, dtype: DType) -> Value:
+    return v if v.dtype is dtype else F.cast(v, dtype=dtype)
 
 
 def _found(graph: Graph) -> list[tuple[Node, _Shorter]]:
@@ -95,14 +110,28 @@ def _shorter(n: Node, products: Mapping[_View, list[Node]]) -> _Shorter | None:
     term = _factors(n.operands[0])
     for v in [v for v in term.above if isinstance(v, Value) and v.node is not None and v.node.op is F.matmul]:
         g, other = v.node.operands                         # type: ignore[union-attr]
-        for product in products.get(_transposed(_view(other)), ()):
-            fewer = usual(expr.product(g.shape)) < usual(expr.product(shape))
-            if not (fewer and _alike(product.results[0].shape, g.shape) and _alike(product.operands[0].shape, shape)):
-                continue
-            rest = _quotient(term, v, _factors(product.operands[0]))
-            if rest is not None and all(_is_of_a_row(x, shape) for x in (*rest.above, *rest.below)):
-                return _Shorter(g, product.results[0], rest)
+        if not usual(expr.product(g.shape)) < usual(expr.product(shape)):
+            continue
+        for product, weights in _weighing(g, other, products):
+            if _alike(weights.shape, shape):
+                rest = _quotient(term, v, _factors(weights))
+                if rest is not None and all(_is_of_a_row(x, shape) for x in (*rest.above, *rest.below)):
+                    return _Shorter(g, product, rest)
     return None
+
+
+def _weighing(g: Value, other: Value,
+              products: Mapping[_View, list[Node]]) -> Iterator[tuple[tuple[Value, ...], Value]]:
+    """Products that weigh what `other` is the transpose of, with their weights: those that are made, then one that may
+    be made, by the weights that g is multiplied with.
+    """
+    for n in products.get(_transposed(_view(other)), ()):
+        if _alike(n.results[0].shape, g.shape):
+            yield (n.results[0],), n.operands[0]
+    for n in products.get(_view(g), ()):
+        weights, axes = _view(n.operands[0])
+        if axes == _transposed((weights, tuple(range(len(axes)))))[1] and _alike(other.shape[:-2], g.shape[:-2]):
+            yield (weights, other), weights
 
 
 def _quotient(term: _Term, towards: Value, weights: _Term) -> _Term | None:
@@ -112,32 +141,43 @@ def _quotient(term: _Term, towards: Value, weights: _Term) -> _Term | None:
     below.subtract(weights.below)
     if min((*above.values(), *below.values()), default=0) < 0:
         return None
-    return _Term(+above, +below, term.negative != weights.negative)
+    return _Term(+above, +below, term.number / weights.number) if weights.number else None
 
 
 def _factors(v: Value) -> _Term:
     """v as a product."""
+    v = _unrounded(v)
     n, shape = v.node, v.shape
     if n is None or n.op not in (F.mul, F.div, F.neg, F.where):
         return _alone(v)
     if n.op is F.neg:
         term = _factors(n.operands[0])
-        return _Term(term.above, term.below, not term.negative)
+        return term._replace(number=-term.number)
     if n.op is F.where:
         condition, x, y = n.operands
         if y.literal != 0 or y.literal is None or not _alike(x.shape, shape):
             return _alone(v)
         inner = _factors(x)
-        return _Term(inner.above + Counter({("where", condition): 1}), inner.below, inner.negative)
+        return inner._replace(above=inner.above + Counter({("where", condition): 1}))
     left, right = (_factors(x) if _alike(x.shape, shape) else _alone(x) for x in n.operands)
-    sign = left.negative != right.negative
     if n.op is F.mul:
-        return _Term(left.above + right.above, left.below + right.below, sign)
-    return _Term(left.above + right.below, left.below + right.above, sign)
+        return _Term(left.above + right.above, left.below + right.below, left.number * right.number)
+    if right.number == 0:
+        return _alone(v)
+    return _Term(left.above + right.below, left.below + right.above, left.number / right.number)
 
 
 def _alone(v: Value) -> _Term:
-    return _Term(Counter({v: 1}), Counter(), False)
+    if v.literal is not None and v.dtype.is_float and math.isfinite(v.literal):
+        return _Term(Counter(), Counter(), float(v.literal))
+    return _Term(Counter({v: 1}), Counter(), 1.0)
+
+
+def _unrounded(v: Value) -> Value:
+    """What v is a rounded or widened form of."""
+    while v.node is not None and v.node.op is F.cast and v.dtype.is_float and v.node.operands[0].dtype.is_float:
+        v = v.node.operands[0]
+    return v
 
 
 def _view(v: Value) -> _View:
@@ -152,6 +192,12 @@ def _transposed(view: _View) -> _View:
     """Its last two dimensions exchanged."""
     v, axes = view
     return v, (*axes[:-2], axes[-1], axes[-2])
+
+
+def _turned(v: Value) -> Value:
+    """v with its last two dimensions exchanged."""
+    base, axes = _transposed(_view(v))
+    return base if axes == tuple(range(len(axes))) else F.permute(base, axes=axes)
 
 
 def _is_of_a_row(v: object, shape: Shape) -> bool:

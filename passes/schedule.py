@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..ir import expr
 from ..ir.errors import VerifyError
@@ -17,6 +18,7 @@ from ..ir.expr import Dim, Expr
 from ..ir.kernel import Kernel, Store, Value
 from ..ir.scalar import CORE
 from ..ir.schedule import Rows, Schedule, Serial, independent_axes
+from ..ir.sorted_rows import SortedRows, sorts, take_apart
 from ..ir.target import Target
 from . import contraction, streamed
 
@@ -30,6 +32,7 @@ SHORT_LOOPS = 1.5               # times dearer than small axes written out
 COLUMNS = 4                     # times wider where loops run down columns, so that memory is read in longer runs
 UNIT_ELEMENTS = 2048            # of a block of a long vector axis
 CHUNK_NANOSECONDS = 15_000      # that one thread should have to do at least
+SORT_NANOSECONDS = 10.0         # an element, about
 GATHER, SCATTER = 4.0, 6.0      # an element of a strided access, in scalar additions
 VECTOR = 1 / 16
 MOST_ALTERNATIVES = 4           # that are worth measuring
@@ -37,22 +40,41 @@ MOST_ALTERNATIVES = 4           # that are worth measuring
 
 def schedule(kernel: Kernel, target: Target) -> Schedule:
     """A legal schedule, the best that is known."""
-    found = contraction.match(kernel)
+    found = contraction.find(kernel)
     if found is not None:
-        return contraction.schedule(kernel, found, target)
+        tiny = rows(kernel) if contraction.is_tiny(kernel, found) else None
+        return tiny or contraction.schedule(kernel, found, target)
     streams = streamed.match(kernel)
     if streams is not None:
         return streamed.schedule(kernel, *streams, target)
-    return rows(kernel) or Serial()
+    return (sorted_rows(kernel) if sorts(kernel) else rows(kernel)) or Serial()
 
 
-def rows(kernel: Kernel) -> Rows | None:
-    """The best legal rows schedule; None if there is none."""
+def sorted_rows(kernel: Kernel) -> SortedRows | None:
+    """A row after the other, what comes after its argsort in lanes; None where that is not legal."""
+    if len(sorts(kernel)) > 1:
+        return None
+    sorting, rest = take_apart(kernel)
+    after = rows(rest, sorting.row_axes)
+    if after is None:
+        return None
+    units = expr.product(kernel.axes[a] for a in sorting.row_axes)
+    nanoseconds = SORT_NANOSECONDS * usual(kernel.axes[sorting.axis]) + 1.0
+    chosen = SortedRows(units, max(1, math.ceil(CHUNK_NANOSECONDS / nanoseconds)), replace(after, units=units, grain=1))
+    return chosen if is_legal(chosen, kernel) else None
+
+
+def rows(kernel: Kernel, units: tuple[str, ...] | None = None) -> Rows | None:
+    """The best legal rows schedule, with these axes as units (None: any); None if there is none."""
     shape = _Shape(kernel)
+    if units is not None:
+        shape.cut_only(set(units))
     best: tuple[float, Rows] | None = None
     for unrolled in dict.fromkeys((shape.unrolled, ())):
         for candidate in shape.candidates(unrolled):
             cost = shape.cost(candidate) * (1.0 if unrolled == shape.unrolled else SHORT_LOOPS)
+            if units not in (None, candidate.parallel) or units is not None and candidate.block:
+                continue
             if (best is None or cost < best[0]) and is_legal(candidate, kernel):
                 best = cost, candidate
     return shape.with_grain(best[1], best[0]) if best else None
@@ -98,6 +120,11 @@ class _Shape:
             common &= set(v.axes)
         self.free = common - self.folded
         self.unrolled = self._small_axes()
+
+    def cut_only(self, axes: set[str]) -> None:
+        """Only these axes are cut into units, and none of them is written out."""
+        self.free &= axes
+        self.unrolled = tuple(a for a in self.unrolled if a not in axes)
 
     def _small_axes(self) -> tuple[str, ...]:
         """Small axes to write out: the reduced ones first, as many as keep the kernel small."""

@@ -6,10 +6,13 @@ the extent alone, never on the number of threads, so that the bits of the result
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..ir import expr
 from ..ir.expr import Dim, Expr
 from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
 from ..ir.scalar import COMBINE
+from .extremes import Place, places
 from .schedule import rows, usual
 
 PIECES = 64
@@ -31,8 +34,9 @@ def needs_split(kernel: Kernel) -> bool:
 def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     """Two kernels that do what one did; None where that is not worth it, or not possible.
 
-    Not possible: a result that is used again along the reduced axes (a mean that is subtracted); that is for fusion to
-    cut. The results of the pieces are outputs of the first and inputs of the second kernel, named by the kernel.
+    Not possible: a result that is used again along the reduced axes (a mean that is subtracted), save by the place of
+    an extreme; that is for fusion to cut. The results of the pieces are outputs of the first and inputs of the second
+    kernel, named by the kernel.
     """
     return cut_reduction(kernel, PIECES) if needs_split(kernel) else None
 
@@ -43,15 +47,17 @@ def cut_reduction(kernel: Kernel, count: int) -> tuple[Kernel, Kernel] | None:
         return None
     axis = max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
     folds = [v for v in kernel.values if v.op == "reduce" and axis in v.over]
-    after = _after(kernel, folds)
-    if any(v.args[0] in after for v in folds):
+    found = {v: p for v, p in places(kernel).items() if v in folds}
+    between = {x for p in found.values() for x in p.between}
+    after = _after(kernel, folds, between)
+    if any(v.args[0] in after for v in folds) or any(p.of in after for p in found.values()):
         return None
     if any(axis in v.axes for v in after) or any(s.mode == "add" or s.is_scatter for s in kernel.stores):
         return None
     late = tuple(s for s in kernel.stores if s.value in after)
     if any(i in after for s in kernel.stores for i in s.inputs if s not in late):
         return None
-    return _Split(kernel, axis, folds, after, late, count).kernels()
+    return _Split(kernel, axis, folds, found, after, late, count).kernels()
 
 
 def _length(kernel: Kernel, axis: str) -> tuple[bool, int]:
@@ -62,11 +68,11 @@ def _length(kernel: Kernel, axis: str) -> tuple[bool, int]:
     return outermost, usual(kernel.axes[axis])
 
 
-def _after(kernel: Kernel, folds: list[Value]) -> set[Value]:
-    """The reductions and what is made of them."""
+def _after(kernel: Kernel, folds: list[Value], between: Collection[Value] = ()) -> set[Value]:
+    """The reductions and what is made of them, except what stands `between` two of them."""
     found = set(folds)
     for v in kernel.values:
-        if any(x in found for x in v.inputs):
+        if v not in between and any(x in found for x in v.inputs):
             found.add(v)
     return found
 
@@ -83,9 +89,10 @@ def pieces(extent: Dim, count: int = PIECES) -> tuple[int, Dim]:
 
 
 class _Split:
-    def __init__(self, kernel: Kernel, axis: str, folds: list[Value], after: set[Value], late: tuple[Store, ...],
-                 count: int):
+    def __init__(self, kernel: Kernel, axis: str, folds: list[Value], places: dict[Value, Place], after: set[Value],
+                 late: tuple[Store, ...], count: int):
         self.kernel, self.axis, self.folds, self.after, self.late = kernel, axis, folds, after, late
+        self.places = places
         self.count, self.length = pieces(kernel.axes[axis], count)
         self.piece = next(n for n in (f"piece{k or ''}" for k in range(99)) if n not in kernel.axes)
 
@@ -109,7 +116,8 @@ class _Split:
             if ragged:
                 x = k.select(k.lt(k.index(at), k.index(extent)), x, k.constant(COMBINE[v.combine][1](v.dtype), v.dtype))
             name, shape, names = self._partial(v)
-            k.store(name, shape, [k.axis(a) for a in names], k.reduce(v.combine, x, v.over))
+            copy.made[v] = k.reduce(v.combine, x, v.over)
+            k.store(name, shape, [k.axis(a) for a in names], copy.made[v])
         for s in self.kernel.stores:
             if s not in self.late:
                 k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
@@ -120,13 +128,24 @@ class _Split:
                 or any(a in s.axes for s in self.late)}
         k = KernelBuilder(f"{self.kernel.name}_whole", {**kept, self.piece: self.count})
         copy = Copy(self.kernel, k, {}, False)
+        parts: dict[Value, Value] = {}
         for v in self.folds:
             name, shape, names = self._partial(v)
-            x = k.load(name, shape, v.dtype, [k.axis(a) for a in names])
+            x = parts[v] = k.load(name, shape, v.dtype, [k.axis(a) for a in names])
+            if v in self.places:
+                x = self._where_extreme(self.places[v], k, parts, copy.made)
             copy.made[v] = k.reduce(v.combine, x, [self.piece])
         for s in self.late:
             k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
         return k.build(self.kernel.origin)
+
+    def _where_extreme(self, place: Place, k: KernelBuilder, parts: dict[Value, Value],
+                       whole: dict[Value, Value]) -> Value:
+        """What the pieces found whose extreme is the whole's."""
+        copy = Copy(self.kernel, k, {}, False)
+        copy.made |= {place.extreme.args[0]: parts[place.extreme], place.extreme: whole[place.extreme],
+                      place.of: parts[place.fold]}
+        return copy.value(place.fold.args[0])
 
 
 class Copy:

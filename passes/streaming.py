@@ -13,17 +13,22 @@ from dataclasses import dataclass
 
 from ..ir import expr
 from ..ir.expr import Dim
+from ..ir.gpu import GpuTarget
 from ..ir.graph import Graph, Node, Value
 from ..ir.ops.namespace import F
 from ..ir.streamed import Roles
-from . import streamed
-from .dimension_maps import MOVED, ONE
+from ..ir.target import Target
+from . import gpu_rows, streamed
+from .dimension_maps import FREE, MOVED, ONE, compose, operand_map
 from .fuse import Fusion, Group
+from .inlining import cost_of
 from .lower import Place, lower_group
 from .walks import usual
 
 FEW_ROWS = 16                   # a contraction of fewer rows is bound by reading what they share
 SMALLEST = 1 << 18              # bytes of weights that are cheaper to store
+MOST_COST = 6.0                 # of one element of a bias, in additions: computing it again is cheaper than reading
+SMALLEST_ON_GPU = 1 << 14       # the same where each kernel more costs microseconds
 
 
 @dataclass(eq=False)
@@ -45,9 +50,9 @@ class _Candidate:
         return len(self.weights), *(n for n, a in enumerate(self.weights) if a in self.new.summed.values())
 
 
-def stream(graph: Graph, fusion: Fusion) -> Fusion:
+def stream(graph: Graph, fusion: Fusion, target: Target | GpuTarget) -> Fusion:
     """The same decisions, with groups that stream where they can."""
-    finder = _Finder(graph, fusion)
+    finder = _Finder(graph, fusion, isinstance(target, GpuTarget))
     alone = [c for g in fusion.groups if g.kind == "contraction" for c in [finder.candidate(g)] if c is not None]
     for found in (finder.paired(alone), alone):
         while found:
@@ -64,20 +69,32 @@ def stream(graph: Graph, fusion: Fusion) -> Fusion:
 
 def never_stored(graph: Graph) -> set[Node]:
     """The contractions that attention's weights are made of, which is computed again in its gradient."""
-    found: set[Node] = set()
+    return {m for made in weighing(graph).values() for m in made}
+
+
+def weighing(graph: Graph) -> dict[Node, list[Node]]:
+    """The products of attention's weights, each with the contractions that its weights are made of."""
+    found: dict[Node, list[Node]] = {}
     for n in graph.nodes:
         for weights in n.operands if n.op is F.matmul else ():
             if _are_many(weights):
                 made = _as_large(weights)
                 if _has_softmax(made):
-                    found |= {m for m in made if m.op.kind == "contraction"}
-    return found
+                    found[n] = [m for m in made if m.op.kind == "contraction"]
+    return {n: made for n, made in found.items() if made}
 
 
 def _are_many(weights: Value) -> bool:
     """Are there so many weights that they should not be stored?"""
-    many = usual(expr.product(weights.shape)) * weights.dtype.itemsize >= SMALLEST
-    return many and len(weights.shape) >= 2 and min(usual(d) for d in weights.shape[-2:]) >= FEW_ROWS
+    return _bytes(weights) >= SMALLEST and len(weights.shape) >= 2 and not _has_few_rows(weights)
+
+
+def _has_few_rows(weights: Value) -> bool:
+    return min(usual(d) for d in weights.shape[-2:]) < FEW_ROWS
+
+
+def _bytes(v: Value) -> int:
+    return usual(expr.product(v.shape)) * v.dtype.itemsize
 
 
 def _has_softmax(nodes: Iterable[Node]) -> bool:
@@ -90,6 +107,14 @@ def _have_as_many(a: Value, b: Value) -> bool:
     """Have they as many elements? Sizes that differ as expressions may be equal: a guard says so where it matters."""
     m, n = expr.product(a.shape), expr.product(b.shape)
     return m == n or not isinstance(m, int) and not isinstance(n, int) and usual(m) == usual(n)
+
+
+def _is_bias(v: Value, weights: Value) -> bool:
+    """Is it a matrix that several matrices of weights share, made by a little arithmetic?"""
+    n = v.node
+    if n is None or n.op.kind != "pointwise" or cost_of(n) > MOST_COST or _have_as_many(v, weights):
+        return False
+    return len(v.shape) >= 2 and v.shape[-2:] == weights.shape[-2:] and all(d != 1 for d in v.shape[-2:])
 
 
 def _as_large(v: Value) -> set[Node]:
@@ -106,8 +131,9 @@ def _as_large(v: Value) -> set[Node]:
 
 
 class _Finder:
-    def __init__(self, graph: Graph, fusion: Fusion):
-        self.fusion, self.outputs = fusion, set(graph.outputs)
+    def __init__(self, graph: Graph, fusion: Fusion, on_gpu: bool):
+        self.fusion, self.outputs, self.on_gpu = fusion, set(graph.outputs), on_gpu
+        self.match = gpu_rows.match if on_gpu else streamed.match
         self.readers: dict[Value, list[Group]] = {}
         for g in fusion.groups:
             for base in dict.fromkeys(outside(g, fusion)):
@@ -124,7 +150,7 @@ class _Finder:
         for side, v in enumerate(roots[0].operands):
             bases = self.fusion.reach[v]
             if len(bases) == 1 and self.is_worth_it(bases[0][0]):
-                for online in (True, False):
+                for online in (True, False)[:1 if _has_few_rows(bases[0][0]) else 2]:
                     found = self.attempt(group, roots[0], side, online)
                     if found is not None:
                         return found
@@ -132,30 +158,42 @@ class _Finder:
 
     def is_worth_it(self, weights: Value) -> bool:
         """Are the weights computed from a contraction, and so many that they should not be stored?"""
-        return weights.node is not None and weights.node.op.kind in ("pointwise", "contraction") and _are_many(weights)
+        if weights.node is None or weights.node.op.kind not in ("pointwise", "contraction"):
+            return False
+        if self.on_gpu:                                     # few rows share what passes by, too
+            return len(weights.shape) >= 2 and _bytes(weights) >= SMALLEST_ON_GPU
+        return _are_many(weights)
 
     # ---- what is taken over -----------------------------------------------------------------------------------------
 
     def taken(self, group: Group, weights: Value, online: bool) -> list[Node]:
-        """The nodes that the weights are made of, if as large; with the reductions of a softmax if `online`."""
+        """The nodes that the weights are made of, if as large, and what is the same for several of their matrices and
+        soon computed; with the reductions of a softmax if `online`.
+        """
         found: dict[Node, None] = {}
         asked: dict[Value, bool] = {}
 
-        def visit(v: Value) -> bool:
-            if v in asked or v.node is None or v.literal is not None:
-                return asked.get(v, False)
-            asked[v] = False
-            n = v.node
-            if _have_as_many(v, weights):
-                found[n] = None
-                if n.op.kind != "contraction":
-                    _ = [visit(b) for b in self.bases(n)]
-                asked[v] = True
-            elif online and n.op.kind in ("reduction", "pointwise", "view"):
-                asked[v] = any([visit(b) for b in self.bases(n)])
-                if asked[v]:
-                    found[n] = None
-            return asked[v]
+        def visit(v: Value) -> None:
+            todo = [(v, False)]
+            while todo:
+                x, has_bases = todo.pop()
+                if x.node is None:
+                    continue
+                if has_bases:                                   # what it is made of has been asked
+                    asked[x] = any(asked.get(b, False) for b in self.bases(x.node))
+                    found.update({x.node: None} if asked[x] else {})
+                    continue
+                if x in asked or x.literal is not None:
+                    continue
+                asked[x] = _have_as_many(x, weights)
+                if asked[x] or _is_bias(x, weights):
+                    found[x.node] = None
+                elif online and x.node.op.kind in ("reduction", "pointwise", "view"):
+                    todo.append((x, True))
+                else:
+                    continue
+                if x.node.op.kind != "contraction" or not asked[x]:
+                    todo += [(b, False) for b in self.bases(x.node)]
 
         visit(weights)
         for n in self.fusion.group_of[weights].nodes:       # a sum that the result is divided by, what a gradient reads
@@ -178,7 +216,7 @@ class _Finder:
         axes = self.axes_of(weights, inner, self.operand_axes(group, root, side, shared))
         if axes is None:
             return None
-        reductions = self.reductions(taken, weights, axes)
+        reductions = self.reductions(taken, weights, axes, shared)
         if reductions is None or online != any(n.op.kind == "reduction" for n in taken):
             return None
         own_axes, reduced = reductions
@@ -241,22 +279,40 @@ class _Finder:
             return None
         return tuple(None if d == ONE else operand[d] for d in inner)
 
-    def reductions(self, taken: list[Node], weights: Value, axes: tuple[int | None, ...]) -> tuple[dict, dict] | None:
+    def reductions(self, taken: list[Node], weights: Value, axes: tuple[int | None, ...],
+                   shared: int) -> tuple[dict, dict] | None:
         """The axes of reductions and of what is made of them, and what they reduce; None if not the weights' axes."""
         source = self.fusion.group_of[weights]
         names = {**dict(zip(source.axes[weights], axes)), None: None}
-        own: dict[Value, tuple[int | None, ...]] = {}
+        known = {weights: axes}
         reduced: dict[Node, tuple[int, ...]] = {}
-        for n in taken:
+        for n in reversed(taken):                            # from the weights to what they are made of
             (v, *_) = n.results
-            if _have_as_many(v, weights):
+            if _is_bias(v, weights):
                 continue
-            if v not in source.axes or not set(source.axes[v]) <= set(names):
+            if v not in known and v in source.axes and set(source.axes[v]) <= set(names):
+                known[v] = tuple(names[a] for a in source.axes[v])
+            if v not in known:
                 return None
-            own[v] = tuple(names[a] for a in source.axes[v])
-            if n in source.reduced:
-                reduced[n] = tuple(names[a] for a in source.reduced[n])  # type: ignore[misc]
-        return own, reduced
+            if n.op.kind == "contraction":
+                continue
+            if n.op.kind == "reduction":
+                reduced[n] = tuple(shared for d in n.attrs["axes"] if n.operands[0].shape[d] != 1)
+            for base, found in self.seen_from(n, known[v], shared):
+                if known.setdefault(base, found) != found:
+                    return None
+        few = [n.results[0] for n in taken if not _have_as_many(n.results[0], weights)]
+        return {v: known[v] for v in few if not _is_bias(v, weights)}, reduced
+
+    def seen_from(self, n: Node, axes: tuple[int | None, ...],
+                  shared: int) -> Iterator[tuple[Value, tuple[int | None, ...]]]:
+        """What a node with these axes reads in place, and along which axes."""
+        for i, v in enumerate(n.operands):
+            outer = operand_map(n, i)
+            for base, inner in self.fusion.reach[v]:
+                dims = compose(inner, outer)
+                if MOVED not in dims and base.literal is None:
+                    yield base, tuple(None if d == ONE else shared if d == FREE else axes[d] for d in dims)
 
     # ---- the trial --------------------------------------------------------------------------------------------------
 
@@ -266,7 +322,7 @@ class _Finder:
         places: dict[Value, Place | Dim] = {b: Place(f"x{i}", b.shape, b.dtype) for i, b in enumerate(read)}
         written = [r for g in old for n in g.nodes for r in n.results if r in self.outputs or r in self.readers]
         targets = {r: [Place(f"y{i}", r.shape, r.dtype)] for i, r in enumerate(written)}
-        found = streamed.match(lower_group(new, self.fusion, places, written, targets, "trial"))
+        found = self.match(lower_group(new, self.fusion, places, written, targets, "trial"))
         return None if found is None else found[2]
 
 
@@ -303,15 +359,22 @@ def _merged(graph: Graph, fusion: Fusion, found: Iterable[_Candidate]) -> Fusion
 def _in_order(groups: Iterable[Group], fusion: Fusion, group_of: Mapping[Value, Group]) -> list[Group] | None:
     """Groups so that each comes after those it reads; None if that cannot be."""
     out: list[Group] = []
-    done: dict[Group, bool] = {}
-
-    def visit(g: Group) -> bool:
-        if g in done:
-            return done[g]
-        done[g] = False
-        before = dict.fromkeys(group_of[base] for base in outside(g, fusion) if base in group_of)
-        done[g] = all([visit(other) for other in before])
-        out.append(g)
-        return done[g]
-
-    return out if all([visit(g) for g in groups]) else None
+    placed: dict[Group, bool] = {}                              # False while what it reads is being placed
+    for first in groups:
+        todo = [first]
+        while todo:
+            g = todo[-1]
+            if placed.get(g, False):
+                todo.pop()
+                continue
+            before = dict.fromkeys(group_of[base] for base in outside(g, fusion) if base in group_of)
+            missing = [other for other in before if not placed.get(other, False)]
+            if any(other in placed for other in missing):
+                return None                                     # a circle
+            if missing:
+                placed[g] = False
+                todo.append(missing[0])
+            else:
+                placed[g] = True
+                out.append(todo.pop())
+    return out

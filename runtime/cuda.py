@@ -20,7 +20,8 @@ from ..ir.errors import CompileError, DeviceError
 from ..ir.gpu import GpuTarget
 from ..ir.ops.declare import Op
 from . import cuda_facts, float8
-from .device import Device, DeviceKernel, Frame
+from .cublas import Cublas
+from .device import Device, DeviceKernel, Frame, MatrixProduct
 from .triton_compiler import Compiled, Request, compile_sources
 
 _WARP = 32
@@ -34,7 +35,7 @@ _LARGEST_NUMBER = 16                     # bytes of a number that is read back
 def _cupy() -> Any:
     """CuPy, or a sentence that says why it is not to be had."""
     if importlib.util.find_spec("cupy") is None:
-        return "CuPy is not installed (pip install cupy-cuda12x)"
+        return "CuPy is not installed (pip install cupy-cuda12x or cupy-cuda13x, by the driver's CUDA)"
     try:
         return importlib.import_module("cupy")
     except ImportError as error:
@@ -70,6 +71,11 @@ def namespace() -> Any:
 def current() -> int:
     """The number of the GPU that CuPy uses now; 0 where there is none."""
     return _cupy().cuda.Device().id if count() else 0
+
+
+def use(number: int) -> None:
+    """Make a GPU the one that CuPy uses, in this thread."""
+    _cupy().cuda.Device(number).use()
 
 
 def open_device(number: int) -> Cuda:
@@ -122,6 +128,7 @@ class Cuda(Device):
         self._local = threading.local()
         self._loading = threading.Lock()
         self._peak = 0
+        self._cublas = Cublas(cupy)
         self.target: GpuTarget = cuda_facts.target(cupy, number)
         self.description: str = cuda_facts.name(cupy, number)
 
@@ -274,6 +281,10 @@ class Cuda(Device):
         if size:
             self._runtime.memcpyAsync(target, source, size, _DEVICE_TO_DEVICE, stream)
 
+    def multiply(self, product: MatrixProduct, left: int, right: int, result: int, stream: int) -> None:
+        """A product by cuBLAS."""
+        self._cublas.multiply(product, left, right, result, stream)
+
     def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
         """The number at an address; waits for what computes it."""
         if not hasattr(self._local, "number"):
@@ -292,8 +303,8 @@ class Cuda(Device):
                 work(stream.ptr)
             finally:
                 graph = stream.end_capture()
-        except (self._runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError):
-            return None
+        except (self._runtime.CUDARuntimeError, self.xp.cuda.driver.CUDADriverError, NotImplementedError):
+            return None                  # NotImplementedError: CuPy records no calls of cuBLAS
         return lambda current: graph.launch()             # on CuPy's current stream, which that is
 
     def timer(self) -> Callable[[], Callable[[], float]]:

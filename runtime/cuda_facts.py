@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..ir.errors import DeviceError
 from ..ir.gpu import GpuTarget
 
 
@@ -19,10 +20,11 @@ class Rates(NamedTuple):
 
 
 _RATES = {
-    70: Rates(64, 512), 75: Rates(64, 512), 80: Rates(64, 1024), 86: Rates(128, 512), 89: Rates(128, 512),
+    80: Rates(64, 1024), 86: Rates(128, 512), 89: Rates(128, 512),
     90: Rates(128, 2048), 100: Rates(128, 4096), 103: Rates(128, 4096), 120: Rates(128, 1024),
 }  # fmt: skip
 
+LEAST_CAPABILITY = 80            # Triton's own, and the first with bfloat16
 _USUAL_CLOCK = 1_700_000         # kHz, where CUDA does not say
 
 
@@ -34,6 +36,9 @@ def target(cupy: Any, number: int) -> GpuTarget:
         return runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), number)
 
     capability = int(cupy.cuda.Device(number).compute_capability)
+    if capability < LEAST_CAPABILITY:
+        raise DeviceError(f"cuda:{number}, a {name(cupy, number)}, has compute capability {capability / 10}; Braze "
+                          f"runs on GPUs of {LEAST_CAPABILITY / 10} (Ampere) and later")
     processors, kilohertz = fact("MultiProcessorCount"), fact("ClockRate") or _USUAL_CLOCK
     rates = _rates(capability)
     each = 2 * processors * kilohertz * 1e-6             # flops a nanosecond for a multiply-add a clock
@@ -52,8 +57,7 @@ def name(cupy: Any, number: int) -> str:
 
 def _rates(capability: int) -> Rates:
     """The rates of a compute capability, or of the latest one before it."""
-    known = [c for c in _RATES if c <= capability]
-    return _RATES[max(known)] if known else _RATES[min(_RATES)]
+    return _RATES[max(c for c in _RATES if c <= capability)]
 
 
 def _bandwidth(kilohertz: int, bits: int) -> float:

@@ -9,6 +9,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,24 @@ class Frame:
         self.address: int = self.table.__array_interface__["data"][0]
 
 
+@dataclass(frozen=True)
+class MatrixProduct:
+    """result[rows, columns] = left[rows, depth] @ right[depth, columns], for each of a batch, contiguous. What is
+    `turned` lies as [depth, rows], or [columns, depth]. Sums have 32 bits at least; float32 is multiplied with
+    `precision`, "ieee" or "tf32".
+    """
+
+    batch: int
+    rows: int
+    columns: int
+    depth: int
+    turned_left: bool
+    turned_right: bool
+    operand: np.dtype
+    result: np.dtype
+    precision: str = "ieee"
+
+
 class DeviceKernel(ABC):
     """A kernel loaded on a device, which needs `scratch` bytes of memory for each of its programs."""
 
@@ -55,6 +74,7 @@ class Device(ABC):
     xp: Any
     target: GpuTarget
     memory_errors: tuple[type[BaseException], ...] = ()
+    is_timed: bool = True                # do times on it say what is fast?
 
     def __init__(self) -> None:
         self.arenas = device_memory.Arenas(self)
@@ -173,6 +193,10 @@ class Device(ABC):
     @abstractmethod
     def copy(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy memory on the device."""
+
+    @abstractmethod
+    def multiply(self, product: MatrixProduct, left: int, right: int, result: int, stream: int) -> None:
+        """A product by the device's library, of matrices at these addresses; a DeviceError where it has none such."""
 
     @abstractmethod
     def read(self, address: int, dtype: np.dtype, stream: int) -> Any:

@@ -12,16 +12,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import device_scalars, float8
-from .device import Device, Frame
+from .device import Device
 from .device_inputs import HOST
 from .device_memory import Block
 from .device_plan import Prepared
 from .device_steps import Call
+from .device_tables import TableFrame
 
 _RECORDINGS_KEPT = 8                     # of one plan
 _SIGHTINGS_REMEMBERED = 64
@@ -38,7 +39,7 @@ class Plan:
                  numbers: Mapping[int, int], written: frozenset[int], mode: str):
         self.device, self.prepared, self.sizes, self.numbers = device, prepared, sizes, numbers
         self.writer = device_scalars.Writer(device)
-        self.frames: list[Frame] = []
+        self.frames: dict[int, list[TableFrame]] = {}      # by stream
         self.lock = threading.RLock()
         self.recordings: _Recordings | None = None
         self.anchors: _Anchors | None = None
@@ -98,14 +99,23 @@ class Plan:
         return within[1]
 
     def _enqueue(self, addresses: tuple[int, ...], stream: int) -> None:
-        frame = self.frames.pop() if self.frames else Frame(self.prepared.words)
+        kept = self.frames.setdefault(stream, [])
+        try:
+            frame = kept.pop()
+        except IndexError:                                     # none yet, or other threads have them
+            frame = self._frame()
         self._work(frame, addresses)(stream)
-        self.frames.append(frame)
+        kept.append(frame)
 
-    def _work(self, frame: Frame, addresses: tuple[int, ...]) -> Callable[[int], None]:
-        """What a call asks of the device, on a stream."""
+    def _frame(self) -> TableFrame:
+        return TableFrame(self.prepared.words, self.prepared.tables, self.device)
+
+    def _work(self, frame: TableFrame, addresses: tuple[int, ...]) -> Callable[[int], None]:
+        """What a call asks of the device, on a stream; its tables are on their way on the current one."""
         prepared = self.prepared
-        frame.words[prepared.places] = np.array(addresses, np.int64)[prepared.slots]
+        numbers = np.array(addresses, np.int64)
+        frame.words[prepared.places] = numbers[prepared.slots]
+        frame.fill(numbers)
 
         def work(stream: int) -> None:
             call = Call(self.device, frame, addresses, stream, dict(self.sizes))
@@ -117,12 +127,23 @@ class Plan:
     def _recorded(self, recordings: _Recordings, addresses: tuple[int, ...], block: Block, stream: int) -> None:
         if not recordings.wants(addresses):
             return self._enqueue(addresses, stream)
-        again = self.device.record(self._work(Frame(self.prepared.words), addresses))
+        frame = self._frame()
+        again = self.device.record(self._work(frame, addresses))
         if again is None:
             self.recordings = self.anchors = None
             return self._enqueue(addresses, stream)
-        recordings.keep(addresses, again, block)
+        recordings.keep(addresses, _Recording(again, block, frame))
         return again(stream)
+
+
+class _Recording(NamedTuple):
+    """Work that is done again by `again(stream)`, and the memory that it needs as long: its arena, and the tables of
+    its frame.
+    """
+
+    again: Callable[[int], None]
+    block: Block
+    frame: TableFrame
 
 
 class _Recordings:
@@ -131,14 +152,14 @@ class _Recordings:
     def __init__(self, worth: int):
         self.worth = worth
         self.seen: dict[tuple[int, ...], int] = {}
-        self.kept: OrderedDict[tuple[int, ...], tuple[Callable[[int], None], Block]] = OrderedDict()
+        self.kept: OrderedDict[tuple[int, ...], _Recording] = OrderedDict()
 
     def replayed(self, addresses: tuple[int, ...], stream: int) -> bool:
         """Do the work again, if it is recorded."""
         found = self.kept.get(addresses)
         if found is None:
             return False
-        found[0](stream)
+        found.again(stream)
         return True
 
     def wants(self, addresses: tuple[int, ...]) -> bool:
@@ -148,13 +169,13 @@ class _Recordings:
         self.seen[addresses] = self.seen.get(addresses, 0) + 1
         return self.seen[addresses] >= self.worth
 
-    def keep(self, addresses: tuple[int, ...], recorded: Callable[[int], None], block: Block) -> None:
-        """Keep a recording, and its arena as long; those in another arena, and the oldest, are given up."""
+    def keep(self, addresses: tuple[int, ...], recording: _Recording) -> None:
+        """Keep a recording; those in another arena, and the oldest, are given up."""
         self.seen.pop(addresses, None)
-        for other, (_, theirs) in list(self.kept.items()):
-            if theirs.address != block.address or len(self.kept) >= _RECORDINGS_KEPT:
+        for other, theirs in list(self.kept.items()):
+            if theirs.block.address != recording.block.address or len(self.kept) >= _RECORDINGS_KEPT:
                 del self.kept[other]
-        self.kept[addresses] = recorded, block
+        self.kept[addresses] = recording
 
 
 class _Anchors:

@@ -11,11 +11,12 @@ from typing import Any
 from ..ir.errors import CompileError
 from ..ir.program import Launch, Program
 from ..ir.schedule import Source
-from . import device_scalars, lowering, stepped
+from . import device_scalars, lowering
 from .device import Device
 from .device_calls import Plan
 from .device_inputs import HOST, Inputs
-from .device_plan import prepare
+from .device_numpy import numpy_functions, substitutes
+from .device_plan import Prepared, prepare
 from .executable import Emit, sources_of
 from .layout import layout_of, size_reader
 
@@ -47,7 +48,7 @@ class DeviceExecutable:
         self.mode = mode
         self.output_slots = lowering.outputs_of(program)
         self.layout = layout_of(program, self.output_slots, ())
-        self._functions = {s: stepped.numpy_kernel(x) for s, x in sources.items() if x.language == "numpy"}
+        self.numpy_functions = numpy_functions(sources, device)
         self._inputs = Inputs(program, device)
         self._outputs = [program.slots[n] for n in self.output_slots]
         places = {name: n for n, name in enumerate(program.inputs)}
@@ -88,14 +89,29 @@ class DeviceExecutable:
         sizes = dict(zip(self.program.sizes, values))
         takes = {slot.name: slot.takes for slot, is_taken in zip(self._outputs, taken) if is_taken}
         with self.device.activate():
-            prepared = prepare(self.program, self.sources, self._functions, self.device, sizes, takes,
-                               device_scalars.room(len(self._numbers)))
+            prepared = self._prepared(sizes, takes)
         if len(self._plans) >= _PLANS_REMEMBERED:
             self._plans.clear()
         written = frozenset(giver for giver, is_taken in zip(self._givers, taken) if is_taken)
         plan = self._plans[values, taken] = Plan(self.device, prepared, sizes, len(self.program.inputs), self._numbers,
                                                  written, self.mode)
         return plan
+
+    def _prepared(self, sizes: Mapping[str, int], takes: Mapping[str, str]) -> Prepared:
+        """The program for these sizes; what Triton does not compile becomes NumPy source."""
+        def prepared() -> Prepared:
+            return prepare(self.program, self.sources, self.numpy_functions, self.device, sizes, takes,
+                           device_scalars.room(len(self._numbers)))
+
+        try:
+            return prepared()
+        except CompileError:
+            launches = [s for s, x in self.sources.items() if s not in self.numpy_functions and x.language == "triton"]
+            found = substitutes(launches, self.sources, self.device, sizes)
+            if not found:
+                raise
+            self.numpy_functions |= found
+            return prepared()
 
     def _new(self, n: int, shape: tuple[int, ...]) -> Any:
         slot = self._outputs[n]

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim
-from ..ir.program import Branch, Carry, Copy, HostCall, Launch, Loop, Program, Step, walk
+from ..ir.gpu_contraction import GpuLibrary
+from ..ir.gpu_joined import Joined
+from ..ir.kernel import Kernel
+from ..ir.program import Branch, Carry, Copy, HostCall, JoinedLaunch, Launch, Loop, Program, Step, walk
 from ..ir.schedule import Source
 from . import device_steps as ready
-from .device import Device, DeviceKernel
+from .device import Device, DeviceKernel, MatrixProduct
 from .device_steps import Place, Ready
-from .stepped import KernelFunction
+from .device_tables import Table
 from .triton_compiler import HIDDEN_ARGUMENTS, Request
+
+NumpyFunction = Callable[[Sequence[Any], Sequence[bool], Mapping[str, int]], None]
 
 _LAUNCHES_WRITTEN_OUT = 1024             # of a loop, at most
 _DIVISOR = 16                            # the divisibility that kernels are compiled for
@@ -33,7 +39,8 @@ class Prepared:
     """A program for given sizes: its steps, the words of their arguments with the sizes filled in, which words are
     addresses of which slots, and the memory that it needs.
 
-    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory.
+    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory. A
+    program with `tables` has an arena even where nothing lies in it: its address tells streams apart.
     """
 
     steps: list[Ready]
@@ -44,28 +51,32 @@ class Prepared:
     bytes: int
     launches: int
     runs_alone: bool                     # the host takes no part
+    tables: list[Table]                  # of joined launches
 
 
-def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mapping[Launch, KernelFunction],
+def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mapping[Launch, NumpyFunction],
             device: Device, sizes: Mapping[str, int], taken: Mapping[str, str], extra: int) -> Prepared:
     """The program for a device and for sizes, its kernels compiled together.
 
-    `functions` run the kernels that there are in NumPy only; `taken` are outputs that lie where an input does; `extra`
+    `functions` run the kernels that are NumPy source; `taken` are outputs that lie where an input does; `extra`
     bytes of the arena before the temporaries are the caller's.
     """
-    launches = [s for s in walk(program.steps) if isinstance(s, Launch) and sources[s].language == "triton"]
-    kernels = device.kernels([_request(s, sources[s], device, sizes) for s in launches])
+    launches = [s for s in walk(program.steps)
+                if isinstance(s, Launch) and s not in functions and sources[s].language == "triton"]
+    kernels = device.kernels([request(s, sources[s], device, sizes) for s in launches])
     return _Planner(program, sources, functions, dict(zip(launches, kernels)), sizes, taken).prepared(extra)
 
 
-def _request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
-    divisible = tuple(name in sizes and sizes[name] % _DIVISOR == 0 for name in launch.kernel.sizes)
+def request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
+    """What a device is asked for, to run a launch with these sizes."""
+    needed = () if isinstance(launch, JoinedLaunch) else launch.kernel.sizes
+    divisible = tuple(name in sizes and sizes[name] % _DIVISOR == 0 for name in needed)
     return Request(source, device.target, divisible)
 
 
 class _Planner:
     def __init__(self, program: Program, sources: Mapping[Launch, Source],
-                 functions: Mapping[Launch, KernelFunction], kernels: Mapping[Launch, DeviceKernel],
+                 functions: Mapping[Launch, NumpyFunction], kernels: Mapping[Launch, DeviceKernel],
                  sizes: Mapping[str, int], taken: Mapping[str, str]):
         self.program, self.sources, self.functions, self.kernels = program, sources, functions, kernels
         self.sizes = dict(sizes)
@@ -77,17 +88,19 @@ class _Planner:
         self.words: list[int] = []
         self.places: list[int] = []
         self.slots: list[int] = []
+        self.tables: list[Table] = []
         self.launches, self.runs_alone = 0, True
 
     def prepared(self, extra: int) -> Prepared:
         """All of it."""
         steps = self._steps(self.program.steps, self.names)
-        arena = extra + int(expr.evaluate(self.program.arena, self.sizes))
+        arena = max(extra + int(expr.evaluate(self.program.arena, self.sizes)), bool(self.tables))
         scratch = -(-arena // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
         offsets = [extra + int(expr.evaluate(self.program.slots[n].offset, self.sizes)) for n in self.temporaries]
         places, slots, offset_array = (np.array(x, np.int64) for x in (self.places, self.slots, [*offsets, scratch]))
         return Prepared(steps, np.array(self.words, np.int64), places, slots, offset_array,
-                        scratch + self.scratch_bytes if self.scratch_bytes else arena, self.launches, self.runs_alone)
+                        scratch + self.scratch_bytes if self.scratch_bytes else arena, self.launches, self.runs_alone,
+                        self.tables)
 
     def _place(self, number: int, name: str) -> Place:
         slot = self.program.slots[name]
@@ -101,6 +114,8 @@ class _Planner:
     def _launch(self, step: Launch, names: Mapping[str, Place]) -> list[Ready]:
         buffers = [names[step.arguments[b]] for b in step.kernel.buffers]
         zeroed: list[Ready] = [ready.Zero(names[n]) for n in step.zeroed]
+        if isinstance(step.schedule, GpuLibrary):
+            return [*zeroed, *self._product(step.kernel, step.schedule, dict(zip(step.kernel.buffers, buffers)))]
         if step not in self.kernels:
             self.runs_alone = False
             written = {s.buffer for s in step.kernel.stores}
@@ -121,13 +136,50 @@ class _Planner:
         numbers = ready.grid_for(grid, self.sizes)
         return [*zeroed, ready.KernelLaunch(kernel, numbers, start)] if 0 not in numbers else zeroed
 
-    def _arguments(self, step: Launch, buffers: Sequence[Place]) -> dict[int, str]:
-        """Write the words of a kernel's arguments; the places of those that are counters of loops."""
-        counters = {}
+    def _product(self, kernel: Kernel, s: GpuLibrary, places: Mapping[str, Place]) -> list[Ready]:
+        self.runs_alone = False                          # CuPy refuses to record its library's calls
+        self.launches += 1
+        batch, rows, columns, depth = (int(expr.evaluate(expr.product(kernel.axes[a] for a in axes), self.sizes))
+                                       for axes in (s.g, s.i, s.j, s.k))
+        left, right, result = (places[n] for n in (s.left, s.right, kernel.outputs[0].name))
+        product = MatrixProduct(batch, rows, columns, depth, s.turned_left, s.turned_right, left.dtype, result.dtype,
+                                s.precision)
+        if batch * rows * columns == 0:
+            return []
+        return [ready.LibraryProduct(product, left, right, result)] if depth else [ready.Zero(result)]
+
+    def _joined(self, step: JoinedLaunch, names: Mapping[str, Place]) -> list[Ready]:
+        """One launch for all parts; those without elements have no programs."""
+        schedule = step.schedule
+        assert isinstance(schedule, Joined)
+        start = len(self.words)
+        extents = [int(expr.evaluate(p.extent, self.sizes)) for p in step.parts]
+        slots = [[names[p.arguments[b]].number for b in schedule.listed(step.kernel)] for p in step.parts]
+        table = Table.of(start, extents, slots, schedule.size, step.kernel.name)
+        if not table.programs:
+            return []
+        kernel = self.kernels[step]
+        if kernel.scratch:
+            raise CompileError(f"kernel {step.kernel.name} needs scratch memory, which joined launches have none of")
+        self.launches += 1
+        self.tables.append(table)
+        self.words += [0, 0]
+        self._pointers([names[step.arguments[b]] for b in schedule.shared])
+        self.words += [0] * HIDDEN_ARGUMENTS
+        grid = ready.grid_for((table.programs, 1, 1), {})
+        return [ready.KernelLaunch(kernel, grid, start)]
+
+    def _pointers(self, buffers: Sequence[Place]) -> None:
+        """Words that are addresses of slots."""
         for place in buffers:
             self.places.append(len(self.words))
             self.slots.append(place.number)
             self.words.append(0)
+
+    def _arguments(self, step: Launch, buffers: Sequence[Place]) -> dict[int, str]:
+        """Write the words of a kernel's arguments; the places of those that are counters of loops."""
+        counters = {}
+        self._pointers(buffers)
         kinds = [kind for _, kind in self.sources[step].facts["arguments"]][len(buffers):]
         for name, kind in zip(step.kernel.sizes, kinds):
             if name not in self.sizes:
@@ -240,5 +292,5 @@ def _ends(rounds: Sequence[_Round], state: int) -> list[ready.CopySlot]:
 
 
 _KINDS: dict[type, Callable[..., list[Ready]]] = {
-    Launch: _Planner._launch, Copy: _Planner._copy, HostCall: _Planner._host, Branch: _Planner._branch,
-    Loop: _Planner._loop}
+    Launch: _Planner._launch, JoinedLaunch: _Planner._joined, Copy: _Planner._copy, HostCall: _Planner._host,
+    Branch: _Planner._branch, Loop: _Planner._loop}

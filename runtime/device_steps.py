@@ -6,7 +6,7 @@ A step runs in a `Call`, which knows the address of each slot. Steps are made by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,8 +16,8 @@ from ..ir import expr
 from ..ir.errors import BrazeError, CompileError
 from ..ir.expr import Dim
 from ..ir.program import HostCall
-from . import float8, stepped
-from .device import Device, DeviceKernel, Frame
+from . import float8
+from .device import Device, DeviceKernel, Frame, MatrixProduct
 
 _MOST_PROGRAMS = (2**31 - 1, 65535, 65535)       # of a grid, in its three dimensions
 
@@ -106,6 +106,21 @@ class KernelLaunch:
 
 
 @dataclass(frozen=True)
+class LibraryProduct:
+    """A product of matrices by the device's library."""
+
+    product: MatrixProduct
+    left: Place
+    right: Place
+    result: Place
+
+    def run(self, call: Call) -> None:
+        """Enqueue it."""
+        left, right, result = (call.addresses[p.number] for p in (self.left, self.right, self.result))
+        call.device.multiply(self.product, left, right, result, call.stream)
+
+
+@dataclass(frozen=True)
 class TurnLaunch:
     """A kernel whose arguments (words of the frame) or grid change with the turns of a loop."""
 
@@ -172,21 +187,16 @@ class OnHost:
 
 @dataclass(frozen=True)
 class NumpyKernel:
-    """A kernel that there is as NumPy source only: it runs on copies in the host's memory."""
+    """A kernel that runs as NumPy source (`device_numpy.py`)."""
 
-    function: stepped.KernelFunction
+    function: Callable[[Sequence[Any], Sequence[bool], Mapping[str, int]], None]
     buffers: list[Place]
     stored: list[bool]
     sizes: Sequence[str]
 
     def run(self, call: Call) -> None:
-        """Do it, and copy what it stored back."""
-        there = [p.view(call) for p in self.buffers]
-        here = [call.device.to_host(a) for a in there]
-        self.function(here, {n: call.sizes[n] for n in self.sizes})
-        for array, copy, stored in zip(there, here, self.stored):
-            if stored:
-                float8.words(array)[...] = float8.words(call.device.from_host(copy))
+        """Do it."""
+        self.function([p.view(call) for p in self.buffers], self.stored, {n: call.sizes[n] for n in self.sizes})
 
 
 @dataclass(frozen=True)

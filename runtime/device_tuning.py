@@ -1,6 +1,11 @@
 """Measuring schedules on a device: `tune(kernel, ways, emit, sizes, device)` tries ways to run a kernel and keeps the
 choice on disk, by the kernel's text, the class of its sizes, and the device.
 
+A plain product meets the device's library, too (cuBLAS), which is chosen where it is `LIBRARY_WORTH` of the best
+kernel's time or less: a program with a call of it is not recorded.
+
+On the simulated device nothing is measured: the first way that works is taken, in the order of the models.
+
 All ways are compiled together. They take turns, each recorded as one piece of work that goes through several sets of
 arrays, larger than the device's cache together, so that neither Python nor a warm cache is measured; the shortest time
 counts. Inputs are made up as on a CPU (`tuning.py`).
@@ -16,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..ir import expr
-from ..ir.errors import BrazeError
+from ..ir.errors import BrazeError, DeviceError
+from ..ir.gpu_contraction import GpuLibrary
 from ..ir.kernel import Kernel
 from ..ir.kernel_text import print_kernel
 from ..ir.program import Launch, Program, Slot
@@ -31,6 +37,7 @@ from .tuning import Tuning, made_up
 
 _FORMAT = "1"
 WORTH = 0.97             # of the default's time: what is hardly faster is not chosen
+LIBRARY_WORTH = 0.95     # of the best kernel's time, for a library's
 TURNS = 5
 HOPELESS = 1.5           # times the best after two turns: not measured again
 LEAST_NANOSECONDS = 1e6  # of a measurement
@@ -49,12 +56,27 @@ def tune(kernel: Kernel, ways: Sequence[Schedule], emit: Emit, sizes: Mapping[st
     known = _remembered(kernel, ways, entry)
     if known is not None:
         return known
-    times = _Bench(kernel, emit, here, device).times(ways)
-    best = min(times, key=times.__getitem__)
-    chosen = best if times[best] < WORTH * times.get(ways[0], math.inf) else ways[0]
+    bench = _Bench(kernel, emit, here, device)
+    if not device.is_timed:
+        able = bench.prepared(ways)
+        return Tuning(kernel.name, next(iter(able), ways[0]), tuple((str(way), math.nan) for way in able))
+    times = bench.times(ways)
+    if not times:                        # none works: loading the program says why, or does without Triton
+        return Tuning(kernel.name, ways[0], ())
+    chosen = _chosen(times, ways[0])
     tuning = Tuning(kernel.name, chosen, tuple((str(way), 1e-9 * t) for way, t in times.items()))
     cache.put(entry, json.dumps({"chosen": str(chosen), "tried": tuning.tried}).encode())
     return tuning
+
+
+def _chosen(times: Mapping[Schedule, float], default: Schedule) -> Schedule:
+    """The fastest way, where it is worth to leave the default, or all kernels."""
+    kernels = {way: t for way, t in times.items() if not isinstance(way, GpuLibrary)}
+    best = min(kernels, key=kernels.__getitem__, default=default)
+    if kernels.get(best, math.inf) >= WORTH * times.get(default, math.inf):
+        best = default
+    fastest = min(times, key=times.__getitem__)
+    return fastest if times[fastest] < LIBRARY_WORTH * times.get(best, math.inf) else best
 
 
 def _class(sizes: Mapping[str, int]) -> list[tuple[str, int, bool]]:
@@ -120,11 +142,23 @@ class _Bench:
         """The shortest time of a launch by each schedule that works, in nanoseconds."""
         with self.device.activate():
             works: dict[Schedule, Work] = {}
-            for way, prepared in self._prepared(ways).items():
-                works[way] = self._work(prepared)
+            for way, prepared in self.prepared(ways).items():
+                work = self._work(prepared)
+                if not isinstance(way, GpuLibrary) or self._runs(work):
+                    works[way] = work
+            if not works:
+                return {}
             return dict(zip(works, (t / len(self.sets) for t in fastest(list(works.values()), self.device))))
 
-    def _prepared(self, ways: Sequence[Schedule]) -> dict[Schedule, Prepared]:
+    def _runs(self, work: Work) -> bool:
+        """A library may only say when it is called that it does not do this."""
+        try:
+            work(self.device.stream())
+        except DeviceError:
+            return False
+        return True
+
+    def prepared(self, ways: Sequence[Schedule]) -> dict[Schedule, Prepared]:
         """The ways, ready to run, those that fail to become so left out."""
         with ThreadPoolExecutor(threads_for(len(ways)), "braze-tuning") as pool:
             made = list(pool.map(self._attempt, ways))

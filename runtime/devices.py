@@ -15,7 +15,7 @@ from ..ir.errors import DeviceError
 from .device import Device
 from .device_executable import load
 
-__all__ = ["Device", "count", "device_of", "get", "load"]
+__all__ = ["Device", "count", "device_of", "get", "load", "make_current"]
 
 _found: dict[str, Device] = {}
 _lock = threading.Lock()
@@ -43,6 +43,15 @@ def count() -> int:
     from . import cuda
 
     return cuda.count()
+
+
+def make_current(name: str) -> None:
+    """Let "cuda" mean this device from now on, in this thread."""
+    number = int(get(name).name.partition(":")[2])
+    if not configuration.simulate_gpu:
+        from . import cuda
+
+        cuda.use(number)
 
 
 def device_of(array: Any) -> str:

@@ -116,5 +116,10 @@ def from_dlpack(producer: Any) -> Any:
 
 
 def from_cuda_interface(x: Any) -> Any:
-    """CuPy's array on the memory of an object with `__cuda_array_interface__`."""
-    return cuda.namespace().asarray(x)
+    """CuPy's array on the memory of an object with `__cuda_array_interface__`, on the device that has it."""
+    cupy = cuda.namespace()
+    address = x.__cuda_array_interface__["data"][0]
+    if not address:                                      # no elements
+        return cupy.asarray(x)
+    with cupy.cuda.Device(cupy.cuda.runtime.pointerGetAttributes(address).device):
+        return cupy.asarray(x)

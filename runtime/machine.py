@@ -13,6 +13,7 @@ from functools import cache as once
 
 from ..ir.target import Target
 from . import cache
+from .control_groups import processors, text
 
 _VECTORS = (                             # feature, bytes of a register, number of registers; the first match counts
     ("+avx512f", 64, 32), ("+avx2", 32, 16), ("+avx", 32, 16), ("+neon", 16, 32), ("+sse2", 16, 16),
@@ -24,24 +25,8 @@ _GENERIC = {"aarch64": (16, 32), "arm64": (16, 32), "x86_64": (16, 16), "AMD64":
 def usable_threads() -> int:
     """How many threads may run at once: the processors the process is bound to, less where a control group says so."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _group_quota()
-    return max(1, count if quota is None else min(count, -int(-quota // 1)))
-
-
-def _group_quota() -> float | None:
-    unified = _text("/sys/fs/cgroup/cpu.max").split()
-    if len(unified) == 2 and unified[0].isdigit():
-        return int(unified[0]) / int(unified[1])
-    quota, period = _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    limit = processors()
+    return max(1, count if limit is None else min(count, -int(-limit // 1)))
 
 
 def _names(folder: str) -> list[str]:
@@ -100,7 +85,7 @@ def _processor() -> str:
     """Text that differs between processors with different instructions."""
     wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "Features", "CPU implementer",
               "CPU part")
-    lines = _text("/proc/cpuinfo").split("\n\n")[0].splitlines()
+    lines = text("/proc/cpuinfo").split("\n\n")[0].splitlines()
     if lines:
         return _ARCHITECTURE + "\n" + "\n".join(line for line in lines if line.split(":")[0].strip() in wanted)
     return f"{_ARCHITECTURE} {_sysctl('machdep.cpu.brand_string')} {sys.version}"
@@ -111,9 +96,9 @@ def _cache_sizes() -> tuple[int, int]:
     sizes: dict[int, int] = {}
     caches = "/sys/devices/system/cpu/cpu0/cache"
     for folder in [f"{caches}/{name}" for name in _names(caches) if name.startswith("index")]:
-        size = _text(f"{folder}/size")
-        if _text(f"{folder}/type") in ("Data", "Unified") and size[:-1].isdigit():
-            sizes[int(_text(f"{folder}/level"))] = int(size[:-1]) << {"K": 10, "M": 20}.get(size[-1], 0)
+        size = text(f"{folder}/size")
+        if text(f"{folder}/type") in ("Data", "Unified") and size[:-1].isdigit():
+            sizes[int(text(f"{folder}/level"))] = int(size[:-1]) << {"K": 10, "M": 20}.get(size[-1], 0)
     if not sizes and sys.platform == "darwin":
         for level, name in ((1, "l1dcachesize"), (2, "l2cachesize")):
             size = _sysctl(f"hw.perflevel0.{name}") or _sysctl(f"hw.{name}")

@@ -14,11 +14,12 @@ from typing import Any
 
 from ..ir import reader
 from ..ir.expr import Dim, Expr
-from ..ir.gpu_contraction import GpuContraction
+from ..ir.gpu_contraction import GpuContraction, GpuLibrary
+from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block
 from ..ir.kernel import Buffer, Kernel
 from ..ir.kernel_text import parse_kernel, print_kernel
-from ..ir.program import Branch, Carry, Copy, Launch, Loop, Program, Slot
+from ..ir.program import Branch, Carry, Copy, JoinedLaunch, Launch, Loop, Part, Program, Slot
 from ..ir.schedule import Schedule
 from ..ir.streamed import Streamed
 from ..ir.types import DType, dtype
@@ -63,8 +64,8 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 @once
 def classes() -> dict[str, type]:
     """The classes that an entry may name."""
-    found: list[type] = [Slot, Launch, Loop, Carry, Branch, Copy, Buffer, Program, Block, Schedule, Streamed,
-                         GpuContraction]
+    found: list[type] = [Slot, Launch, JoinedLaunch, Part, Loop, Carry, Branch, Copy, Buffer, Program, Block,
+                         Schedule, Streamed, GpuContraction, GpuLibrary, Joined]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []
     return {c.__name__: c for c in found}

@@ -17,7 +17,7 @@ from typing import Any
 from ..ir.errors import BrazeError
 from ..ir.program import Launch, walk
 from ..ir.schedule import Source
-from . import cache, jit, machine, triton_compiler
+from . import cache, jit, machine
 from .executable import Executable
 from .program_data import DAMAGES, NotDataError, Reading, plain, read_schedule, schedule_text
 
@@ -34,6 +34,8 @@ def key(graph: str, *flags: str) -> str:
 
 def device_key(graph: str, *flags: str) -> str:
     """The key of a graph's text under these flags, for this compiler and a device (which the flags name)."""
+    from . import triton_compiler  # which programs of the CPU need not load
+
     return cache.key("device program", _FORMAT, graph, _compiler(), triton_compiler.version(), *flags)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ..ir.gpu import GpuTarget
 from ..ir.schedule import Source
 from . import memory, triton_interpreter
-from .device import Device, DeviceKernel, Frame
+from .device import Device, DeviceKernel, Frame, MatrixProduct
 from .triton_compiler import Request
 
 NAME = "cuda:0"
@@ -172,6 +172,7 @@ class Simulated(Device):
     """The simulated device. `limit_bytes` is how much memory it has: a test of scarcity lowers it."""
 
     memory_errors = (MemoryError,)
+    is_timed = False                     # an interpreter's times say nothing of a GPU's
 
     def __init__(self) -> None:
         super().__init__()
@@ -271,6 +272,17 @@ class Simulated(Device):
     def copy(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy memory on the device."""
         ctypes.memmove(target, source, size)
+
+    def multiply(self, product: MatrixProduct, left: int, right: int, result: int, stream: int) -> None:
+        """A product by NumPy, which is the library here."""
+        b, m, n, k = product.batch, product.rows, product.columns, product.depth
+        wide = np.promote_types(product.operand, np.float32)
+        x = self.view(left, (b, k, m) if product.turned_left else (b, m, k), product.operand, None).view(np.ndarray)
+        y = self.view(right, (b, n, k) if product.turned_right else (b, k, n), product.operand, None).view(np.ndarray)
+        x, y = (np.swapaxes(a, 1, 2) if turned else a for a, turned in ((x, product.turned_left),
+                                                                        (y, product.turned_right)))
+        made = np.matmul(x.astype(wide), y.astype(wide)).astype(product.result)
+        self.view(result, (b, m, n), product.result, None).view(np.ndarray)[...] = made
 
     def read(self, address: int, dtype: np.dtype, stream: int) -> Any:
         """The number at an address."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ir import expr
 from ..ir.errors import BrazeError
-from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step
+from ..ir.program import Branch, Copy, HostCall, JoinedLaunch, Launch, Loop, Slot, Step
 from ..ir.schedule import Source
 
 KernelFunction = Callable[[Sequence[np.ndarray], Mapping[str, int]], None]
@@ -29,8 +29,9 @@ def walk(steps: Sequence[Step], arrays: Arrays, sizes: Mapping[str, int],
         if isinstance(step, Launch):
             for name in step.zeroed:
                 arrays[name][...] = np.zeros((), arrays[name].dtype)
-            kernels[step]([arrays[step.arguments[b]] for b in step.kernel.buffers],
-                          {n: sizes[n] for n in step.kernel.sizes})
+            for arguments, given in _runs(step, sizes):
+                kernels[step]([arrays[arguments[b]] for b in step.kernel.buffers],
+                              {n: given[n] for n in step.kernel.sizes})
         elif isinstance(step, HostCall):
             call_host(step, [arrays[n] for n in step.inputs], [arrays[n] for n in step.outputs])
         elif isinstance(step, Loop):
@@ -39,6 +40,14 @@ def walk(steps: Sequence[Step], arrays: Arrays, sizes: Mapping[str, int],
             walk(step.then if arrays[step.condition][()] else step.otherwise, arrays, sizes, kernels)
         else:
             _copy(step, arrays)
+
+
+def _runs(step: Launch, sizes: Mapping[str, int]) -> list[tuple[Mapping[str, str], Mapping[str, int]]]:
+    """The slots of a launch's buffers and the sizes, for each time that its kernel runs."""
+    if not isinstance(step, JoinedLaunch):
+        return [(step.arguments, sizes)]
+    (extent,) = step.kernel.sizes
+    return [(a, {extent: int(expr.evaluate(p.extent, sizes))}) for a, p in zip(step.runs, step.parts)]
 
 
 def _copy(step: Copy, arrays: Arrays) -> None:
@@ -93,10 +102,14 @@ def call_host(step: HostCall, inputs: Sequence[np.ndarray], outputs: Sequence[np
         output[...] = result
 
 
-def numpy_kernel(source: Source) -> KernelFunction:
-    """The function of a NumPy source: its entry takes the buffers' arrays, and the sizes by keyword."""
+def numpy_kernel(source: Source, xp: Any = None, helpers: Any = None) -> KernelFunction:
+    """The function of a NumPy source: its entry takes the buffers' arrays, and the sizes by keyword. `xp` may stand in
+    NumPy's place, with `helpers` that compute in it.
+    """
     space: dict[str, Any] = {"__name__": f"braze kernel {source.entry}"}
     exec(compile(source.text, f"<{source.entry}>", "exec"), space)
+    if xp is not None:
+        space.update(np=xp, bz=helpers)
     entry = space[source.entry]
 
     def run(arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:

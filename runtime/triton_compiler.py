@@ -141,12 +141,13 @@ def _read(payload: bytes | None) -> Compiled | None:
 # ---- Triton's front end --------------------------------------------------------------------------------------------
 
 
-_loading = threading.Lock()
+# It runs in Python, and Python 3.11 mistakes syntax trees that several threads make at once (CPython's gh-106905).
+_front_end = threading.Lock()
 
 
 def load_function(source: Source) -> Any:
     """The `@triton.jit` function of a source. Its lines are entered where `inspect` finds them; no file is written."""
-    with _loading:
+    with _front_end:
         import triton  # noqa: F401  (the first import must not meet another one)
 
         file = f"<braze kernel {source.entry} {cache.key(source.text)[:16]}>"
@@ -193,7 +194,9 @@ def _stages(tree: Any, target: Any, source: Source) -> Compiled:
     context = ir.context()
     ir.load_dialects(context)
     backend.load_dialects(context)
-    made = tree.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
+    with _front_end:
+        made = tree.make_ir(target, options, backend.get_codegen_implementation(options), backend.get_module_map(),
+                            context)
     assembly = ""
     for name, stage in stages.items():
         made = stage(made, facts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache as once
 from typing import Any
@@ -21,10 +22,12 @@ from ..ir.errors import DeviceError
 from ..ir.schedule import Source
 from .triton_compiler import load_function, version
 
+_running = threading.Lock()              # the interpreter patches Triton's language, and counts programs, in one place
+
 
 class Interpreted:
     """A source that the interpreter runs: `kernel(grid, words)`, the words being addresses and sizes in the order of
-    its arguments.
+    its arguments. Threads take turns.
     """
 
     def __init__(self, source: Source):
@@ -36,7 +39,7 @@ class Interpreted:
         if 0 in grid:
             return
         arguments = [_argument(kind, int(word)) for kind, word in zip(self._kinds, words)]
-        with np.errstate(all="ignore"):
+        with _running, np.errstate(all="ignore"):
             self._function[grid](*arguments)
 
 

@@ -38,7 +38,9 @@ Nearby = Callable[[Schedule], Sequence[Schedule]]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried for a kernel: (schedule, seconds a call), the first one first, and which was chosen."""
+    """What was tried for a kernel: (schedule, seconds a call; NaN where a device's times say nothing), the first one
+    first, and which was chosen.
+    """
 
     kernel: str
     chosen: Schedule
@@ -47,6 +49,8 @@ class Tuning:
 
     def __str__(self) -> str:
         (_, before), times = self.tried[0], dict(self.tried)
+        if math.isnan(before):
+            return f"{self.kernel}: {len(self.tried)} schedules work, none measured"
         after = times[str(self.chosen)]
         source = "remembered" if self.is_remembered else "measured"
         found = f"{1e6 * after:.1f} µs by {self.chosen}" if after < before else "none was faster"

@@ -123,8 +123,9 @@ def power(x, y):
     return np.vectorize(lambda a, b: one(int(a), int(b)), otypes=[np.uint64])(x, y).astype(x.dtype)
 
 
-def descending(x, axis, descending):
-    return np.argsort(-x.astype(np.float64) if descending else x, axis=axis, kind="stable")
+def descending(x, axis, descending, start=0, count=None):
+    order = np.argsort(-x.astype(np.float64) if descending else x, axis=axis, kind="stable")
+    return order if count is None else np.take(order, range(start, start + count), axis)
 
 
 def place_of(f, x, axes):

@@ -40,7 +40,7 @@ def mark_view(result: Any, base: Any) -> Any:
 
 
 def is_sole_owner(array: Any, known: int) -> bool:
-    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and is
-    never alone.
+    """Does nobody but `known` references hold this array and its memory? A pooled array has one holder more, and a view
+    (of an array of NumPy or of its own kind) shares another's memory: they are never alone.
     """
-    return not isinstance(array.base, np.ndarray) and sys.getrefcount(array) <= known + 1
+    return not isinstance(array.base, (np.ndarray, type(array))) and sys.getrefcount(array) <= known + 1

@@ -17,7 +17,7 @@ from ..ir.errors import GradientError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.precision import casting
-from .devices import beside, is_used
+from .devices import beside, cast, is_used, words, work_beside
 from .modes import _GradMode
 from .pullbacks import operand_dtype, recipe
 from .tensor import Tensor
@@ -169,14 +169,14 @@ def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bo
     def deliver(edge: Any, g: Any) -> None:
         if isinstance(edge, Tensor):
             old = collected.get(id(edge))
-            collected[id(edge)] = (edge, g if old is None else old[1] + g)
+            collected[id(edge)] = (edge, g if old is None else _added(old[1], g))
             return
         node, slot = edge
         waiting = pending.get(node)
         if waiting is None:
             waiting = pending[node] = [None] * len(node.results)
             heapq.heappush(heap, (-node.order, node))
-        waiting[slot] = g if waiting[slot] is None else waiting[slot] + g
+        waiting[slot] = g if waiting[slot] is None else _added(waiting[slot], g)
 
     with _GradMode(create_graph), casting(None), np.errstate(all="ignore"):
         deliver(root if root._node is None else (root._node, root._slot), seed if create_graph else seed._array)
@@ -197,6 +197,15 @@ def pull(root: Tensor, seed: Tensor, wanted: Sequence[Tensor] | None, retain: bo
     if create_graph:
         return collected
     return {key: (t, Tensor(_as_array(g))) for key, (t, g) in collected.items()}
+
+
+def _added(a: Any, b: Any) -> Any:
+    """The sum of two cotangents: arrays where they lie, or tensors."""
+    if type(a) is np.ndarray or isinstance(a, Tensor):
+        return a + b
+    if words(a) is not a:
+        return cast(_added(cast(a, np.float32), cast(b, np.float32)), a.dtype)
+    return work_beside(a, lambda: a + b, f"a gradient of shape {list(a.shape)}")
 
 
 def recording() -> _GradMode:

@@ -14,12 +14,16 @@ Source = tuple[str, Any]
 
 
 def fold_constants(
-    graph: Graph, inputs: Sequence[Source], written: Collection[int], lower: Callable[[Graph], Any]
+    graph: Graph,
+    inputs: Sequence[Source],
+    written: Collection[int],
+    arrange: Callable[[Graph], Graph],
+    lower: Callable[[Graph], Any],
 ) -> tuple[Graph, list[Source]]:
     """The graph without what depends on captured tensors alone, and its inputs, results of that among them.
 
-    `written` are the ids of the tensors that the program changes: they stay what they are. `lower` gives the stages of
-    a graph.
+    `written` are the ids of the tensors that the program changes: they stay what they are. `arrange` takes out of loops
+    what need not be in them, `lower` gives the stages of a graph.
     """
     from ..passes.autodiff import expand_gradients
     from ..passes.prepare import prepare
@@ -31,7 +35,7 @@ def fold_constants(
     if not constants:
         return graph, list(inputs)
     with interpreting(None):
-        halves = prepare(simplify(strip_markers(expand_gradients(graph))), constants)
+        halves = prepare(arrange(simplify(strip_markers(expand_gradients(graph)))), constants)
     if not halves.first.outputs:
         return graph, list(inputs)
     made = lower(halves.first).executable([inputs[n][1]._array for n in constants])

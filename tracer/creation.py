@@ -28,8 +28,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
         t = t if dtype is None else F.astype(t, as_dtype(dtype))
         t = t if device is None else placed(t, device)
     elif _lies_elsewhere(data):
-        data = devices.hardware("cuda").xp.asarray(data)
-        t = Tensor(data.copy() if dtype is None else data.astype(as_dtype(dtype).numpy))
+        data = _taken_in(data)
+        t = Tensor(devices.copied(data) if dtype is None else devices.cast(data, as_dtype(dtype).numpy))
         t = t if device is None else placed(t, device)
     else:
         plain = not isinstance(data, (np.ndarray, np.generic))
@@ -59,14 +59,29 @@ def _lies_elsewhere(data: Any) -> bool:
                                                          and devices.of(data) != devices.CPU)
 
 
+def _taken_in(data: Any) -> Any:
+    """An array on a GPU, on the memory of another library's."""
+    if devices.of(data) != devices.CPU:
+        return data
+    from ..runtime import interchange
+
+    return interchange.from_cuda_interface(data)
+
+
 def _holds_tensors(data: Any) -> bool:
     return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data)
 
 
 def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor from data; a tensor of the right dtype is returned as it is."""
+    """A tensor from data; a tensor of the right dtype is returned as it is, and an array on a GPU becomes a tensor on
+    the same memory, which Braze never writes into. `copy=True` copies both.
+    """
     if isinstance(data, Tensor) and not copy:
         return transfer.to(data, dtype=dtype, device=device)
+    if not copy and _lies_elsewhere(data):
+        t = Tensor(_taken_in(data).view())               # a view is never written in place
+        t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
+        return transfer.to(t, dtype=dtype, device=device)
     return tensor(data, dtype, device=device)
 
 
@@ -83,20 +98,20 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
         number = np.asarray(fill_value).astype(as_dtype(d).numpy)
         if device is None and not devices._used:
             t = Tensor(np.full(dims(shape), number, number.dtype))
-        elif as_dtype(d).is_storage:                           # of bytes, which all devices' libraries fill
-            made = _namespace(device).full(dims(shape), number.view("uint8").item(), "uint8")
-            t = Tensor(made.view(number.dtype))
         else:
-            t = Tensor(_namespace(device).full(dims(shape), number.item(), number.dtype))
+            t = Tensor(_filled(devices.located(device), dims(shape), number))
     else:
         t = placed(F.full(dims(shape), fill_value, as_dtype(d)), device)
     return t.requires_grad_() if requires_grad else t
 
 
-def _namespace(device: Any) -> Any:
-    """NumPy, or the like of it on another device."""
-    where = devices.located(device)
-    return np if where == devices.CPU else devices.hardware(where).xp
+def _filled(where: devices.device, shape: Any, number: np.ndarray) -> Any:
+    """An array of one number on a device."""
+    xp = np if where == devices.CPU else devices.hardware(where).xp
+    given = number.view("uint8") if as_dtype(number.dtype).is_storage else number      # bytes, which all libraries fill
+    made = devices.work_on(where, lambda: xp.full(shape, given.item(), given.dtype),
+                           f"{number.dtype.name}{list(shape)}")
+    return made if given is number else made.view(number.dtype)
 
 
 def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:

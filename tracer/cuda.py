@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from . import devices
@@ -34,6 +35,43 @@ def current_device() -> int:
     """The number of the GPU that "cuda" means: the default device where that is one, else CuPy's current one."""
     named = devices.default()
     return int(str(_machine(named if named.type == "cuda" else None).name).partition(":")[2])
+
+
+def set_device(device: Any) -> None:
+    """Let "cuda" mean the GPU of this name or number from now on, in this thread."""
+    from ..runtime import devices as runtime_devices
+
+    runtime_devices.make_current(_machine(device).name)
+
+
+@dataclass(frozen=True)
+class DeviceProperties:
+    """Facts of a GPU, by the names that PyTorch gives them."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    multi_processor_count: int
+    warp_size: int
+    shared_memory_per_block_optin: int
+    regs_per_multiprocessor: int
+    L2_cache_size: int
+
+
+def get_device_properties(device: Any = None) -> DeviceProperties:
+    """Facts of a GPU: name, compute capability, bytes of memory, processors, …"""
+    machine = _machine(device)
+    facts = machine.target
+    major, minor = get_device_capability(device)
+    return DeviceProperties(get_device_name(device), major, minor, machine.capacity()[1], facts.processors, facts.warp,
+                            facts.shared_bytes, facts.registers, facts.l2_bytes)
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """The compute capability: (9, 0)."""
+    capability = int(_machine(device).target.arch)
+    return capability // 10, capability % 10
 
 
 def get_device_name(device: Any = None) -> str:
@@ -123,10 +161,19 @@ class Stream:
             with self._machine.activate():
                 self._stream = xp.cuda.Stream(non_blocking=True)
 
+    @property
+    def cuda_stream(self) -> int:
+        """Its address, as CUDA's functions and DLPack take it."""
+        return int(getattr(self._stream, "ptr", 0))
+
     def synchronize(self) -> None:
         """Wait until its work is done."""
         if hasattr(self._stream, "synchronize"):
             self._stream.synchronize()
+
+    def query(self) -> bool:
+        """Is its work done?"""
+        return bool(getattr(self._stream, "done", True))
 
     def __enter__(self) -> Stream:
         self._stream.__enter__()
@@ -134,6 +181,17 @@ class Stream:
 
     def __exit__(self, *exc: Any) -> None:
         self._stream.__exit__(*exc)
+
+
+def current_stream(device: Any = None) -> Stream:
+    """The stream on which the work of a GPU runs now."""
+    machine = _machine(device)
+    found = Stream.__new__(Stream)
+    found._machine, found._stream = machine, nullcontext()
+    if _has_streams(machine.xp):
+        with machine.activate():
+            found._stream = machine.xp.cuda.get_current_stream()
+    return found
 
 
 def stream(s: Stream) -> AbstractContextManager[Any]:

@@ -6,12 +6,15 @@ The devices themselves are the runtime's (runtime/devices.py), which is asked wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from ..ir.errors import DeviceError
+from ..ir.ops import F
+from ..ir.types import dtype as as_dtype
 from .world import enter_region, leave_region
 
 _KINDS = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda"}
@@ -134,6 +137,56 @@ def moved(array: Any, where: device) -> Any:
     if here != CPU and where != CPU:
         return hardware(where).from_device(array)
     return hardware(here).to_host(array) if where == CPU else hardware(where).from_host(array)
+
+
+def work_beside(array: Any, work: Callable[[], Any], purpose: str) -> Any:
+    """What `work` gives, done where an array lies: libraries of GPUs compute on their current device, whatever they are
+    given. Memory that runs out is told as such, for the `purpose`; the work is then done a second time.
+    """
+    return work() if type(array) is np.ndarray else work_on(of(array), work, purpose)
+
+
+def work_on(where: device, work: Callable[[], Any], purpose: str) -> Any:
+    """The same on a device that is named."""
+    if where == CPU:
+        return work()
+    machine = hardware(where)
+    with machine.activate():
+        return machine.attempt(work, None, purpose)
+
+
+def words(array: Any) -> Any:
+    """8-bit floats of a device as bytes: its library may know nothing of their dtype but how to view it. Other arrays
+    as they are.
+    """
+    if type(array) is np.ndarray or array.dtype.itemsize > 1:
+        return array
+    from ..runtime import float8
+
+    return float8.words(array)
+
+
+def work_on_words(array: Any, move: Callable[[Any], Any], purpose: str) -> Any:
+    """What `move` makes of an array where it lies, which it does not compute with: of 8-bit floats it is given bytes.
+    """
+    given = words(array)
+    made = work_beside(array, lambda: move(given), purpose)
+    return made if given is array else made.view(array.dtype)
+
+
+def copied(array: Any) -> Any:
+    """A copy of an array where it lies."""
+    return work_on_words(array, lambda given: given.copy(), "a copy of a tensor")
+
+
+def cast(array: Any, dtype: Any) -> Any:
+    """An array with another dtype, a NumPy one, where it lies."""
+    where, attrs = of(array), {"dtype": as_dtype(dtype)}
+    if where == CPU:
+        return array.astype(dtype)
+    if attrs["dtype"].is_storage or words(array) is not array:         # what the device's library cannot do
+        return work_on(where, lambda: hardware(where).evaluate(F.cast, [array], attrs), f"a tensor as {dtype}")
+    return work_on(where, lambda: array.astype(dtype), f"a tensor as {dtype}")
 
 
 def on_host(array: Any) -> Any:

@@ -1,7 +1,8 @@
 """Eager operations on arrays beside the CPU's: the same evaluation rules, in the namespace of the operands' device.
 
 Tensors of other devices do not mix, save those without dimensions from the CPU, and arrays that were made of sizes and
-numbers alone. What has a rule for NumPy's arrays only (trait "host") goes there and back.
+numbers alone. What has a rule for NumPy's arrays only (trait "host"), or for a dtype that the device's namespace does
+not know, goes there and back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ir.errors import DeviceError
+from ..ir.errors import BrazeError, DeviceError
 from ..ir.ops.declare import Op
 from . import devices
 from .aliasing import mark_view
@@ -22,6 +23,8 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .eager import Eager
+
+by_host: set[tuple[Any, ...]] = set()        # (name of an op, dtypes) that a device's namespace does not carry out
 
 
 def bind(eager: Eager, op: Op, operands: tuple[Tensor, ...], attrs: dict[str, Any]) -> Any:
@@ -68,10 +71,16 @@ def evaluate(op: Op, where: devices.device, arrays: Sequence[Any], attrs: dict[s
     if where == CPU:
         return op.evaluate(np, *[devices.moved(a, CPU) for a in arrays], **attrs)
     machine = devices.hardware(where)
-    if "host" not in op.traits:
+    kind = (op.name, *[a.dtype for a in arrays])
+    if "host" not in op.traits and kind not in by_host:
         given = [_given(op, a, where) for a in arrays]
-        with machine.activate():
-            return machine.attempt(lambda: machine.evaluate(op, given, attrs), None, f"the result of {op.name}")
+        try:
+            with machine.activate():
+                return machine.attempt(lambda: machine.evaluate(op, given, attrs), None, f"the result of {op.name}")
+        except (AttributeError, NotImplementedError, TypeError) as error:
+            if isinstance(error, BrazeError):
+                raise
+            by_host.add(kind)                # the namespace lacks what the rule takes from NumPy's
     out = op.evaluate(np, *[devices.moved(a, CPU) for a in arrays], **attrs)
     if isinstance(out, tuple):
         return tuple([machine.from_host(np.asarray(a)) for a in out])

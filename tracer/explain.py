@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.kernel import Kernel
-from ..ir.program import HostCall, Launch, Loop, Program, walk
+from ..ir.program import HostCall, JoinedLaunch, Launch, Loop, Program, walk
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def kernel_flops(kernel: Kernel) -> Dim:
             continue
         axes = v.args[0].axes if v.op == "reduce" else v.axes
         total = expr.product(kernel.axes[a] for a in axes) + total
+    return total
+
+
+def _of_all_parts(launch: Launch, count: Callable[[Kernel], Dim]) -> Dim:
+    """What a launch moves or computes."""
+    amount = count(launch.kernel)
+    if not isinstance(launch, JoinedLaunch):
+        return amount
+    total: Dim = 0
+    for p in launch.parts:
+        total = expr.substitute(amount, dict.fromkeys(launch.kernel.sizes, p.extent)) + total
     return total
 
 
@@ -83,15 +95,21 @@ def _specialisation(spec: Specialisation) -> list[str]:
 def program_lines(program: Program, stages: Any) -> list[str]:
     """Kernels, host calls, the memory plan, refused fusions."""
     lines = []
+    is_elsewhere = hasattr(stages.executable, "device")
+    functions = getattr(stages.executable, "numpy_functions", {})
+    slow = {str(launch.kernel): function.reason for launch, function in functions.items()}
     for n, s in enumerate(walk(program.steps)):
         if isinstance(s, Launch):
             k = s.kernel
-            where = ", ".join(dict.fromkeys(str(loc) for loc in k.origin))
-            lines.append(f"  kernel {n} {k.name} by {type(s.schedule).__name__}: moves {human(kernel_bytes(k), 'B')}, "
-                         f"computes {human(kernel_flops(k), 'FLOP')}")
-            lines.append(f"    from {where}" if where else "    made by the compiler")
+            parts = f" on {len(s.parts)} parts" if isinstance(s, JoinedLaunch) else ""
+            lines.append(f"  kernel {n} {k.name}{parts} by {type(s.schedule).__name__}: moves "
+                         f"{human(_of_all_parts(s, kernel_bytes), 'B')}, computes "
+                         f"{human(_of_all_parts(s, kernel_flops), 'FLOP')}")
+            lines.append(_origin(k.origin))
+            reason = slow.get(str(k))
+            lines += [f"    runs as NumPy source on the device: {reason.splitlines()[0]}"] if reason else []
         elif isinstance(s, HostCall):
-            lines.append(f"  host call {n} {s.name}: runs in Python, no kernel exists for it")
+            lines += [f"  host call {n} {s.name}: {_carried_out(s, is_elsewhere)}", _origin(s.origin)]
         elif isinstance(s, Loop):
             lines.append(f"  loop {n} over {s.trips if s.trips is not None else s.condition}")
     temporaries = [s for s in program.slots.values() if s.role == "temporary"]
@@ -104,6 +122,20 @@ def program_lines(program: Program, stages: Any) -> list[str]:
     lines += [f"  tuned {tuning}" for name, _, tuned in stages.history if name == "tuned" for tuning in tuned.tunings]
     lines.append("  time: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms, _ in stages.history))
     return lines
+
+
+def _origin(places: tuple[Any, ...]) -> str:
+    where = ", ".join(dict.fromkeys(map(str, places)))
+    return f"    from {where}" if where else "    made by the compiler"
+
+
+def _carried_out(step: HostCall, is_elsewhere: bool) -> str:
+    """Who does what no kernel exists for."""
+    if not is_elsewhere:
+        return "runs in Python, no kernel exists for it"
+    if step.takes_namespace:
+        return "the device's library (CuPy) does it, no kernel exists for it"
+    return "NumPy does it on the host, which waits for the device and copies there and back"
 
 
 def explain(function: CompiledFunction) -> Explanation:

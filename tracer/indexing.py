@@ -5,6 +5,8 @@ A slice is a value of its own, not an alias of its base.
 
 from __future__ import annotations
 
+from functools import partial
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
-from .devices import CPU, Unplaced, moved, of, unplaced
+from .devices import CPU, Unplaced, copied, moved, of, unplaced, words, work_beside, work_on_words
 from .elsewhere import common_device
 from .modes import _grad_enabled
 from .tensor import Tensor
@@ -64,7 +66,7 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
             keys = _native_keys(x, keys)
             break
     try:
-        array = x._array[keys] if not _moves_bytes(x) else x._array.view("uint8")[keys].view(x._array.dtype)
+        array = x._array[keys] if type(x._array) is np.ndarray else _taken(x._array, keys)
     except IndexError as error:
         raise IndexingError(f"{error} (shape {show_shape(x.shape)})") from None
     result = Tensor(array if type(array) is np.ndarray or not isinstance(array, np.generic) else np.asarray(array))
@@ -73,7 +75,11 @@ def _get_at_once(x: Tensor, key: Any) -> Tensor:
 
 def _moves_bytes(x: Tensor) -> bool:
     """Does it lie on a device whose library may know nothing of its dtype but how to view it?"""
-    return type(x._array) is not np.ndarray and x._array.dtype.itemsize == 1 and x.dtype.is_storage
+    return type(x._array) is not np.ndarray and words(x._array) is not x._array
+
+
+def _taken(array: Any, keys: tuple[Any, ...]) -> Any:
+    return work_on_words(array, lambda given: given[keys], "what an index takes")
 
 
 def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -81,7 +87,7 @@ def _native_keys(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
     if type(x._array) is np.ndarray:
         return tuple([np.asarray(k) if isinstance(k, Tensor) else k for k in keys])
     found = tuple([_moved_key(k, x) for k in _expanded(x, keys)])
-    _check_bounds(x.shape, found)
+    work_beside(x._array, lambda: _check_bounds(x.shape, found), "the least and the greatest index")
     return found
 
 
@@ -143,21 +149,33 @@ def _expanded(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def slice_bounds(k: slice, size: Any) -> tuple[Any, Any, int]:
-    """(start, count, step) of a slice on a dimension; symbolic sizes for slices with non-negative or -1-like ends."""
+    """(start, count, step) of a slice on a dimension, cut to the dimension as Python has it. Where an end or the size
+    is symbolic, what has to be asked (is it negative, is it outside?) becomes a guard, and nothing else.
+    """
     step = 1 if k.step is None else int(k.step)
     if step == 0:
         raise IndexingError("a slice's step cannot be zero")
-    if isinstance(size, int):
-        start, stop, step = k.indices(size)
+    if not any(hasattr(x, "expression") for x in (k.start, k.stop, size)):
+        start, stop, step = slice(k.start, k.stop, step).indices(size)
         return start, len(range(start, stop, step)), step
-    start = k.start if k.start is not None else (0 if step > 0 else size - 1)
-    stop = k.stop if k.stop is not None else (size if step > 0 else -1)
-    start = start + size if k.start is not None and start < 0 else start
-    stop = stop + size if k.stop is not None and stop < 0 else stop
-    if step < 0:
-        return start, (start - stop - step - 1) // -step, step
-    stop = stop if k.stop is None or stop <= size else size
-    return start, (stop - start + step - 1) // step, step
+    first, last = (0, size) if step > 0 else (size - 1, -1)
+    stop = last if k.stop is None else _end(k.stop, size, step)
+    start = first if k.start is None else _end(k.start, size, step)
+    distance = stop - start if step > 0 else start - stop
+    if distance < 0:
+        return start, 0, step
+    return start, (distance + abs(step) - 1) // abs(step), step
+
+
+def _end(x: Any, size: Any, step: int) -> Any:
+    """An end of a slice as a position of the dimension, or the one beyond it."""
+    x = x if hasattr(x, "expression") else index(x)
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    if x < 0:
+        x = x + size
+        if x < 0:
+            return low
+    return high if x > high else x
 
 
 def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[int], list[Any]]:
@@ -174,7 +192,7 @@ def _plan(x: Tensor, keys: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[
             shape.append(n)
         else:
             a, n, s = k, 1, 1
-            if isinstance(size, int) and not -size <= a < size:
+            if not -size <= a < size:
                 raise IndexingError(f"index {a} is outside dimension {axis} of size {size} (shape "
                                     f"{show_shape(x.shape)})")
             a = a + size if a < 0 else a
@@ -191,7 +209,8 @@ def _dims(values: Any) -> tuple[Any, ...]:
 def _basic(x: Tensor, keys: tuple[Any, ...]) -> Tensor:
     start, count, step, shape = _plan(x, keys)
     y = x
-    if any(a != 0 or s != 1 for a, s in zip(start, step)) or _dims(count) != _dims(x.shape):
+    whole = (0,) * x.ndim, _dims(x.shape), (1,) * x.ndim
+    if (_dims(start), _dims(count), tuple(step)) != whole:
         y = F.slice(x, start=_dims(start), shape=_dims(count), step=tuple(step))
     if len(shape) != len(count) or any(k is None or _is_int(k) for k in keys):
         y = F.reshape(y, shape=_dims(shape))
@@ -211,7 +230,8 @@ def resolve(index: Tensor, size: Any) -> Tensor:
     """Negative positions counted from the end."""
     if index._array is not None and _current.get() is None:
         array = index._array
-        return index if not index.size or array.min() >= 0 else Tensor(np.where(array < 0, array + size, array))
+        if not index.size or work_beside(array, lambda: bool(array.min() >= 0), "the least index"):
+            return index
     return F.where(F.less(index, 0), F.add(index, as_dim(size)), index)
 
 
@@ -242,7 +262,8 @@ def _masks_as_indices(x: Tensor, keys: tuple[Any, ...]) -> tuple[Any, ...]:
         if isinstance(k, Tensor) and k._array is None:
             raise TraceError("a mask as an index gives a result whose size depends on values; inside a compiled "
                              "function write braze.where(mask, x, fill)")
-        out += [Tensor(i) for i in np.nonzero(k._array if isinstance(k, Tensor) else np.asarray(k))]
+        mask = k._array if isinstance(k, Tensor) else np.asarray(k)
+        out += [Tensor(i) for i in work_beside(mask, partial(np.nonzero, mask), "the places of a mask")]
     return tuple(out)
 
 
@@ -283,8 +304,8 @@ def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:
     old = x._array
     x._array = None                                # so that the count below is of others
     try:
-        new = old if is_sole_owner(old, 1) and getattr(old.flags, "writeable", True) else old.copy()
-        new[keys] = value
+        new = old if is_sole_owner(old, 1) and getattr(old.flags, "writeable", True) else copied(old)
+        work_beside(new, lambda: new.__setitem__(keys, value), "an assignment")
     except (IndexError, ValueError) as error:
         x._array = old
         kind = IndexingError if isinstance(error, IndexError) else ShapeError
@@ -297,7 +318,7 @@ def _put_slice(x: Tensor, keys: tuple[Any, ...], value: Tensor) -> Tensor:
     start, count, step, shape = _plan(x, keys)
     value = value if _dims(value.shape) == _dims(shape) else F.broadcast_to(_drop_leading(value, len(shape)),
                                                                             shape=_dims(shape))
-    if 0 in count:
+    if 0 in _dims(count):
         return x
     value = F.reshape(value, shape=_dims(count))
     back = tuple(i for i, s in enumerate(step) if s < 0)

@@ -6,6 +6,7 @@ has a mark for it; who has none must not write (JAX never does). What it takes i
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ _MARKS_READ_ONLY = (1, 0)                  # the version of DLPack from which on
 
 
 def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor on the memory of an array of another library (NumPy, PyTorch, JAX, CuPy) that exports DLPack.
+    """A tensor on the memory of an array of another library (NumPy, PyTorch, JAX, CuPy, Numba) that exports DLPack or,
+    on a GPU, `__cuda_array_interface__`.
 
     Changing that array afterwards changes the tensor's values; Braze itself never writes into it.
 
@@ -33,7 +35,7 @@ def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Tens
     array = _array_on(x).view()                          # a view is never donated
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
-    t = Tensor(array.copy() if copy else array)
+    t = Tensor(devices.copied(array) if copy else array)
     t.dtype  # noqa: B018  (refuses what Braze has no dtype for)
     return t if device is None else transfer.to(t, device=device)
 
@@ -42,6 +44,11 @@ def _array_on(x: Any) -> Any:
     """NumPy's or CuPy's array on the same memory."""
     from ..runtime import interchange
 
+    if not hasattr(x, "__dlpack__") or not hasattr(x, "__dlpack_device__"):
+        if hasattr(x, "__cuda_array_interface__"):
+            return interchange.from_cuda_interface(x)
+        raise DTypeError(f"from_dlpack: {type(x).__name__} has no __dlpack__ and no __cuda_array_interface__; it takes "
+                         "an array of NumPy, PyTorch, JAX, CuPy, …; for numbers and lists use braze.tensor(…)")
     try:
         return interchange.from_dlpack(x)
     except BrazeError:
@@ -58,7 +65,7 @@ def to_dlpack(x: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
         raise BufferError("a tensor that requires gradients is exported without them: call detach() first")
     if dl_device is not None and tuple(dl_device) != dlpack_device(x):
         raise BufferError(f"a tensor on {x.device} is exported there alone; move it first with .to(…)")
-    array = array.copy() if copy else array
+    array = devices.copied(array) if copy else array
     if devices.of(array) == CPU:
         return _exported(array.view(np.ndarray), max_version)
     from ..runtime import interchange
@@ -82,11 +89,24 @@ def dlpack_device(x: Tensor) -> tuple[int, int]:
 
 
 def cuda_array_interface(x: Tensor) -> dict[str, Any]:
-    """The description of a tensor's memory on a GPU (`Tensor.__cuda_array_interface__`), read-only."""
+    """The description of a tensor's memory on a GPU (`Tensor.__cuda_array_interface__`), read-only.
+
+    Who takes it holds the tensor, not its memory: that is kept as long as the tensor, and written no more.
+    """
     found = getattr(x._array, "__cuda_array_interface__", None)
     if found is None:
         raise AttributeError("only a tensor on a GPU has a __cuda_array_interface__")
+    if x.dtype.name == "bf16" or x.dtype.is_storage:
+        raise AttributeError(f"__cuda_array_interface__ has no name for {x.dtype.long_name}; use DLPack")
+    if x.requires_grad:
+        raise AttributeError("a tensor that requires gradients is exported without them: call detach() first")
+    x._array = x._array.view()                           # a view is never written in place
+    weakref.finalize(x, _released, x._array).atexit = False
     return {**found, "data": (found["data"][0], True)}
+
+
+def _released(array: Any) -> None:
+    """Nothing is left to do: the array goes."""
 
 
 METHODS = {"__dlpack__": to_dlpack, "__dlpack_device__": dlpack_device,

@@ -17,7 +17,7 @@ from ..ir.errors import CompileError
 from ..ir.graph import Graph
 from ..ir.interpreter import interpreting
 from ..ir.program import Launch, Program, walk
-from ..ir.schedule import Source
+from ..ir.schedule import Serial, Source
 from ..ir.text import print_graph
 from .devices import hardware
 from .modes import product_precision
@@ -104,27 +104,23 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
     return program_store.device_key, lambda entry: device_store.restore(entry, machine, mode), device_store.save
 
 
+def arrangement(target: Any) -> Callable[[Graph], Graph]:
+    """What takes products out of loops for a target, lays out what the others read, and cuts convolutions in phases."""
+    from ..ir.target import Target
+    from ..passes.hoist import hoist_products
+    from ..passes.panels import arrange_loops
+    from ..passes.phases import split_phases
+
+    return (lambda graph: arrange_loops(split_phases(graph))) if isinstance(target, Target) else hoist_products
+
+
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],
                   device: str = "cpu", mode: str = "default", target: Any = None) -> Stages:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
-    from ..ir.target import Target
-    from ..passes.assemble import assemble
-    from ..passes.autodiff import expand_gradients
-    from ..passes.flatten import flatten_products
-    from ..passes.hoist import hoist_products
-    from ..passes.panels import arrange_loops
-    from ..passes.row_sums import shorten_row_sums
-    from ..passes.simplify import simplify, strip_markers
-
     stages = Stages()
+    target = target or target_for(backend, device)
     with interpreting(None):
-        stages.run("graph", lambda: graph)
-        joint = stages.run("joint", expand_gradients, graph)
-        stripped = strip_markers(joint)
-        target = target or target_for(backend, device)
-        arranged = arrange_loops if isinstance(target, Target) else hoist_products
-        optimized = stages.run("optimized", lambda: arranged(flatten_products(shorten_row_sums(simplify(stripped)))))
-        program = stages.run("fused", assemble, optimized, target, donated, hints)
+        program = fuse_graph(stages, graph, target, donated, hints)
         emit = _emitter(backend, target, device)
         if mode == "max-autotune" and (device != "cpu" or target.triple):
             from .autotune import autotune
@@ -135,6 +131,25 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     if configuration.dump_directory:
         dump(graph.name, stages)
     return stages
+
+
+def fuse_graph(stages: Stages, graph: Graph, target: Any, donated: Mapping[int, int],
+               hints: Mapping[str, int]) -> Program:
+    """Differentiate, simplify, fuse, schedule: all that needs no machine."""
+    from ..passes.assemble import assemble
+    from ..passes.autodiff import expand_gradients
+    from ..passes.flatten import flatten_products
+    from ..passes.row_sums import shorten_row_sums
+    from ..passes.simplify import simplify, strip_markers
+    from ..passes.spread import narrow_views
+
+    stages.run("graph", lambda: graph)
+    joint = stages.run("joint", expand_gradients, graph)
+    stripped = strip_markers(joint)
+    arrange = arrangement(target)
+    optimized = stages.run("optimized", lambda: arrange(narrow_views(
+        flatten_products(shorten_row_sums(simplify(stripped))))))
+    return stages.run("fused", assemble, optimized, target, donated, hints)
 
 
 _dumps = count()
@@ -179,14 +194,15 @@ def _device_target(backend: str, device: str) -> Any:
 
 
 def _emitter(backend: str, target: Any, device: str) -> Callable[[Any, Any], Source]:
-    """What prints the source of a kernel by a schedule."""
+    """What prints the source of a kernel by a schedule. What a GPU has no schedule for is NumPy source there too."""
+    from ..codegen.numpy import emit as emit_numpy
+
     if device != "cpu":
         from ..codegen.triton import emit as emit_triton
 
-        return lambda kernel, schedule: emit_triton(kernel, schedule, target)
+        return lambda kernel, schedule: (emit_numpy(kernel) if isinstance(schedule, Serial)
+                                         else emit_triton(kernel, schedule, target))
     if backend == "numpy":
-        from ..codegen.numpy import emit as emit_numpy
-
         return lambda kernel, schedule: emit_numpy(kernel)
     from ..codegen.llvm import emit as emit_llvm
 

@@ -100,13 +100,18 @@ class _Printer:
         self._outputs()
         result = self._result()
         self.space["call"] = self.spec.stages.executable.bind()
-        return [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        lines = [*self.before, f"call({', '.join(self.pointers)})", *self.after, f"return {result}"]
+        if self.spec.context is None:
+            return lines
+        return [f"with {self.constant('turn', self.spec.context)}:", *(f"    {line}" for line in lines)]
 
     def _on_device(self) -> list[str]:
         """The specialisation's own call, behind the same tests."""
         for kind, x in self.spec.inputs:
             if kind == "capture" and isinstance(x, Tensor):
                 self._capture(x)
+            elif kind == "gradient":
+                self._gradient(x)
         spec, given = self.spec, self.spec.call
         numbers = [self.sizes.get(f"n{m}", str(n)) for m, n in enumerate(given.numbers)]
 
@@ -122,6 +127,15 @@ class _Printer:
         meta, holder = self.constant("meta", self._meta(x)), self.constant("capture", x)
         self.tests.append(f"({holder}._meta is {meta} or prepare({holder}) is {meta})")
         return holder
+
+    def _gradient(self, owner: Tensor) -> str:
+        """The name of the .grad of a tensor, which must be of the type that it was of."""
+        type, needs = next((type, needs) for t, type, needs in self.spec.gradients if t is owner)
+        was = intern(type.shape, type.dtype, needs, type.device)       # it may be gone after the call
+        meta, g = self.constant("meta", was), f"g{len(self.tests)}"
+        self.tests.append(f"({g} := {self.constant('grad', owner)}._grad) is not None and "
+                          f"({g}._meta is {meta} or prepare({g}) is {meta})")
+        return g
 
     def _renewal(self) -> Callable[[], bool]:
         space, watches, usual = self.space, self.spec.watches, self.spec.ambient
@@ -152,6 +166,9 @@ class _Printer:
             self._leaf(text, next(leaves))
             return
         kind, static, children = structure
+        if kind is type(None):
+            self.tests.append(f"{text} is None")
+            return
         self.tests.append(f"type({text}) is {self.constant('type', kind)}")
         if kind is dict:
             keys = self.constant("keys", static)
@@ -206,10 +223,10 @@ class _Printer:
         found = []
         for m, (owner, d) in enumerate(self.call.owners):
             if owner == leaf:
-                fixed = self.spec.pattern[m]
-                found.append(f"{text(d)} == {fixed}" if fixed is not None else f"(z{m} := {text(d)}) >= 2" if d >= 0
-                             else
-                             f"(z{m} := {text(d)}) is not absent")
+                fixed, least = self.spec.pattern[m], self.spec.least[m]
+                found.append(f"{text(d)} == {fixed}" if fixed is not None
+                             else f"(z{m} := {text(d)}) is not absent" if least is None
+                             else f"(z{m} := {text(d)}) >= {least}")
         return found
 
     @staticmethod
@@ -225,6 +242,8 @@ class _Printer:
             self.tests.append(f"({self._size(a)} {relation} {self._size(b)}) is {answer}")
         for t, had in spec.had_grad:
             self.tests.append(f"{self.constant('grad', t)}._grad is {'not ' * had}None")
+        for t, x in spec.changed:
+            self.tests.append(f"{self.constant('grad', t)}._grad is {self.constant('changed', x)}")
         if len(spec.traced.outside):
             self.tests.append(f"{self.constant('outside', spec.traced.outside.check)}()")
         self.tests += ["(W[0] == world or renew())", "grad()" if spec.call.key[2] else "not grad()",
@@ -245,6 +264,8 @@ class _Printer:
                 self._number(f"v{x}", n)
             elif kind == "argument":
                 self._pointer(f"v{x}")
+            elif kind == "gradient":
+                self._pointer(self._gradient(x))
             elif isinstance(x, Tensor):
                 self._pointer(self._capture(x))
             else:
@@ -377,6 +398,8 @@ class _Printer:
         if structure == pytree.LEAF:
             return next(parts)
         kind, static, children = structure
+        if kind is type(None):
+            return "None"
         inner = [self._built(c, parts) for c in children]
         if kind is dict:
             keys = self.constant("keys", static)

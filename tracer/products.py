@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.errors import ShapeError
+from ..ir.errors import DTypeError, ShapeError
 from ..ir.expr import product
 from ..ir.ops import F
-from ..ir.ops.declare import as_dim, normalize_axes
-from ..ir.types import int64, promote
+from ..ir.ops.declare import as_dim, normalize_axes, show_shape
+from ..ir.types import bool_, int64, promote
 from .arguments import as_dtype, lift
 from .manipulation import expand_dims, permute_dims, reshape, squeeze
 from .tensor import Tensor
@@ -36,6 +36,15 @@ def matmul(a: Any, b: Any, dtype: Any = None) -> Tensor:
     y = F.matmul(a, b)
     y = squeeze(y, -2 if not column else -2) if row else y
     return squeeze(y, -1) if column else y
+
+
+def bmm(a: Any, b: Any) -> Tensor:
+    """Matrix products of two batches: [b, n, k] by [b, k, m] gives [b, n, m], with no broadcasting."""
+    a, b = lift(a), lift(b)
+    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
+        raise ShapeError(f"bmm: shapes {show_shape(a.shape)} and {show_shape(b.shape)} are not two batches [b, n, k] "
+                         "and [b, k, m] of as many matrices; matmul broadcasts")
+    return matmul(a, b)
 
 
 def dot(a: Any, b: Any) -> Tensor:
@@ -84,13 +93,39 @@ def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = Tru
 
 def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """x sorted along an axis; NaN last."""
-    return take_along_axis(x, argsort(x, axis, descending), axis)
+    x = lift(x)
+    return F.sort(x, normalize_axes(axis, x.ndim)[0], bool(descending))
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """x where the condition holds, else y."""
     condition = lift(condition)
     return F.where(condition if condition.dtype.kind == "b" else F.not_equal(condition, 0), x, y)
+
+
+def masked_fill(x: Any, mask: Any, value: Any) -> Tensor:
+    """x with a value, a number or a 0-d tensor, where the mask holds; the mask broadcasts to x, whose dtype stays."""
+    x, mask = lift(x), lift(mask)
+    if mask.dtype is not bool_:
+        raise DTypeError(f"masked_fill: the mask has dtype {mask.dtype}; give one of bool, such as mask != 0")
+    value = lift(value)
+    if value.ndim:
+        raise ShapeError(f"masked_fill: the value has shape {show_shape(value.shape)}, not that of one number; use "
+                         "where")
+    return F.where(mask, F.astype(value, x.dtype), x)
+
+
+def repeat_interleave(x: Any, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element along a dimension so many times after each other (of x flattened without a `dim`); `repeats` is a
+    number, or a sequence with one for each place.
+    """
+    x = lift(x)
+    return F.repeat(F.reshape(x, shape=(as_dim(x.size),)) if dim is None else x, repeats, 0 if dim is None else dim)
+
+
+def type_as(x: Any, other: Tensor) -> Tensor:
+    """x in the dtype of another tensor."""
+    return F.astype(lift(x), other.dtype)
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
@@ -106,11 +141,15 @@ def astype(x: Any, dtype: Any) -> Tensor:
     return F.astype(lift(x), as_dtype(dtype))
 
 
-def softmax(x: Any, axis: int = -1, dim: int | None = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along an axis."""
-    return F.softmax(lift(x), axis if dim is None else dim)
+def softmax(x: Any, axis: int = -1, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along an axis; with a `dtype`, of x cast to it."""
+    return F.softmax(_cast(x, dtype), axis if dim is None else dim)
 
 
-def log_softmax(x: Any, axis: int = -1, dim: int | None = None) -> Tensor:
-    """log(softmax(x)) along an axis."""
-    return F.log_softmax(lift(x), axis if dim is None else dim)
+def log_softmax(x: Any, axis: int = -1, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """log(softmax(x)) along an axis; with a `dtype`, of x cast to it."""
+    return F.log_softmax(_cast(x, dtype), axis if dim is None else dim)
+
+
+def _cast(x: Any, dtype: Any) -> Tensor:
+    return lift(x) if dtype is None else F.astype(lift(x), as_dtype(dtype))

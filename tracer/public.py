@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir.ops import F
 from ..ir.types import DTYPES
-from . import creation, interchange, manipulation, products, reductions, transfer
+from . import creation, interchange, manipulation, products, reductions, scatters, transfer
 from .arguments import lift
 from .tensor import Tensor
 
@@ -29,7 +29,7 @@ HIDDEN = {"stop_gradient", "conj", "cast", "bitcast", "mulhi", "where"}
 # Composite functions that are public as they are declared.
 COMPOSITES = (
     "gelu", "silu", "softplus", "angle", "polar", "count_nonzero", "ptp", "nansum", "nanmean", "nanmax", "nanmin",
-    "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace", "bincount", "isin",
+    "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace", "isin",
     "diff", "meshgrid", "vecdot", "matvec", "inner", "kron", "cross", "einsum", "vander", "topk", "quantile",
     "median", "nan_to_num", "lerp", "xlogy", "sinc", "logit", "heaviside", "isclose",
 )  # fmt: skip
@@ -77,7 +77,7 @@ def namespace() -> dict[str, Any]:
     out["conj"] = _elementwise(F.conj)
     for name in COMPOSITES:
         out[name] = _composite(F[name])
-    for module in (creation, reductions, manipulation, products):
+    for module in (creation, reductions, manipulation, products, scatters):
         for name, f in vars(module).items():
             if getattr(f, "__module__", "") == module.__name__ and not name.startswith("_"):
                 out[name] = f
@@ -87,7 +87,7 @@ def namespace() -> dict[str, Any]:
 NO_METHODS = {"tensor", "asarray", "from_numpy", "full", "zeros", "ones", "empty", "zeros_like", "ones_like",
               "full_like", "empty_like",
               "arange", "linspace", "eye", "where", "stack", "concat", "cat", "concatenate", "broadcast_arrays",
-              "tensordot", "pad", "einsum", "meshgrid", "polar"}
+              "tensordot", "pad", "einsum", "meshgrid", "polar", "searchsorted"}
 
 
 def install_methods() -> dict[str, Any]:
@@ -107,6 +107,7 @@ def install_methods() -> dict[str, Any]:
         setattr(Tensor, name, getattr(Tensor, long))
     for method in (transfer.to, transfer.cpu, transfer.cuda):
         setattr(Tensor, method.__name__, method)
+    setattr(Tensor, "is_cuda", property(transfer.is_cuda))      # noqa: B010
     for name, protocol in interchange.METHODS.items():
         setattr(Tensor, name, protocol)
     names["from_dlpack"] = interchange.from_dlpack

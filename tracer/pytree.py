@@ -1,4 +1,5 @@
-"""Arguments and results as trees: dict, list, tuple, namedtuple, dataclass; everything else is a leaf.
+"""Arguments and results as trees: dict, list, tuple, namedtuple, dataclass, None (a tree without leaves); everything
+else is a leaf.
 
 `flatten(x) -> (leaves, structure)`, `unflatten(structure, leaves)`. Structures are hashable and compare by value.
 """
@@ -21,6 +22,7 @@ def register(kind: type, flatten: Callable[[Any], tuple[list[Any], Any]],
 
 register(list, lambda x: (list(x), None), lambda s, c: list(c))
 register(tuple, lambda x: (list(x), None), lambda s, c: tuple(c))
+register(type(None), lambda x: ([], None), lambda s, c: None)
 register(dict, lambda x: (list(x.values()), tuple(x)), lambda s, c: dict(zip(s, c)))
 
 
@@ -85,6 +87,8 @@ def _show(structure: Any, leaves: Any) -> str:
     if structure == LEAF:
         return str(next(leaves, "a value"))
     kind, static, children = structure
+    if kind is type(None):
+        return "None"
     parts = [_show(c, leaves) for c in children]
     if kind is dict:
         return "{" + ", ".join(f"{k!r}: {p}" for k, p in zip(static, parts)) + "}"

@@ -42,13 +42,17 @@ class Generator:
         state = self.state
         if _current.get() is None:
             now = Tensor(state._array)
-            array = state._array.copy()
-            array[1:] += np.uint64(_STREAMS)
-            state._assign(Tensor(array))
+            state._assign(Tensor(devices.work_beside(state._array, lambda: _advanced(state._array), "random numbers")))
             return now, 0
         now = F.add(state, 0)
         state._assign(F.add(state, _ADVANCE))
         return now, 0
+
+
+def _advanced(state: Any) -> Any:
+    after = state.copy()
+    after[1:] += np.uint64(_STREAMS)
+    return after
 
 
 default_generator = Generator()

@@ -55,8 +55,10 @@ def trace_settled(trace: Callable[..., Traced], function: Any, call: Call, patte
 
 def difference(one: Traced, other: Traced) -> str:
     """The first thing in which two traces differ, in words; empty if there is none."""
+    owners, others = one.trace.gradient_owners, other.trace.gradient_owners
     if len(one.trace.captures) != len(other.trace.captures) or not all(
-            _same_capture(x, y) for (x, _), (y, _) in zip(one.trace.captures, other.trace.captures)):
+            _same_capture(x, y) if id(x) not in owners else owners[id(x)] is others.get(id(y))
+            for (x, _), (y, _) in zip(one.trace.captures, other.trace.captures)):
         return "other tensors are captured"
     found = _differ(one.graph, other.graph)
     if found:

@@ -47,7 +47,11 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str
             kinds.append(("static", type(x), _hashable(x)))
         elif isinstance(x, Tensor):
             kind = ("tensor", x.dtype, x.ndim, x.requires_grad)
-            kinds.append(kind if type(x._array) is np.ndarray else (*kind, x.device))
+            if type(x._array) is not np.ndarray:
+                kinds.append((*kind, x.device))
+            else:
+                order = None if x._array.flags.c_contiguous or x.requires_grad else order_in_memory(x._array)
+                kinds.append(kind if order is None else (*kind, "cpu", order))
             numbers += x.shape
             owners += [(n, d) for d in range(x.ndim)]
         elif isinstance(x, (np.ndarray, np.generic)):
@@ -64,6 +68,19 @@ def describe(args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str
         else:
             kinds.append(("static", type(x), _hashable(x)))
     return Call(leaves, structure, tuple(kinds), tuple(numbers), tuple(owners))
+
+
+def order_in_memory(array: np.ndarray) -> tuple[int, ...] | None:
+    """The order of dimensions in which an array lies in memory without gaps (a transposed one, images channels last);
+    None where it does in none.
+    """
+    order = tuple(sorted(range(array.ndim), key=lambda d: -array.strides[d]))
+    return order if array.transpose(order).flags.c_contiguous else None
+
+
+def turned_arguments(call: Call) -> dict[int, tuple[int, ...]]:
+    """The leaves that lie in memory in another order of dimensions, with that order."""
+    return {n: kind[5] for n, kind in enumerate(call.kinds) if kind[0] == "tensor" and len(kind) > 5}
 
 
 class _Identity:
@@ -118,6 +135,7 @@ def show(call: Call) -> str:
         elif kind[0] == "tensor":
             shape = ", ".join(str(next(numbers)) for _ in range(kind[2]))
             where = f" on {kind[4]}" if kind[4:] and kind[4] != "cpu" else ""
+            where += f" in the order {kind[5]}" if kind[5:] else ""
             out.append(f"{kind[1].name}[{shape}]{where}" + (" requires_grad" if kind[3] else ""))
         else:
             out.append(repr(kind[2]))

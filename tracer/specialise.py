@@ -24,13 +24,14 @@ from .constants import fold_constants
 from .devices import CPU, Unplaced, moved
 from .guards import Guards, Watch
 from .modes import ambient
-from .pipeline import Stages, lower
+from .pipeline import Stages, arrangement, lower, target_for
 from .placement import Restart
 from .retrace import CHEAP_SECONDS, difference, trace_settled
-from .signature import Call, show
+from .signature import Call, show, turned_arguments
 from .sizes import Size
 from .tensor import Tensor
 from .trace import Trace
+from .turns import context_of, turns_of
 
 
 @dataclass
@@ -60,19 +61,25 @@ def trace_function(function: Callable[..., Any], call: Call, pattern: Sequence[i
         return _trace_on(again, function, call, pattern, name)
 
 
+def least(call: Call, n: int) -> int | None:
+    """What a symbolic number of a call like this one is at least: a size 2, an int that was no negative one 0."""
+    return 2 if call.owners[n][1] >= 0 else 0 if call.numbers[n] >= 0 else None
+
+
 def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, pattern: Sequence[int | None],
               name: str) -> Traced:
     symbols = {n: f"n{n}" for n, p in enumerate(pattern) if p is None}
     hints = {s: call.numbers[n] for n, s in symbols.items()}
     trace = Trace(name, hints, start=start)
     numbers: list[Dim] = [
-        symbol(symbols[n], 2 if call.owners[n][1] >= 0 else None) if n in symbols else v  # type: ignore[arg-type]
+        symbol(symbols[n], least(call, n)) if n in symbols else v  # type: ignore[arg-type]
         for n, v in enumerate(call.numbers)]
     at = iter(numbers)
     paths = pytree.paths(pytree.unflatten(call.structure, call.leaves))
     leaves: list[Any] = []
     arguments: list[int] = []
     with interpreting(trace):
+        turned = turned_arguments(call)
         for n, (x, kind) in enumerate(zip(call.leaves, call.kinds)):
             label = _label(paths[n], n)
             if kind == "float":
@@ -83,7 +90,7 @@ def _trace_on(start: Restart | None, function: Callable[..., Any], call: Call, p
                 leaves.append(d if isinstance(d, int) else Size(d, trace))
             elif kind[0] == "tensor":
                 shape = tuple(next(at) for _ in range(kind[2]))
-                leaves.append(trace.argument(x, TensorType(shape, kind[1]), label))
+                leaves.append(trace.argument(x, TensorType(shape, kind[1]), label, turned.get(n)))
                 arguments.append(n)
             else:
                 leaves.append(x)
@@ -150,7 +157,7 @@ def _finish(trace: Trace, out: Any, inputs: dict[Value, int], arguments: list[in
             if x._node is not None and v not in trace.consumed and n not in differentiable:
                 differentiable.append(n)
     writes = [(t, output(_stored_value(trace, trace.overlay[id(t)]))) for t in written.values()]
-    argument_writes = [(inputs[v], output(_stored_value(trace, h._value)))
+    argument_writes = [(inputs[v if v.node is None else v.node.operands[0]], output(_stored_value(trace, h._value)))
                        for h, v in trace.handles if h._value is not v]
     grads: list[tuple[Tensor, int | None]] = []
     for key, g in trace.grads.items():
@@ -185,10 +192,21 @@ class Specialisation:
         self.guards = tuple(trace.guards)
         self.watches = tuple(trace.watched.values())
         self.symbols = [(n, f"n{n}") for n, p in enumerate(self.pattern) if p is None]
+        self.least = [least(call, n) for n in range(len(call.numbers))]
+        owners, written = trace.gradient_owners, {id(t) for t, _ in self.traced.writes}
+        taken = {id(x): owners[id(x)] for x, _ in trace.captures if id(x) in owners}
+        # a .grad that is only read may be another tensor at each call; one that is changed in place may not
+        self.owners = {n: owner for n, owner in taken.items() if n not in written}
+        self.changed = [(owner, owner._grad) for n, owner in taken.items() if n in written]
+        self.gradients = [(self.owners[id(x)], x.type, x.requires_grad) for x, _ in trace.captures
+                          if id(x) in self.owners]
         self.captures = [(x, x.type, x.requires_grad) if isinstance(x, Tensor) else (x, None, False)
-                         for x, _ in trace.captures]
+                         for x, _ in trace.captures if id(x) not in self.owners]
         self.had_grad = [(t, had) for t, had in trace.had_grad.values() if t._trace is None]
         self.hints = trace.hints
+        self.turned = turned_arguments(call)
+        self.turns = turns_of(self._written())
+        self.context = context_of(self.turns)
         with casting(None):
             self._connect()
         self.is_checked = self.trace_seconds > CHEAP_SECONDS       # else the second call traces again, to compare
@@ -209,7 +227,7 @@ class Specialisation:
         order = {v: n for n, v in enumerate(traced.graph.inputs)}
         captured = {order[v]: x for x, v in traced.trace.captures}
         arguments = iter(traced.arguments)
-        self.inputs: list[tuple[str, Any]] = [("capture", captured[n]) if n in captured
+        self.inputs: list[tuple[str, Any]] = [self._source(captured[n]) if n in captured
                                               else ("argument", next(arguments))
                                               for n in range(len(traced.graph.inputs))]
         self.wrt: list[int] = []
@@ -223,8 +241,14 @@ class Specialisation:
         if self.wrt:
             forward = self._split_for_backward()
         elif self.constant_weights:
-            forward, self.inputs = fold_constants(forward, self.inputs, {id(t) for t, _ in traced.writes}, self._lower)
+            arrange = arrangement(target_for(self.backend, self.device))
+            written = {id(t) for t, _ in traced.writes}
+            forward, self.inputs = fold_constants(forward, self.inputs, written, arrange, self._lower)
         self.stages = lower(forward, self.backend, self._donations(), self.hints, self.device, self.mode)
+
+    def _source(self, x: Any) -> tuple[str, Any]:
+        """What a captured input is at each call: a tensor or a number, or the .grad of a tensor."""
+        return ("gradient", self.owners[id(x)]) if id(x) in self.owners else ("capture", x)
 
     def _lower(self, graph: Graph) -> Stages:
         """The stages of a graph whose sizes are known."""
@@ -240,21 +264,21 @@ class Specialisation:
 
     def _donations(self) -> dict[int, int]:
         """Outputs that may be written into the memory of the captured tensor they replace."""
-        where = {id(x): n for n, (kind, x) in enumerate(self.inputs) if kind == "capture" and isinstance(x, Tensor)}
-        for n in self.held:                              # the backward half reads these later
-            where = {key: m for key, m in where.items() if m != n}
-        found = {n: where[id(t)] for t, n in self.traced.writes if id(t) in where}
+        where = {(kind, id(x)): n for n, (kind, x) in enumerate(self.inputs)
+                 if kind != "argument" and isinstance(x, Tensor) and n not in self.held}   # held: read again, backward
+        found = {n: where["capture", id(t)] for t, n in self.traced.writes if ("capture", id(t)) in where}
         for t, output in self.traced.grads:
-            if output is not None and t._grad is not None and id(t._grad) in where:
-                found[output] = where[id(t._grad)]
+            for key in (("gradient", id(t)), ("capture", id(t._grad))):
+                if output is not None and key in where:
+                    found[output] = where[key]
         return found
 
     # ---- calling
 
     def accepts(self, call: Call) -> bool:
         """Is this specialisation for the call?"""
-        for p, n, (_, d) in zip(self.pattern, call.numbers, call.owners):
-            if (n != p) if p is not None else (d >= 0 and n < 2):
+        for p, n, low in zip(self.pattern, call.numbers, self.least):
+            if (n != p) if p is not None else (low is not None and n < low):
                 return False
         return self.guards_hold(call)
 
@@ -274,7 +298,11 @@ class Specialisation:
             if type is not None and (x._array is None or x._array.shape != type.shape or x.dtype is not type.dtype
                                      or x.requires_grad != needs or x.device != type.device):
                 return False
-        if not self.traced.outside.check():
+        for t, type, needs in self.gradients:
+            x = t._grad
+            if x is None or x._array is None or (x.type, x.requires_grad) != (type, needs):
+                return False
+        if not self.traced.outside.check() or any(t._grad is not x for t, x in self.changed):
             return False
         return all((t._grad is not None) is had for t, had in self.had_grad) and all(w.holds() for w in self.watches)
 
@@ -290,6 +318,11 @@ class Specialisation:
             if (t._grad is not None) is not had:
                 was, now = ("there", "None") if had else ("None", "there")
                 return f"the .grad of a captured tensor {t.type} was {was}, is {now}"
+        if any(t._grad is not x for t, x in self.changed):
+            return "a .grad that the function changes in place is another tensor"
+        for t, type, needs in self.gradients:
+            if (t._grad.type, t._grad.requires_grad) != (type, needs):
+                return f"the .grad of a captured tensor was {type}, is {t._grad.type}"
         for x, type, needs in self.captures:
             if type is not None and (str(x.type) != str(type) or x.requires_grad is not needs):
                 was, now = (" requires_grad" * bool(flag) for flag in (needs, x.requires_grad))
@@ -301,23 +334,40 @@ class Specialisation:
         self.is_checked = True
         return difference(self.traced, trace_function(function, call, self.pattern, self.traced.graph.name))
 
+    def _written(self) -> list[Tensor]:
+        """The tensors outside that a call changes."""
+        return [t for t, _ in (*self.traced.writes, *self.traced.grads)]
+
     def __call__(self, call: Call) -> Any:
+        if self.context is None:
+            return self._run(call)
+        with self.context:
+            return self._run(call)
+
+    def _run(self, call: Call) -> Any:
         sizes = {name: call.numbers[n] for n, name in self.symbols}
         arrays, donated = [], []
         for kind, x in self.inputs:
-            value = call.leaves[x] if kind == "argument" else x
+            value = self._now(kind, x, call)
             if isinstance(value, Tensor):
                 array = value._array
                 if array is None:
                     raise TraceError("a traced tensor was passed to a compiled function outside its trace")
+                if kind == "argument" and x in self.turned:
+                    array = array.transpose(self.turned[x])
                 arrays.append(array)
-                donated.append(kind == "capture" and is_sole_owner(array, 4))
+                donated.append(kind != "argument" and is_sole_owner(array, 4))
             else:
                 arrays.append(np.asarray(value if isinstance(value, float) else value(), np.float64))
                 donated.append(False)
             array = None
         results = self.stages.executable(arrays, self._sizes(self.stages, sizes), donated)
         return self._deliver(call, results, sizes, arrays)
+
+    @staticmethod
+    def _now(kind: str, x: Any, call: Call) -> Any:
+        """An input of the program at a call."""
+        return call.leaves[x] if kind == "argument" else x._grad if kind == "gradient" else x
 
     @staticmethod
     def _sizes(stages: Stages, sizes: dict[str, int]) -> dict[str, int] | None:
@@ -354,7 +404,7 @@ class Specialisation:
         """One tape node for the whole call: its pullback is the compiled other half."""
         from .differentiate import CompiledPullback
 
-        sources = [call.leaves[x] if kind == "argument" else x for kind, x in self.inputs]
+        sources = [self._now(kind, x, call) for kind, x in self.inputs]
         edges = [(t._node, t._slot) if t._node is not None else t if t._requires_grad else None
                  for t in (sources[n] for n in self.wrt)]
         node = TapeNode(CompiledPullback(self, arrays, sizes, sources), {}, (*edges, *(None for _ in residuals)),

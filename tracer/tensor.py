@@ -21,6 +21,7 @@ from ..ir.types import DType, TensorType
 from ..ir.types import dtype as as_dtype
 from .aliasing import REFERENCES_OF_PASSING
 from .devices import CPU, device, moved, of, on_host
+from .devices import copied as copy_of
 from .modes import _grad_enabled
 
 _DTYPES: dict[Any, DType] = {}
@@ -164,11 +165,11 @@ class Tensor(Operators):
         array = self._concrete("t.item()", "return the tensor from the compiled function and read it outside")
         if array.size != 1:
             raise ShapeError(f"item() needs exactly one element; this tensor has shape {list(array.shape)}")
-        return array.item()
+        return on_host(array).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self._concrete("t.tolist()", "return the tensor and convert it outside").tolist()
+        return on_host(self._concrete("t.tolist()", "return the tensor and convert it outside")).tolist()
 
     def __float__(self) -> float:
         self._concrete("float(t)", "keep it a tensor: arithmetic with tensors of one element works the same")
@@ -186,14 +187,14 @@ class Tensor(Operators):
         array = self._concrete("an index", "index with the tensor itself: x[t], or braze.take(x, t)")
         if array.dtype.kind not in "iu" or array.size != 1:
             raise DTypeError(f"only an integer tensor with one element can be an index; this one is {self.type}")
-        return int(array.item())
+        return int(on_host(array).item())
 
     def __bool__(self) -> bool:
         array = self._concrete("if t / while t / bool(t)",
                                "use braze.where(t, a, b), or braze.cond(t, f, g) to run only one branch")
         if array.size != 1:
             raise ShapeError(f"a tensor of shape {list(array.shape)} is neither true nor false; use t.any() or t.all()")
-        return bool(array.item())
+        return bool(on_host(array).item())
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
@@ -304,7 +305,12 @@ class Tensor(Operators):
 
     def clone(self) -> Tensor:
         """A new handle with the same value; gradients flow through."""
-        return F.add(self, 0) if self.requires_grad or self._array is None else Tensor(self._array)
+        trace = _current.get()
+        if hasattr(trace, "value_of"):                  # the value that it has in the trace, which may be another one
+            return F.broadcast_to(self, shape=trace.value_of(self).shape)
+        if self._array is None:
+            return F.broadcast_to(self, shape=self.shape)
+        return F.mul(self, 1) if self.requires_grad else Tensor(self._array)
 
     # ---- in place: the handle gets another value
 
@@ -409,7 +415,7 @@ class Tensor(Operators):
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         copied = Tensor.__new__(type(self))
-        Tensor.__init__(copied, self._concrete("copying", "use clone()").copy())
+        Tensor.__init__(copied, copy_of(self._concrete("copying", "use clone()")))
         copied._requires_grad = self._requires_grad
         memo[id(self)] = copied
         return copied

@@ -31,6 +31,7 @@ from .tensor import Tensor
 from .world import Watch, Watched
 
 _UNSET = object()
+Guard = tuple[str, Dim, Dim, bool]                   # "<" or "==", two sizes, the answer
 
 
 class Trace:
@@ -50,11 +51,13 @@ class Trace:
         self.held: dict[int, Tensor] = {}                # keeps captured tensors alive, so that ids stay theirs
         self.grads: dict[int, Tensor | None] = {}        # id(tensor) -> its .grad now
         self.had_grad: dict[int, tuple[Tensor, bool]] = {}
+        # whose .grad a tensor from outside is, by its id: another one may be in its place at the next call
+        self.gradient_owners: dict[int, Tensor] = {} if parent is None else parent.gradient_owners
         self.written: dict[int, Tensor] = {}             # tensors whose value or grad changed
         self.leaves: dict[Value, Tensor] = {}            # values of tensors that require gradients
         self.stopped: dict[Value, Value] = {}
         self.consumed: set[Value] = set()                # what a backward() has gone through
-        self.guards: list[tuple[str, Dim, Dim, bool]] = []
+        self.guards: list[Guard] = []
         self.handles: list[tuple[Tensor, Value]] = []    # of the arguments, and what they were at first
         # attributes set: (holder, dict, what stood there, name)
         self.replaced: dict[Any, tuple[Any, dict[str, Any], Any, str]] = {}
@@ -204,10 +207,18 @@ class Trace:
             self.leaves[v] = t
         return v
 
-    def argument(self, t: Tensor | None, type: TensorType, name: str) -> Tensor:
-        """The handle that the function gets for a tensor argument."""
-        v = self.builder.input(type, name)
-        handle = self.wrap(v)
+    def argument(self, t: Tensor | None, type: TensorType, name: str, order: tuple[int, ...] | None = None) -> Tensor:
+        """The handle that the function gets for a tensor argument. The input has the `order` of dimensions in which the
+        argument lies in memory.
+        """
+        if order is None:
+            v = self.builder.input(type, name)
+            handle = self.wrap(v)
+        else:
+            turned = self.builder.input(type.with_shape(tuple(type.shape[d] for d in order)), name)
+            axes = tuple(map(order.index, range(len(order))))
+            v = self.builder.append(F.permute, [turned], {"axes": axes}, [type]).result
+            handle = self.wrap(v)
         self.handles.append((handle, v))
         if t is not None:
             self.placement.place(t)
@@ -298,6 +309,8 @@ class Trace:
         if owner is not t:
             return self.grad_of(owner)
         self._note_grad(t)
+        if t._grad is not None:
+            self.gradient_owners[id(t._grad)] = t
         return t._grad
 
     def _note_grad(self, t: Tensor) -> None:
@@ -344,7 +357,7 @@ class Trace:
         x, y = expr.evaluate(a, root.hints), expr.evaluate(b, root.hints)
         answer = bool(x == y if relation == "==" else x < y)
         guard = (relation, a, b, answer)
-        if guard not in root.guards:
+        if guard not in root.guards and not _follows(guard, root.guards):
             root.guards.append(guard)
         return answer
 
@@ -385,3 +398,20 @@ class Trace:
     def finish(self, outputs: Sequence[Value]) -> Graph:
         """The graph, dead nodes and all."""
         return self.builder.build(outputs)
+
+
+def _follows(guard: Guard, known: Sequence[Guard]) -> bool:
+    """Does the answer about an order follow from one of the guards before? (`i < size` from `i + 1 <= size`.)"""
+    relation, a, b, answer = guard
+    if relation == "==":
+        return False
+    wanted = b - a - 1 if answer else a - b                  # at least 0
+    return any(expr.is_less_equal(fact, wanted) for g in known for fact in _facts(g))
+
+
+def _facts(guard: Guard) -> tuple[Dim, ...]:
+    """What is at least 0 where the guard holds."""
+    relation, a, b, answer = guard
+    if relation == "<":
+        return (b - a - 1 if answer else a - b,)
+    return (a - b, b - a) if answer else ()

@@ -43,6 +43,11 @@ def cuda(x: Tensor, device: Any = None) -> Tensor:
     return to(x, device=devices.device("cuda" if device is None else device))
 
 
+def is_cuda(x: Tensor) -> bool:
+    """Is it on a GPU?"""
+    return x.device != devices.CPU
+
+
 def moved(x: Tensor, where: devices.device) -> Tensor:
     """The tensor on a device that is there."""
     trace = _current.get()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from workload import Workload
 
+from .convolutions import DepthwiseBlock, GeneratorTraining, GroupedBlock
 from .elementwise import BlackScholes, Chain, GeluBias, SmallOps
 from .networks import LSTM, CNNTraining, ResNet50
 from .products import MLP, ConvolutionBlock, KMeansAssignment, MatMul, PairwiseDistances
@@ -53,11 +54,19 @@ _MODELS = (
     ResNet50(8),
 )
 
+_CONVOLUTIONS = (DepthwiseBlock(), GroupedBlock(), GeneratorTraining())
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": tuple(workload.name for workload in _CORE),
     "products": tuple(workload.name for workload in _PRODUCTS),
     "models": tuple(workload.name for workload in _MODELS),
+    "convolutions": tuple(workload.name for workload in _CONVOLUTIONS),
 }
-"""What `--group` runs: programs bound by memory, by multiply-adds, and whole models."""
+"""What `--group` runs: programs bound by memory, by multiply-adds, whole models, and convolutions not plain."""
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS)}
+USUAL_GROUPS = ("core", "products", "models")
+"""What is run where no group is asked for: in under forty minutes."""
+
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS)
+}

@@ -20,7 +20,7 @@ from ...ir.kernel import Buffer, Kernel, Store, Value
 from ...ir.types import int64
 from . import scalar
 from .lines import Line, in_lanes, line, uniform
-from .types import INDEX, POINTER
+from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
 
 LANES = 16
@@ -231,13 +231,14 @@ class Scope:
             if for_all is False:
                 return w.number(fill, d)
             return w.when(for_all, lambda: w.load(d, w.at(pointer, where.start, d)), lambda: w.number(fill, d))[0]
-        mask = self._masked(for_all, for_each, self.mask)
+        outside = self._outside(v, where) if isinstance(for_all, X) else None
+        mask = self._masked(True if outside is not None else for_all, for_each, self.mask)
         if where.lanes is not None:
             return w.gather(d, pointer, where.lanes, mask, fill)
         base = w.at(pointer, where.start, d)
         # a masked load from a page that is not there takes hundreds of cycles
         if for_all is not True:
-            base = w.select(for_all, base, pointer)
+            base = w.select(for_all, base, pointer if outside is None else outside)
         if where.is_uniform:                         # varies by its bounds only
             x = w.gather(d, base, w.iota(self.lanes, step=0), mask, fill)
         elif not isinstance(where.step, int):
@@ -250,6 +251,12 @@ class Scope:
         else:
             x = w.strided(d, base, self.lanes, where.step, mask, fill)
         return x
+
+    def _outside(self, v: Value, where: Line) -> X | None:
+        """Memory that holds what a run outside of its buffer reads, which is cheaper than another mask for each run."""
+        if v.dtype.kind != "f" or v.dtype.itemsize < 4 or where.lanes is not None or where.step != 1:
+            return None
+        return self.w.table(type_of(v.dtype).element, [v.fill] * self.lanes)
 
     # ---- stores ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...ir import expr
-from ...ir.claims import Claim, conditions, entries
+from ...ir.claims import Claim, conditions, entries, is_usual
 from ...ir.expr import Dim
 from ...ir.kernel import Store, Value
 from .body import Scope
@@ -43,9 +43,10 @@ def interior(scope: Scope, axis: str, wanted: Iterable[Value | Store]) -> Interi
     for v in wanted:
         if isinstance(v, Value) and v.op == "select":
             asked = conditions(v.args[0]) or []
-            if _is_asked_along(scope, axis, [n for _, n in asked]):
+            usual = all(is_usual(n, scope.kernel.axes) for _, n in asked)
+            if usual and _is_asked_along(scope, axis, [n for _, n in asked]):
                 claims.update((c, (n,)) for c, n in asked)
-                claims[v.args[0]] = ()
+                claims.setdefault(v.args[0], ())          # a conjunction asks nothing more than its parts
     w = scope.w
     holds: X | bool = True
     low: Index = 0

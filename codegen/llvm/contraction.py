@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...ir import expr
 from ...ir.expr import Dim, coefficient, product
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction, Source
@@ -131,9 +132,9 @@ class Tiled:
         if self.window:
             copied["window"] = (self.window.row_step, n)
         row, deep = copied.get(s.left) or self._strides()
-        shape = s.rows, s.vectors * s.parts, s.lanes
+        shape = s.rows, s.vectors, s.lanes
         is_run = s.left == "direct" and deep * self.size <= 8
-        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, s.parts, is_run)
+        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, is_run)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
@@ -167,9 +168,9 @@ class Tiled:
                 fresh = w.binary("or", w.lift(w.equal(u, start)), w.lift(w.equal(n, 0))) if isinstance(n, X) else True
                 w.when(fresh, lambda: self._pack_all(here))
             if self.copy_lines:
-                self.copy_lines.call(
-                    w, self.args, {"to": self.a, "first": self.first_row, "count": self.rows}, here.point
-                )
+                known = self._known_lines(here, u, start)
+                own = {"to": self.a, "first": self.first_row, "count": self.rows, "known": known}
+                self.copy_lines.call(w, self.args, own, here.point)
             self._steps(here, self._step)
 
         w.loop(start, stop, 1, unit)
@@ -269,16 +270,17 @@ class Tiled:
             at = w.add(self.first_row, r)
             return r, at, *self._left_at(here, at, r, k0)
 
-        def tile(p: Index, panel: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
-            (place, j0, b), (r, at, begin, a) = panel, rows
+        def tile(p: Index, columns: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
+            (place, j0, b), (r, at, begin, a) = columns, rows
             number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
             c = w.at(self.c, w.mul(number, s.rows * self.width), d)
-            columns = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
-            spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": columns}
+            within = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
+            spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": within}
             if self.asking:
                 asking = self.asking
                 w.when(last, lambda: asking.call(w, self.args, spot, place.point))
-            w.call("tile", None, a, *b, c, self._words(depth), more)
+            for n, panel in enumerate(b):
+                w.call("tile", None, a, panel, w.at(c, n * self.columns, d), self._words(depth), more)
             own = {
                 "c": w.at(c, w.mul(w.sub(at, begin), self.width), d),  # the tile may have been moved up
                 **spot,
@@ -312,6 +314,14 @@ class Tiled:
         point = {**here.point, **positions(self.scope, begin, self.i_inner), **positions(self.scope, k0, self.k_inner)}
         return begin, self._address(here, self.o.left, point)
 
+    def _known_lines(self, here: Scope, unit: X, start: X) -> Index:
+        """How many lines of the window the unit before has copied."""
+        w, window = self.w, self.window
+        if window is None or not window.turning:
+            return 0
+        fresh = w.binary("or", w.lift(w.equal(unit, start)), w.lift(w.equal(here.point[window.turning], 0), like=BOOL))
+        return w.select(fresh, 0, expr.static(window.lines) - 1)
+
     def _place_in_window(self, here: Scope, k0: Index) -> Index:
         """Where in the copied lines the depth from k0 on begins."""
         w, window = self.w, self.window
@@ -319,9 +329,8 @@ class Tiled:
         line: Index = 0
         for a in window.outer:
             line = w.add(w.mul(line, extent_of(here, (a,))), here.point[a])
-        offset = w.add(
-            w.add(w.mul(line, window.line_step), window.skipped), k0
-        )  # what is flattened with the channels lies as they do
+        start = w.mul(window.line_at(here, line), window.line_step)
+        offset = w.add(w.add(start, window.skipped), k0)  # what is flattened with the channels lies as they do
         for a, step in window.steps.items():
             if a in self.k_outer:
                 offset = w.add(offset, w.mul(here.point[a], step))

@@ -10,6 +10,7 @@ import math
 
 from ...ir.expr import coefficient
 from ...ir.kernel import Kernel, Store, Value, is_affine
+from ...ir.scalar import CORE
 from ...ir.schedule import Contraction
 from .body import Scope, flat_index
 from .contraction_operands import Operands, seed_total
@@ -20,6 +21,7 @@ from .types import INDEX, POINTER, type_of
 from .writer import Module, X
 
 LANES = 16
+DEAR = 24.0  # additions an element
 
 
 class Epilogue:
@@ -57,9 +59,14 @@ class Epilogue:
             self._along_columns(part)
         return part
 
+    def _lanes(self) -> int:
+        """Two vectors of a dear epilogue at once hide each other's latencies."""
+        dear = sum(CORE[v.op].cost for v in self.kernel.values if v.op in CORE and not set(v.axes) & set(self.s.k))
+        wide = 2 * LANES if dear >= DEAR and self.columns % (2 * LANES) == 0 else LANES
+        return math.gcd(self.columns, wide)
+
     def _along_columns(self, part: Part) -> None:
-        w, p = part.w, part.named
-        lanes = math.gcd(self.columns, LANES)
+        w, p, lanes = part.w, part.named, self._lanes()
 
         def strip(c: int, mask: X | None) -> None:
             j = self.s.j[-1]

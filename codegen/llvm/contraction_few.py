@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...ir.expr import product, static
-from ...ir.kernel import Kernel, Value
+from ...ir.expr import Dim, coefficient, product, static
+from ...ir.kernel import Kernel, Value, is_affine
 from ...ir.schedule import Contraction, Source
 from ...ir.types import DType
 from . import scalar
-from .body import Scope, open_entry
+from .body import Scope, flat_index, open_entry
 from .contraction_operands import Operands, operands, seed_total
 from .parts import extent_of, positions, unsigned, walk, with_extents
 from .tile import multiply_add
@@ -47,11 +47,19 @@ def emit_few_rows(kernel: Kernel, s: Contraction) -> Source:
     return Source(str(module), "entry", "llvm", s.units, s.grain, scratch_bytes)
 
 
+def _streamed(v: Value) -> Value | None:
+    """The load of whole lines that an operand is made of."""
+    while v.op == "cast":
+        (v,) = v.args
+    return v if v.op == "load" and is_affine(v.index) and v.fill is None else None
+
+
 class _Few:
     """One unit, written by `stream` or `dots`."""
 
     def __init__(self, w: Function, kernel: Kernel, s: Contraction, o: Operands, width: Index, scratch: X):
         self.w, self.kernel, self.s, self.o, self.width, self.scratch = w, kernel, s, o, width, scratch
+        self.loaded = _streamed(o.right)
         self.height = max(1, static(product(kernel.axes[a] for a in s.i)))
 
     def _rows(self, scope: Scope) -> list[dict[str, Index]]:
@@ -74,6 +82,22 @@ class _Few:
             return self._loops(scope.enter({axes[0]: n}), axes[1:], body, state)
 
         return self.w.loop(0, extent_of(scope, axes[:1]), 1, turn, *carried)
+
+    def _ask(self, here: Scope, steps: dict[str, int]) -> None:
+        """Ask for what lies some steps further along an axis of B, which is read soon."""
+        load = self.loaded
+        if load is None:
+            return
+        buffer = self.kernel.buffers[load.buffer]
+        flat, _ = flat_index(buffer, load.index)
+        ahead: Dim = 0
+        for a, n in steps.items():
+            step = coefficient(flat, a) if a in load.axes else 0
+            if step is None:
+                return
+            ahead = ahead + n * step
+        place = self.w.at(here.pointers[load.buffer], here.place(buffer, load.index).start, load.dtype)
+        self.w.prefetch(self.w.at(place, here.index(ahead), load.dtype), 2)
 
     # ---- lanes along J --------------------------------------------------------------------------------------------
 
@@ -122,6 +146,7 @@ class _Few:
     ) -> None:
         """Some rows at a time: those after the first find B in the first cache."""
         rows, step = self._rows(here), self.s.rows * self.s.vectors * LANES
+        self.first = rows[0]
         for n in range(0, self.height, self.s.rows):
             spot = self.w.at(kept, n // self.s.rows * step, self.o.dtype)
             self._accumulate_rows(here, rows[n : n + self.s.rows], k0, depth, starts, masks, spot)
@@ -141,6 +166,8 @@ class _Few:
         def deep(point: dict[str, Index], _: X, *sums: X) -> list[X]:
             at = here.enter(point)
             strips = [self._strip(at, start, mask) for start, mask in zip(starts, masks)]
+            for strip in strips if rows[0] is self.first else ():
+                self._ask(strip, {s.k[-1]: s.depth})
             right = [self._wide(strip.vector(self.o.right), self.o.right.dtype) for strip in strips]
             out: list[X] = []
             for r, row in enumerate(rows):  # one of A's numbers at a time: registers hold B and the sums
@@ -197,7 +224,9 @@ class _Few:
         left = [self._wide(scope.enter(point).vector(o.left), o.left.dtype) for point in rows]
         out = list(sums)
         for n, point in enumerate(columns):
-            right = self._wide(scope.enter(point).vector(o.right), o.right.dtype)
+            here = scope.enter(point)
+            right = self._wide(here.vector(o.right), o.right.dtype)
+            self._ask(here, {s.j[-1]: s.vectors})
             for r, x in enumerate(left):
                 spot = r * s.vectors + n
                 sum_ = multiply_add(w, o.dtype, x, right, out[spot])

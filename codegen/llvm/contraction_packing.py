@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable
 
 from ...ir import expr
-from ...ir.expr import Dim, coefficient
+from ...ir.expr import Dim, Expr, coefficient
 from ...ir.kernel import Kernel, Value, is_affine
 from ...ir.schedule import Contraction
 from ...ir.types import DType
 from . import scalar
 from .body import Scope, flat_index
-from .parts import Part, extent_of, positions, walk
+from .parts import Part, extent_of, positions, unsigned, walk
 from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
 
@@ -143,6 +143,24 @@ class Window:
         places = -(-self.length // LANES) * LANES if self.is_turned else self.length
         self.line_step = -(-places * self.channels // LANES) * LANES + LANES
         self.lines = expr.product(kernel.axes[a] for a in self.outer)
+        self.turning = self._turning(kernel)
+
+    def _turning(self, kernel: Kernel) -> str:
+        """The axis of I whose next position sees all lines but the first again, and one more; "" if there is none."""
+        s = self.s
+        if len(self.outer) != 1 or len(s.i) < 2 or not isinstance(self.lines, int):
+            return ""
+        where = [x for x in self.load.index if isinstance(x, Expr) and self.outer[0] in expr.symbols(x)]
+        steps = [expr.coefficient(x, a) for x in where for a in (s.i[-2], self.outer[0])]
+        others = any(s.i[-2] in expr.symbols(x) for x in self.load.index if x is not where[0] and isinstance(x, Expr))
+        whole = expr.is_less_equal(kernel.axes[s.i[-1]], s.block)
+        return s.i[-2] if steps == [1, 1] and whole and not others else ""
+
+    def line_at(self, scope: Scope, n: Index) -> Index:
+        """Where a line of the window lies among the copied ones: they take turns."""
+        if not self.turning:
+            return n
+        return unsigned(scope.w, "urem", scope.w.add(n, scope.point[self.turning]), expr.static(self.lines))
 
     def at(self, place: str) -> Value:
         """The load with the sliding index at a place counted from the window's start."""
@@ -154,12 +172,14 @@ class Window:
 
 
 def copy_window(module: Module, operand: Operand, s: Contraction, window: Window) -> Part:
-    """to[line][place][channel]: the lines that `count` rows from `first` on see, in lanes along the channels."""
+    """to[line][place][channel]: the lines that `count` rows from `first` on see, the `known` ones of them left out, in
+    lanes along the channels.
+    """
     part = Part(
         module,
         operand.kernel,
         "copy_a",
-        {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count")},
+        {n: INDEX if n != "to" else POINTER for n in ("to", "first", "count", "known")},
         [*s.g, *s.i[:-1]],
     )
     w, own, c = part.w, part.named, s.k[-1]
@@ -169,6 +189,7 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
 
     def turned(n: Index) -> None:
         here = part.scope.enter(positions(part.scope, n, window.outer))
+        start = w.mul(window.line_at(part.scope, n), window.line_step)
 
         def squares(x: X) -> None:
             first = own["first"] * per_row + x
@@ -177,7 +198,7 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
             def square(channel: Index) -> None:
                 rows = [seen.lanes(at.enter({c: w.add(channel, m)})) for m in range(LANES)]
                 for m, y in enumerate(transpose(w, rows)):
-                    place = n * window.line_step + (x + m) * window.channels + channel
+                    place = start + (x + m) * window.channels + channel
                     w.store(y, w.at(own["to"], place, operand.dtype))
 
             w.loop(0, window.channels, LANES, square)
@@ -186,10 +207,11 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
 
     def line(n: Index) -> None:
         here = part.scope.enter(positions(part.scope, n, window.outer))
+        start = w.mul(window.line_at(part.scope, n), window.line_step)
 
         def place(x: X) -> None:
             at = here.enter({"place": own["first"] * per_row + x})
-            to = w.at(own["to"], n * window.line_step + x * window.channels, operand.dtype)
+            to = w.at(own["to"], start + x * window.channels, operand.dtype)
 
             def piece(channel: Index) -> None:
                 def write(mask: X | None) -> None:
@@ -204,7 +226,7 @@ def copy_window(module: Module, operand: Operand, s: Contraction, window: Window
 
         w.loop(0, length, 1, place)
 
-    w.loop(0, extent_of(part.scope, window.outer), 1, turned if window.is_turned else line)
+    w.loop(own["known"], extent_of(part.scope, window.outer), 1, turned if window.is_turned else line)
     return part
 
 

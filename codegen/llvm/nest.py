@@ -132,9 +132,9 @@ class Nest:
         """Room for one element (a vector of them, if the lanes are bound already) for each position of the axis."""
         each = scope.lanes if scope.lane and scope.lane in v.axes else 1
         padded = expr.floordiv(self.kernel.axes[axis] + 2 * self.lanes - 1, self.lanes) * self.lanes * each
-        self.kept[v] = (axis, self._reserve(padded * v.dtype.itemsize))
+        self.kept[v] = (axis, self.reserve(padded * v.dtype.itemsize))
 
-    def _reserve(self, size: Dim) -> Dim:
+    def reserve(self, size: Dim) -> Dim:
         """The place of so many fresh bytes of scratch."""
         start, self.scratch_bytes = self.scratch_bytes, self.scratch_bytes + expr.floordiv(size + 63, 64) * 64
         return start
@@ -267,7 +267,7 @@ class Nest:
     def _tiles(self, scope: Scope, axis: str, loads: Sequence[Value], turn: Callable[..., Any]) -> Index:
         """The turns of a plain loop that fill whole tiles; where they end."""
         w = scope.w
-        places = {v: w.at(self.scratch, scope.index(self._reserve(SIDE * scope.lanes * v.dtype.itemsize)), uint8)
+        places = {v: w.at(self.scratch, scope.index(self.reserve(SIDE * scope.lanes * v.dtype.itemsize)), uint8)
                   for v in loads}
         extent = scope.index(self.kernel.axes[axis])
         whole = w.sub(extent, w.mod(extent, SIDE))

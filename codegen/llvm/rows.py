@@ -22,7 +22,7 @@ def emit_rows(kernel: Kernel, schedule: Rows) -> Source:
     scope.kernel = unroll(kernel, schedule.unrolled)
     nest = Nest(scope.kernel, schedule.order, schedule.vector, schedule.lanes, scratch)
     scope.prepare(scope.kernel.stores)
-    w.when(_is_needed(scope, kernel), lambda: _Units(scope, schedule, nest).run(start, stop))
+    w.when(_is_needed(scope, kernel), lambda: Units(scope, schedule, nest).run(start, stop))
     return Source(str(module), name, "llvm", schedule.units, schedule.grain, nest.scratch_bytes)
 
 
@@ -37,18 +37,25 @@ def _is_needed(scope: Scope, kernel: Kernel) -> X | bool:
     return scope.w.compare("ne", scope.pointers[old.name], scope.pointers[new.name])
 
 
-class _Units:
+class Units:
+    """The loop over the units of a kernel under a rows schedule."""
+
     def __init__(self, scope: Scope, schedule: Rows, nest: Nest):
         self.scope, self.schedule, self.nest = scope, schedule, nest
         self.kernel = scope.kernel
 
     def run(self, start: X, stop: X) -> None:
+        """The units from start to stop."""
         parallel = self.schedule.parallel
         if parallel:
             return self._walk(start, stop)
         if self.schedule.block:                      # neighbouring blocks are one run
             self._set_lanes(self.scope, start, stop)
-        self.nest.region(self.scope, self.kernel.stores)
+        self.one(self.scope)
+
+    def one(self, scope: Scope) -> None:
+        """What is done for a unit, whose axes are bound."""
+        self.nest.region(scope, self.kernel.stores)
 
     def _set_lanes(self, scope: Scope, first: Index, last: Index) -> None:
         """The vector axis runs from block to block."""
@@ -75,7 +82,7 @@ class _Units:
             inner = scope.enter(dict(zip(self.schedule.parallel, position)))
             if block:
                 self._set_lanes(inner, position[-1], w.add(position[-1], 1))
-            self.nest.region(inner, self.kernel.stores)
+            self.one(inner)
             return self._following(position, bounds)
 
         w.loop(start, stop, 1, unit, *first)

@@ -1,5 +1,5 @@
-"""Serial: each reduction and scan is computed at all its points into scratch, in order, then each store runs. Always
-legal.
+"""Serial: each reduction, scan and argsort is computed at all its points into scratch, in order, then each store runs.
+Always legal.
 
 It is what remains for kernels whose dependences fit no nest of loops (scans along two axes, scatters that may meet
 themselves): one thread, one element after the other.
@@ -14,9 +14,11 @@ from ...ir.expr import Dim
 from ...ir.kernel import Kernel, Value
 from ...ir.scalar import COMBINE
 from ...ir.schedule import Serial, Source
+from ...ir.sorted_rows import sorting_of
 from ...ir.types import uint8
 from . import scalar
 from .body import Scope, open_entry
+from .sorted_rows import RowSorter
 from .writer import Index, Module, X
 
 
@@ -40,6 +42,8 @@ class _Serial:
         for v in self.kernel.values:
             if v.op in ("reduce", "scan"):
                 self._materialise(scope, v)
+            elif v.op == "argsort":
+                self._sort(scope, v)
         for s in self.kernel.stores:
             def write(point: Scope, s=s) -> None:
                 self._load_inputs(point, s.inputs)
@@ -89,11 +93,35 @@ class _Serial:
             x = scalar.emit(point.w, core, (before, point.value(operand)), v.dtype, v.dtype)
             point.w.store(x, self._pointer(point, v))
 
-        size = v.dtype.itemsize * expr.product(self.kernel.axes[a] for a in v.axes)
-        self.places[v], self.bytes = self.bytes, self.bytes + expr.floordiv(size + 63, 64) * 64
+        self._enter(v)
         if v.op == "reduce":
             self._loops(scope, v.axes, start)
         self._loops(scope, [a for a in self.kernel.axes if a in (*v.axes, *v.over)], combine)
+
+    def _enter(self, v: Value) -> None:
+        self.places[v] = self._reserve(v.dtype.itemsize * expr.product(self.kernel.axes[a] for a in v.axes))
+
+    def _reserve(self, size: Dim) -> Dim:
+        """The place of so many fresh bytes of scratch."""
+        start, self.bytes = self.bytes, self.bytes + expr.floordiv(size + 63, 64) * 64
+        return start
+
+    def _sort(self, scope: Scope, v: Value) -> None:
+        """Row by row, the positions that are asked for."""
+        sorting = sorting_of(self.kernel, v)
+        sorter = RowSorter(self.kernel, sorting, self.scratch, self._reserve)
+        self._enter(v)
+        rows = sorting.row_axes
+        place = v.index[0]
+        assert not isinstance(place, Value)
+
+        def row(point: Scope) -> None:
+            self._load_inputs(point, [sorting.key])
+            words = sorter.sort(point)
+            self._loops(point, [a for a in v.axes if a not in rows], lambda inner: inner.w.store(
+                sorter.position_at(inner, words, place), self._pointer(inner, v)))
+
+        self._loops(scope, rows, row)
 
     def _before(self, scope: Scope, v: Value) -> X:
         """What was combined so far: of a scan, the element before, or the identity at the first."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...ir import expr
-from ...ir.claims import Claim, conditions, entries, offsets
+from ...ir.claims import Claim, conditions, entries, is_usual, offsets
 from ...ir.expr import Dim
 from ...ir.kernel import Kernel, Store, Value
 from ...ir.schedule import Skewed, Source
@@ -307,9 +307,9 @@ def interior(scope: Scope) -> tuple[dict[str, Range], frozenset[Claim]]:
     for v in kernel.values:
         if v.op == "select":
             asked = conditions(v.args[0]) or []
-            if asked and all(_axis(kernel, n) for _, n in asked):
+            if asked and all(_axis(kernel, n) and is_usual(n, kernel.axes) for _, n in asked):
                 claims.update((c, (n,)) for c, n in asked)
-                claims[v.args[0]] = ()
+                claims.setdefault(v.args[0], ())          # a conjunction asks nothing more than its parts
     claims = {c: needs for c, needs in claims.items() if all(_axis(kernel, n) for n in needs)}
     ranges: dict[str, Range] = {a: (0, scope.index(n)) for a, n in kernel.axes.items()}
     for need in dict.fromkeys(n for needs in claims.values() for n in needs):

@@ -22,7 +22,7 @@ LINE = 64  # bytes of the cache
 @dataclass(frozen=True)
 class Tile:
     """Its shape, and the strides in elements: of A between rows and along the depth, of B and of C between rows. With a
-    `dot`, the depth and B's rows are of words. Of several `parts`, each has its own B, with as many of the vectors.
+    `dot`, the depth and B's rows are of words.
     """
 
     dtype: DType
@@ -34,7 +34,6 @@ class Tile:
     b_step: int
     c_step: int
     dot: Dot | None = None
-    parts: int = 1
     is_run: bool = False  # are A's rows runs of memory, that go on below the tile?
 
     @property
@@ -58,18 +57,18 @@ Added = Callable[[Function, X, X, X], X]
 
 
 def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None) -> None:
-    """Write `void name(ptr a, ptr b…, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
+    """Write `void name(ptr a, ptr b, ptr c, i64 depth, i1 more)`; `more`: C has the sum of what came before.
 
     What is added is the product, or what `added` says. With a `dot`, the depth counts words.
     """
-    pointers = ("a", *(f"b{n}" for n in range(tile.parts)), "c")
+    pointers = ("a", "b", "c")
     w = module.function(
         name,
         {**dict.fromkeys(pointers, POINTER), "depth": INDEX, "more": BOOL},
         noalias=pointers,
         attributes="noinline nounwind",
     )
-    a, *parts, c, depth, more = w.parameters
+    a, b, c, depth, more = w.parameters
     d, t, stored, dot = tile.dtype, type_of(tile.dtype, tile.lanes), tile.stored, tile.dot
     deep = dot.deep if dot else 1
     plus: Added = added or (dot.added if dot else lambda w, a, b, total: multiply_add(w, d, a, b, total))
@@ -83,21 +82,19 @@ def emit_tile(module: Module, name: str, tile: Tile, added: Added | None = None)
             row = w.mul(w.binary("and", turn, line - 1), tile.row_step - tile.deep_step)
             w.prefetch(w.at(w.at(a, row, stored), (tile.rows + first) * tile.row_step, stored), 2)
 
-    def step(turn: X, a: X, *rest: X) -> tuple[X, ...]:
+    def step(turn: X, a: X, b: X, *sums: X) -> tuple[X, ...]:
         if tile.is_run:
             ask(turn, a)
-        parts, sums = rest[: tile.parts], rest[tile.parts :]
-        each = tile.vectors // tile.parts
-        right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for b in parts for v in range(each)]
+        right = [read(w.at(b, v * tile.lanes * deep, stored), tile.lanes) for v in range(tile.vectors)]
         out = []
         for r in range(tile.rows):
             left = w.splat(read(w.at(a, r * tile.row_step, stored), 1), tile.lanes)
             mine = sums[r * tile.vectors : (r + 1) * tile.vectors]
             out += [plus(w, left, x, total) for x, total in zip(right, mine)]
-        return w.at(a, tile.deep_step, stored), *(w.at(b, tile.b_step, stored) for b in parts), *out
+        return w.at(a, tile.deep_step, stored), w.at(b, tile.b_step, stored), *out
 
     zeros = [w.constant(0, t)] * (tile.rows * tile.vectors)
-    sums = w.loop(0, depth, 1, step, a, *parts, *zeros)[1 + tile.parts :]
+    sums = w.loop(0, depth, 1, step, a, b, *zeros)[2:]
     spots = [w.at(c, r * tile.c_step + v * tile.lanes, d) for r in range(tile.rows) for v in range(tile.vectors)]
     sums = w.when(more, lambda: [w.add(x, w.load(d, p, tile.lanes)) for x, p in zip(sums, spots)], lambda: sums)
     for x, p in zip(sums, spots):

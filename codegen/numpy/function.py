@@ -12,8 +12,9 @@ import keyword
 from collections.abc import Iterator, Sequence
 
 from ...ir import expr
+from ...ir.errors import CompileError
 from ...ir.expr import Dim
-from ...ir.kernel import Index, Kernel, Store, Value
+from ...ir.kernel import Index, Kernel, Store, Value, is_affine
 from ...ir.scalar import COMBINE
 from ...ir.schedule import Source
 from . import places, spelling
@@ -139,6 +140,8 @@ class _Function:
     def _row_axis(self) -> str | None:
         """The first axis that nothing runs over, if the kernel does not fit in cache as a whole."""
         over = {a for v in self.kernel.values for a in v.over}
+        over |= {a for v in self.kernel.values if v.op == "argsort" and is_affine(v.index)
+                 for a in axes_of(v.index[0], self.ranges)}
         free = [a for a in self.kernel.axes if a not in over and any(a in v.axes for v in self.computed)]
         if not free:
             return None
@@ -183,8 +186,8 @@ class _Function:
         if stored is not None and direct is not None:
             self.body.append(f"{spelling.UFUNC[v.op]}({', '.join(self._spelled(v))}, out={self._target(direct)})")
             return
-        text = {"load": self._load, "index": self._index, "reduce": self._reduce, "scan": self._scan}.get(v.op,
-                                                                                                          self._core)(v)
+        text = {"load": self._load, "index": self._index, "reduce": self._reduce, "scan": self._scan,
+                "argsort": self._argsort}.get(v.op, self._core)(v)
         self.body.append(f"{name} = {text}")
 
     def _spelled(self, v: Value) -> list[str]:
@@ -298,6 +301,21 @@ class _Function:
         if v.dtype.is_integer and v.dtype.bits < 64:
             options += f", dtype={spelling.dtype_name(v.dtype)}"
         return f"{spelling.REDUCE[v.combine]}.accumulate({operand}{options})"
+
+    def _argsort(self, v: Value) -> str:
+        """The order of each row along a last axis, of which the places that are asked for are taken."""
+        operand, axes = self._spread(v)
+        place = v.index[0]
+        assert not isinstance(place, Value)
+        rows = [a for a in axes if a not in v.over]
+        places = axes_of(place, self.ranges)
+        if set(rows) & set(places):
+            raise CompileError(f"kernel {self.kernel.name}: the place {place} varies with the row that is sorted")
+        text = f"bz.argsort({operand}, {axes.index(v.over[0])}, {v.combine == 'descending'})"
+        text += f"[..., {self._positions(place, places)}]"
+        made = [*rows, *places]
+        order = [made.index(a) for a in v.axes]
+        return text if order == sorted(order) else f"{text}.transpose({', '.join(map(str, order))})"
 
     def _contraction(self, v: Value) -> str:
         a, b = v.args[0].args

@@ -1,15 +1,18 @@
 """What the emitted source calls as `bz`, beside NumPy: loads with a fill, stores that drop, strided views,
-contractions, and the scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py).
+contractions, and the scalar operations that NumPy leaves undefined (the definitions are in ir/scalar.py). CuPy may
+stand in NumPy's place (runtime/device_numpy.py): only what it has, too, is used.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from ml_dtypes import bfloat16, float8_e4m3fn, float8_e5m2  # noqa: F401  (names of the source)
 
 from ...ir import scalar
+from ...ir.sorting import stable_order
 from ...ir.types import dtype
 
 
@@ -27,6 +30,11 @@ floordiv, mod, mulhi, shl, shr, fma, erf = map(_core, ("floordiv", "mod", "mulhi
 def cast(x: Any, to: Any) -> Any:
     """x in another dtype: floats saturate, NaN becomes 0."""
     return scalar.evaluate("cast", (x,), dtype(to))
+
+
+def argsort(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    """The stable order along an axis, which is then the last."""
+    return np.moveaxis(stable_order(np, x, axis, descending), axis, -1)
 
 
 def padded(x: np.ndarray, *ranges: tuple[int, int], fill: Any) -> np.ndarray:
@@ -51,15 +59,15 @@ def strided(x: np.ndarray, start: tuple[int, ...], shape: tuple[int, ...],
         return np.empty(shape, x.dtype)
     strides = [sum(n * s for n, s in zip(step, x.strides)) for step in steps]
     corner = x[tuple(slice(n, None) for n in start)]
-    words = corner.view(np.uint8) if x.itemsize == 1 else corner              # `as_strided` knows no 8-bit floats
-    return np.lib.stride_tricks.as_strided(words, shape, strides, writeable=False).view(x.dtype)
+    words = corner.view(np.uint8) if x.itemsize == 1 else corner         # `as_strided` knows no 8-bit floats
+    return np.lib.stride_tricks.as_strided(words, shape, strides).view(x.dtype)      # only read: no one's result
 
 
 def _inside(x: np.ndarray, index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[Any, Any]:
     inside = np.ones(shape, bool)
     for i, n in zip(index, x.shape):
         inside &= (i >= 0) & (i < n)
-    return inside, tuple(np.clip(i, 0, max(n - 1, 0)) for i, n in zip(index, x.shape))
+    return inside, tuple(np.minimum(np.maximum(i, 0), max(n - 1, 0)) for i, n in zip(index, x.shape))
 
 
 def take(x: np.ndarray, index: tuple[Any, ...], fill: Any) -> Any:
@@ -101,7 +109,7 @@ def contract(subscripts: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     size = {**dict(zip(left, a.shape)), **dict(zip(right, b.shape))}
 
     def matrices(array: np.ndarray, names: str, first: list[str], second: list[str]) -> np.ndarray:
-        flat = [int(np.prod([size[x] for x in group], dtype=int)) for group in (first, second)]
+        flat = [math.prod(size[x] for x in group) for group in (first, second)]
         return array.transpose([names.index(x) for x in batch + first + second]).reshape([size[x]
                                                                                           for x in batch] + flat)
 

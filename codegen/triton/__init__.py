@@ -3,7 +3,8 @@ Triton.
 
 `module.Function` collects lines, `groups` and `tile.Tile` say where a program stands and write values there, `scalar`
 has a row for each operation, `folds` reduces. `contraction` and `streamed` (attention) make products on tiles, `tiled`
-runs whatever is none.
+runs whatever is none, `joined` an elementwise kernel on many arrays at once; `library` names what the device's own
+library multiplies.
 """
 
 from __future__ import annotations
@@ -12,18 +13,23 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir.gpu import GpuSchedule, GpuTarget
-from ...ir.gpu_contraction import GpuContraction, GpuStreamed
+from ...ir.gpu_contraction import GpuContraction, GpuLibrary, GpuStreamed
+from ...ir.gpu_joined import Joined
 from ...ir.gpu_tiled import Tiled
 from ...ir.kernel import Kernel
 from ...ir.schedule import Source
 from .contraction import emit_contraction
+from .joined import emit_joined
+from .library import emit_library
 from .streamed import emit_streamed
 from .tiled import emit_tiled
 
 EMITTERS: dict[type[GpuSchedule], Callable[[Kernel, Any], Source]] = {
     Tiled: emit_tiled,
+    Joined: emit_joined,
     GpuContraction: emit_contraction,
     GpuStreamed: emit_streamed,
+    GpuLibrary: emit_library,
 }
 
 

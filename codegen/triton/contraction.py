@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ...ir.expr import Dim, is_static, product
-from ...ir.gpu_contraction import GpuContraction, blocks, narrow_source
+from ...ir.gpu_contraction import GpuContraction, blocks, epilogue, narrow_source
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.types import DType, float32, int32, uint32
@@ -45,13 +45,14 @@ class _Contraction:
         """The finished module."""
         f, s = self.f, self.s
         tiles = s.tiles(self.kernel)
-        programs = s.programs or tiles * product(self.kernel.axes[a] for a in s.g)
-        self.prepare()
-        with self.each_tile(f.program(), tiles) as at:
+        everywhere = tiles * product(self.kernel.axes[a] for a in s.g)
+        program = f.program()
+        self.write_once()
+        with self.each_tile(program, everywhere) as at:
             place = self.place(at, tiles)
             ti, tj = self.rows_and_columns(at)
             self.write(place, ti, tj)
-        return f.source(programs, s)
+        return f.source(s.programs or everywhere, s)
 
     @contextmanager
     def each_tile(self, program: str, tiles: Dim) -> Iterator[str]:
@@ -134,16 +135,39 @@ class _Contraction:
                     open_group(f, (last,), along, size, dim, rank, True)]
         return [open_group(f, self.s.k, start, size, dim, rank, is_whole, name=in_words(self.s.k, "k"))]
 
-    def finish(self, place: list[Group], acc: str, groups: Sequence[Group]) -> None:
-        """All that follows the sum, and the stores."""
-        end = Tile(self.f, [*place, *groups], 2)
+    def finish(self, place: list[Group], acc: str, rows: Group, columns: Group, tj: str) -> None:
+        """All that follows the sum, and the stores: on one part of the columns after the other."""
+        f, s = self.f, self.s
+        beside = Tile(f, [*place, rows], 2)
+        if s.parts == 1:
+            return self.finish_part(beside.inside(columns), acc)
+        for v in epilogue(self.kernel, self.total):
+            if v.op != "const" and not {*v.axes} & {*s.j}:
+                beside.value(v)                           # all parts share it
+        width = s.tile[1] // s.parts
+        for n, part in enumerate(self.cut(acc, s.parts, s.tile[1])):
+            at = " + ".join(x for x in (times(tj, s.tile[1]), str(n * width)) if x != "0")
+            columns = open_group(f, s.j, at, width, 1, 2, name=in_words(s.j, "j"), tile=s.tile[1])
+            self.finish_part(beside.inside(columns), part)
+
+    def finish_part(self, end: Tile, acc: str) -> None:
+        """What follows the sum on a tile, and the stores."""
         d = self.total.dtype
         end.known[self.total] = acc if self.summed_in() is d else self.f.let("total", f"{acc}.to({TYPES[d.name]})")
         for store in self.kernel.stores:
             end.store(store)
 
-    def prepare(self) -> None:
-        """Lines before all others."""
+    def cut(self, name: str, parts: int, width: int) -> list[str]:
+        """The columns of a tile in so many parts. They are in registers, and stay there."""
+        if parts == 1:
+            return [name]
+        halves = [self.f.names.fresh(f"{name}_{side}") for side in ("left", "right")]
+        self.f.do(f"{', '.join(halves)} = tl.split(tl.permute(tl.reshape({name}, [{self.s.tile[0]}, 2, {width // 2}]), "
+                  "[0, 2, 1]))")
+        return [x for half in halves for x in self.cut(half, parts // 2, width // 2)]
+
+    def write_once(self) -> None:
+        """What all tiles of a program share."""
 
     def write(self, place: list[Group], ti: str, tj: str) -> None:
         """One tile of the result."""
@@ -158,9 +182,16 @@ class _Products(_Contraction):
         a, b = self.total.args[0].args
         left, right = (a, b) if set(b.axes) & set(s.j) else (b, a)
         self.left, self.right = (source_of(v, s.operand) for v in (left, right))
+        self.fetched: dict[str, str] = {}             # the descriptors of sides
         self.fetched_as_given: set[str] = set()       # buffers of 8-bit floats
 
-    def prepare(self) -> None:
+    def write_once(self) -> None:
+        """The pointers and the descriptors of operands."""
+        self.point_to_float8()
+        for side in self.s.descriptors:
+            self.fetched[side] = self.descriptor(side, self.left if side == "left" else self.right)
+
+    def point_to_float8(self) -> None:
         """Pointers to bytes become pointers to 8-bit floats, so that tensor cores read these from shared memory."""
         sides = {self.left, self.right} if self.s.operand.is_storage else set()
         for b in dict.fromkeys(v.buffer for v in (self.left, self.right) if v in sides and v.op == "load"):
@@ -175,7 +206,6 @@ class _Products(_Contraction):
         f = self.f
         i, j = self.result_groups(ti, tj, (0, 1), 2)
         sides = {"left": (self.left, Tile(f, [*place, i], 2), 1), "right": (self.right, Tile(f, [*place, j], 2), 0)}
-        fetched = {side: self.descriptor(side, sides[side][0]) for side in self.s.descriptors}
         for v, tile, _ in sides.values():
             load_before(tile, v, self.s.k)
         acc = self.accumulator()
@@ -183,8 +213,8 @@ class _Products(_Contraction):
         def step(start: str, is_whole: bool) -> None:
             given = []
             for side, (v, tile, dim) in sides.items():
-                if side in fetched:
-                    x = self.fetch(fetched[side], v, side, ti if side == "left" else tj, start)
+                if side in self.fetched:
+                    x = self.fetch(self.fetched[side], v, side, ti if side == "left" else tj, start)
                 else:
                     x = operand(tile.inside(*self.depth_groups(start, dim, 2, is_whole)), v, self.s.k)
                 given.append(x if v.buffer in self.fetched_as_given else given_as(f, x, v.dtype, self.s.operand))
@@ -192,7 +222,7 @@ class _Products(_Contraction):
             f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{how})")
 
         self.along(step)
-        self.finish(place, acc, (i, j))
+        self.finish(place, acc, i, j, tj)
 
     # ---- tensor descriptors
 
@@ -236,7 +266,7 @@ class _Sums(_Contraction):
             f.do(f"{acc} += tl.sum({x}, 1)")
 
         self.along(step)
-        self.finish(place, acc, self.result_groups(ti, tj, (0, 1), 2))
+        self.finish(place, acc, *self.result_groups(ti, tj, (0, 1), 2), tj)
 
 
 # ---- parts that kernels which stream use too -------------------------------------------------------------------------

@@ -37,8 +37,9 @@ def lanes(size: int, dim: int, rank: int) -> str:
 
 
 def open_group(f: Function, axes: Sequence[str], start: str, size: int, dim: int | None, rank: int,
-               is_whole: bool = False, name: str = "") -> Group:
-    """Writes the positions from `start` (text; "" is 0) on, and the mask where the size does not divide the extent.
+               is_whole: bool = False, name: str = "", tile: int = 0) -> Group:
+    """Writes the positions from `start` (text; "" is 0) on, and the mask where the size does not divide the extent (or
+    that of the `tile` which they are a part of).
 
     `is_whole` promises that they all exist.
     """
@@ -53,7 +54,7 @@ def open_group(f: Function, axes: Sequence[str], start: str, size: int, dim: int
         at = f"{at}.to(tl.int64)"
     name = f.let(wish, f"{start} + {at}" if start else at)
     mask = ""
-    if not is_whole and not is_multiple(extent, size):
+    if not is_whole and not is_multiple(extent, tile or size):
         mask = f.let(f"{name}_in", f"{name} < {f.spell(extent)}")
     return Group(tuple(axes), name, size, dim, extent, mask)
 

@@ -75,11 +75,17 @@ class Function:
         """Names the number of this program."""
         return self.let("at", "tl.program_id(0).to(tl.int64)" if self.is_wide else "tl.program_id(0)")
 
+    def pointer(self, buffer: str) -> tuple[str, str]:
+        """A buffer as an argument: its name and type."""
+        return self.buffers[buffer], POINTERS[self.kernel.buffers[buffer].dtype.name]
+
     def source(self, programs: Dim, schedule: GpuSchedule) -> Source:
         """The finished module; it runs as so many programs."""
-        pointers = [(name, POINTERS[self.kernel.buffers[b].dtype.name]) for b, name in self.buffers.items()]
         sizes = [(name, "i64" if self.is_wide else "i32") for name in self.sizes.values()]
-        arguments = (*pointers, *sizes)
+        return self.module((*map(self.pointer, self.buffers), *sizes), programs, schedule)
+
+    def module(self, arguments: tuple[tuple[str, str], ...], programs: Dim, schedule: GpuSchedule) -> Source:
+        """The finished module, whose function takes these arguments."""
         head = f"@triton.jit\ndef {self.entry}({', '.join(name for name, _ in arguments)}):"
         origin = [f"    # {line}" for line in dict.fromkeys(str(o) for o in self.kernel.origin)]
         body = "\n".join([head, *origin, *self.lines])

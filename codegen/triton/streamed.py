@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ...ir.claims import conditions
 from ...ir.expr import Dim, coefficient, is_less, product, static
-from ...ir.gpu_contraction import GpuStreamed, blocks, narrow_source, operand_of, rounded_up
+from ...ir.gpu_contraction import LEAST_SIDE, GpuStreamed, blocks, narrow_source, operand_of, rounded_up
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.streamed import Product, Softmax, roles
@@ -26,7 +26,6 @@ from .names import TYPES
 from .stream_range import Segment, segments
 from .tile import Tile
 
-LEAST_SIDE = 16                                        # of a tile of products
 LOWEST = {"f32": "-3.4028234663852886e38", "f64": "-1.7976931348623157e308"}
 
 
@@ -141,13 +140,13 @@ class _Streamed:
         read: dict[object, str] = {}
         for left, p in zip(self.lefts, self.roles.inner):
             right = self.operand(Tile(f, [*self.place, self.whole(p.axis, 0), across], 2), p.right, p, (p.axis,))
-            read[self.memory_of(p.right, p.axis)] = right
+            read[operand_of(p, self.roles), self.memory_of(p.right, p.axis)] = right
             tile.known[p.total] = f.let("scores", self.product(p, left, right))
         self.higher = self.scale = ""
         self.weigh(tile, segment, across)
         for n, p in enumerate(self.roles.outer):
             weights = self.weights(tile, p)
-            right = read.get(self.memory_of(p.right, p.column), "")
+            right = read.get((operand_of(p, self.roles), self.memory_of(p.right, p.column)), "")
             if right:
                 right = f.let("weighed", f"tl.trans({right})")
             else:

@@ -163,6 +163,10 @@ class Tile:
             from .folds import fold_in_tile
 
             return self.name(v, fold_in_tile(self, v))
+        if v.op == "argsort":
+            from .sorting import sort_in_tile
+
+            return self.name(v, sort_in_tile(self, v))
         return self.name(v, self._apply(v))
 
     def _load(self, v: Value) -> str:

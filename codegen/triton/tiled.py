@@ -15,7 +15,7 @@ from ...ir.expr import Dim
 from ...ir.gpu_tiled import Block, Tiled, may_collide
 from ...ir.kernel import Kernel, Store, Value
 from ...ir.schedule import Source
-from . import folds, online
+from . import folds, online, sorting
 from .groups import Group, open_group
 from .indices import factor
 from .module import Function
@@ -124,8 +124,8 @@ class _Tiled:
         return found
 
     def _is_swept(self, v: Value) -> bool:
-        """Is it a reduction over the turns?"""
-        return v.op == "reduce" and bool(self.in_turns & set(v.over))
+        """Is it a reduction or an argsort over the turns?"""
+        return v.op in ("reduce", "argsort") and bool(self.in_turns & set(v.over))
 
     def _store_sweep(self, s: Store) -> int:
         return max(self.sweep_of[x] for x in s.inputs)
@@ -140,10 +140,12 @@ class _Tiled:
             if not self._varies(v):
                 tile.value(v)
         over = {v: self._over(v, turns) for v in reduced}
-        plain = [v for v in reduced if v not in self.joined and v not in self.tops]
+        plain = [v for v in reduced if v not in self.joined and v not in self.tops and v.op == "reduce"]
         sums = {v: tile.name(v, folds.filled(self._shape(tile, v, turns), v)) for v in plain}
         totals = {v: online.start(tile, self.joined[v], self._shape(tile, self.joined[v].top, turns))
                   for v in reduced if v in self.joined}
+        kept = {v: sorting.kept_words(tile, v, turns.size) for v in reduced if v.op == "argsort"}
+        best = {v: sorting.start(tile, v, count) for v, count in kept.items()}
         for v in needed:
             if v.op == "scan" and self.in_turns & set(v.over):
                 shape = [1 if d == self.dims.get(turns) else n for d, n in enumerate(self._shape(tile, v, turns))]
@@ -157,12 +159,16 @@ class _Tiled:
                 self.f.do(f"{sums[v]} = {folds.combine(inner, v, sums[v], x)}")
             for v, total in totals.items():
                 online.turn(inner, self.joined[v], total, self._present(inner, over[v]))
+            for v, words in best.items():
+                sorting.turn(inner, v, words, kept[v])
             for s in stores:
                 inner.store(s)
                 if may_collide(self.kernel, s):
                     self.f.do("tl.debug_barrier()")       # the next turn may read what other threads wrote
             group = inner.groups[-1]
         self._finish(tile, group, sums, totals)
+        for v, words in best.items():
+            tile.known[v] = tile.name(v, sorting.positions(tile.inside(group), v, group, words, kept[v]))
 
     def _finish(self, tile: Tile, group: Group, sums: dict[Value, str], totals: dict[Value, online.Total]) -> None:
         """Accumulators become results."""

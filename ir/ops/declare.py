@@ -1,9 +1,9 @@
 """How an op is declared: once, by a kind. The kind supplies type rule, promotion, un-broadcasting, forward derivative
 and lowering.
 
-Kinds: pointwise, reduction, scan, view, contraction, gather, scatter, random, library, control, effect, composite. A
-rule that a kind supplies is a function of the declaration; an op overrides only what is special. Everything else in
-Braze (tensor methods, tests, tables of the docs) is derived from these objects.
+Kinds: pointwise, reduction, scan, sort, view, contraction, gather, scatter, random, library, control, effect,
+composite. A rule that a kind supplies is a function of the declaration; an op overrides only what is special.
+Everything else in Braze (tensor methods, tests, tables of the docs) is derived from these objects.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Op:
     # how operands' dimensions show in the result (ir/ops/dims.py); None: they do not
     dims: Callable[..., Map] | None
     pull: Any                                  # views: where elements come from
-    lower: Any                                 # kernel IR of reductions, contractions, gathers and scatters
+    lower: Any                                 # kernel IR of reductions, contractions, gathers, scatters and sorts
     domain: tuple[float, float] | None         # where a function is real
     samples: Any                               # operands (shapes, or lists of indices) with attributes, for tests
     source: str
@@ -352,7 +352,7 @@ def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., Tensor
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,
             dtypes: Sequence[DType] = DTYPES, parameters: tuple[str, ...] = (), results: int = 1, **fields: Any) -> Op:
-    """An op of any other kind: contraction, gather, scatter, random, library, control, effect."""
+    """An op of any other kind: contraction, gather, scatter, sort, random, library, control, effect."""
 
     def types_of(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
         out = infer(types, **attrs)

@@ -45,6 +45,11 @@ def reduced(i: int, shapes: Shapes, result: Shape, axes: Sequence[int], **attrs:
     return tuple(out)
 
 
+def sorted_along(i: int, shapes: Shapes, result: Shape, axis: int, **attrs: Any) -> Map:
+    """The result has another axis in the place of the one that is sorted."""
+    return tuple(MOVED if p == axis else ONE if is_one(d) else p for p, d in enumerate(shapes[i]))
+
+
 def permuted(i: int, shapes: Shapes, result: Shape, axes: Sequence[int]) -> Map:
     """In another order."""
     return tuple(ONE if is_one(d) else axes.index(p) for p, d in enumerate(shapes[i]))

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..errors import IndexingError
 from ..expr import Dim
-from ..types import TensorType, bool_, int64
 from . import dims
 from .declare import NUMBERS, general, show_shape
 from .namespace import F
@@ -195,22 +192,3 @@ scatter_along = general("scatter_along", "scatter", _scatter_along, arity=2,
                         samples=_SCATTERS_ALONG,
                         doc="Zeros with `size` places along the axis, `updates` added at `index` (the transpose of "
                             "gather_along).")
-
-
-# ---- library: sorting ------------------------------------------------------------------------------------------------
-
-
-def _argsort(xp, x, axis, descending):
-    if not descending:
-        return xp.argsort(x, axis=axis, kind="stable").astype(np.int64)
-    n = x.shape[axis]
-    return n - 1 - xp.flip(xp.argsort(xp.flip(x, axis), axis=axis, kind="stable"), axis).astype(np.int64)
-
-
-argsort = general("argsort", "library", _argsort, arity=1, dtypes=(bool_, *NUMBERS),
-                  parameters=("axis", "descending"),
-                  infer=lambda types, axis, descending: TensorType(types[0].shape, int64, types[0].device),
-                  vjp=lambda g, y, x, axis, descending: (None,),
-                  samples=tuple(((x,), {"axis": a, "descending": d})
-                                for x, a in (((7,), 0), ((3, 4), 1), ((0, 2), 0)) for d in (False, True)),
-                  doc="The stable order that sorts x; NaN last.")

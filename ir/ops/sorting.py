@@ -1,13 +1,51 @@
-"""Sorting, and what is built on it. `argsort` is a library call; gradients flow through the gather."""
+"""Sorting, and what is built on it: gathers at the places that `argsort` gives, through which gradients flow."""
 
 from __future__ import annotations
 
 import math
 
-from ..types import TensorType, int64
-from .declare import REAL, composite, general
+from ..errors import ShapeError
+from ..sorting import sortable, stable_order
+from ..types import TensorType, bool_, int64
+from . import dims
+from .declare import NUMBERS, REAL, composite, general
 from .manipulation import cut, from_the_end, one_axis
 from .namespace import F
+
+
+def _argsort(xp, x, axis, descending, start=0, count=None):
+    order = stable_order(xp, x, axis, descending)
+    return order if count is None else order[(slice(None),) * axis + (slice(start, start + count),)]
+
+
+def _infer_argsort(types, axis, descending, start=0, count=None):
+    (x,) = types
+    n, count = x.shape[axis], x.shape[axis] if count is None else count
+    if all(isinstance(d, int) for d in (n, start, count)) and not 0 <= start <= start + count <= n:
+        raise ShapeError(f"argsort: {count} places from {start} are asked for, of {n} along axis {axis} of a tensor of "
+                         f"shape {list(x.shape)}; ask for at most {n}")
+    return TensorType(tuple(count if i == axis else d for i, d in enumerate(x.shape)), int64, x.device)
+
+
+def _lower_argsort(c, index, types, axis, descending, start=0, count=None):
+    """Each result is a position of an axis of its own that is sorted over, at a place in order."""
+    size = types[0].shape[axis]
+    if isinstance(size, int) and size == 1:
+        return c.k.constant(0, int64)
+    over, position = c.reduced_axis(size)
+    x = c.read(0, [position if d == axis else i for d, i in enumerate(index)])
+    return c.k.argsort("descending" if descending else "ascending", x, over, index[axis] + start)
+
+
+argsort = general("argsort", "sort", _argsort, arity=1, dtypes=(bool_, *NUMBERS),
+                  parameters=("axis", "descending", "start", "count"), infer=_infer_argsort,
+                  lower=_lower_argsort, dims=dims.sorted_along,
+                  vjp=lambda g, y, x, **attrs: (None,),
+                  samples=(*(((x,), {"axis": a, "descending": d})
+                             for x, a in (((7,), 0), ((3, 4), 1), ((0, 2), 0)) for d in (False, True)),
+                           (((5, 4), ), {"axis": 0, "descending": True, "start": 1, "count": 3})),
+                  doc="The stable order that sorts x; NaN last (first when descending). With a `count`, so many places "
+                      "of it from `start` on.")
 
 
 @composite
@@ -21,7 +59,7 @@ def sort(x, axis=-1, descending=False):
 def topk(x, k, axis=-1, largest=True):
     """The k largest (or smallest) along an axis in order, and their places."""
     axis = one_axis(axis, len(x.shape))
-    places = cut(F.argsort(x, axis=axis, descending=largest), axis, 0, k)
+    places = F.argsort(x, axis=axis, descending=largest, start=0, count=k)
     return F.gather_along(x, places, axis=axis), places
 
 
@@ -29,13 +67,13 @@ def topk(x, k, axis=-1, largest=True):
 def quantile(x, q, axis=-1):
     """The q-quantile along an axis, interpolated linearly; the size of the axis is known."""
     axis = one_axis(axis, len(x.shape))
-    x = F.sort(F.as_inexact(x), axis)
+    x = F.as_inexact(x)
     at = q * (x.shape[axis] - 1)
     low = min(math.floor(at), max(x.shape[axis] - 2, 0))
-    first = F.squeeze(cut(x, axis, low, 1), axis)
-    if at == low:
-        return first
-    return F.lerp(first, F.squeeze(cut(x, axis, low + 1, 1), axis), at - low)
+    is_between = at != low
+    x = F.gather_along(x, F.argsort(x, axis=axis, descending=False, start=low, count=1 + is_between), axis=axis)
+    first = F.squeeze(cut(x, axis, 0, 1), axis)
+    return F.lerp(first, F.squeeze(cut(x, axis, 1, 1), axis), at - low) if is_between else first
 
 
 @composite
@@ -45,7 +83,7 @@ def median(x, axis=-1):
 
 
 def _searchsorted(xp, edges, x, side):
-    return xp.asarray(xp.searchsorted(edges, x, side=side)).astype(xp.int64)
+    return xp.asarray(xp.searchsorted(sortable(xp, edges), sortable(xp, x), side=side)).astype(xp.int64)
 
 
 searchsorted = general("searchsorted", "library", _searchsorted, arity=2, dtypes=REAL, parameters=("side",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 
+from braze.ir.expr import floordiv
 from braze.ir.kernel import Kernel
 from braze.ir.types import dtype, float32
 from kernel_zoo import Zoo
@@ -146,6 +147,22 @@ def window(n, c, o, h, w, r=3, s=3, step=1, dilation=1, groups=1, layout="nhwc")
         out = "ngohw"
     total = k.reduce("sum", k.mul(image, k.read("f", "gocrs")), last[1])
     k.write("y", out, k.max(k.add(total, k.read("bias", "go")), 0.0))
+    return k.build()
+
+
+def grouped(n, c, o, h, w, groups, layout="nhwc") -> Kernel:
+    """A 3x3 convolution of groups of c channels to groups of o, which lie in one axis, as it is lowered."""
+    order = "nhwo" if layout == "nhwc" else "nohw"
+    sizes = {"n": n, "o": groups * o, "h": h, "w": w, "c": c, "r": 3, "s": 3}
+    k = Zoo("grouped", {a: sizes[a] for a in order + "crs"})
+    at = {a: k.axis(a) for a in k.axes}
+    y, x, channel = at["h"] + at["r"] - 1, at["w"] + at["s"] - 1, at["c"] + floordiv(at["o"], o) * c
+    if layout == "nhwc":
+        image = k.load("x", (n, h, w, groups * c), "f32", (at["n"], y, x, channel), fill=0.0)
+    else:
+        image = k.load("x", (n, groups * c, h, w), "f32", (at["n"], channel, y, x), fill=0.0)
+    total = k.reduce("sum", k.mul(image, k.read("f", "ocrs")), "crs")
+    k.write("y", order, k.max(k.add(total, k.read("bias", "o")), 0.0))
     return k.build()
 
 

@@ -4,6 +4,8 @@ write.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -19,6 +21,7 @@ from braze.ir.target import Target
 from .jit import Compiled
 
 CANARY = 64                      # bytes on either side
+_LIBC = ctypes.CDLL(None)
 
 
 @cache
@@ -48,6 +51,21 @@ class Guarded:
         assert (self.whole[:self.first] == 0xAB).all() and (after == 0xAB).all(), f"written outside of {what}"
 
 
+class Fenced(Guarded):
+    """Memory that ends where the next page must not be touched, not even read: who does crashes."""
+
+    def __init__(self, nbytes: int, align: int = 64):
+        pages = -(-(nbytes + CANARY) // mmap.PAGESIZE)
+        self.nbytes, self.map = nbytes, mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+        self.whole = np.frombuffer(self.map, np.uint8)[:pages * mmap.PAGESIZE]
+        start = self.whole.ctypes.data
+        if _LIBC.mprotect(ctypes.c_void_p(start + pages * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), 0):
+            raise OSError("mprotect")
+        self.first = len(self.whole) - nbytes
+        self.address = start + self.first
+        self.whole[:self.first] = 0xAB
+
+
 class Runner:
     """A kernel under a schedule, as a function of arrays by buffer name."""
 
@@ -67,7 +85,7 @@ class Runner:
         for b in self.kernel.buffers.values():
             given = np.asarray((outputs if b.is_output else inputs)[b.name])
             assert given.dtype == b.dtype.numpy and given.shape == tuple(int(expr.evaluate(d, sizes)) for d in b.shape)
-            guarded = Guarded(given.nbytes)
+            guarded = Guarded(given.nbytes) if b.is_output else Fenced(given.nbytes)
             array = guarded.view(given.dtype, given.shape)
             array[...] = given
             held[b.name] = guarded, array

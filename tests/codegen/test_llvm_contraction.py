@@ -8,11 +8,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from braze.ir.expr import symbol
+from braze.ir.expr import floordiv, mod, symbol
 from braze.ir.kernel import Kernel
 from braze.ir.target import Target
 from braze.passes import contraction
-from kernel_zoo import MAYBE_NONE, ZOO, assert_close, inputs, reference, sizes_of
+from braze.passes.grouping import split_groups
+from kernel_zoo import MAYBE_NONE, ZOO, Zoo, assert_close, inputs, reference, sizes_of
 from zoo_tools import outputs
 
 from . import contractions as make
@@ -247,6 +248,49 @@ def test_convolution_of_any_batch_and_width(layout):
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize(
+    "sizes", [(2, 32, 32, 9, 15, 2), (1, 16, 40, 5, 20, 3), (2, 5, 7, 6, 6, 4), (3, 48, 16, 3, 4, 2)]
+)
+def test_groups_side_by_side_become_a_batch(layout, sizes):
+    kernel = make.grouped(*sizes, layout=layout)
+    found = split_groups(kernel, contraction.fills_tiles)
+    assert found is not None and contraction.match(found).g == ("group",)
+    arrays = inputs(kernel, np.random.default_rng(0))
+    assert_close(kernel, reference(found, arrays), reference(kernel, arrays))
+    run_like_definition(found)
+    if sizes[4] >= 15:
+        assert contraction.schedule(found, contraction.match(found), host()).left == "window"
+
+
+def test_an_axis_that_is_summed_has_no_groups():
+    """A product that reads a flattened image: its sum would be cut into one of each channel."""
+    k = Zoo("flattened", {"i": 20, "j": 40, "k": 5 * 8})
+    at = k.axis("k")
+    left = k.load("x", (20, 5, 8), "f32", (k.axis("i"), floordiv(at, 8), mod(at, 8)))
+    k.write("y", "ij", k.reduce("sum", k.mul(left, k.read("w", "kj")), "k"))
+    assert split_groups(k.build(), contraction.fills_tiles) is None
+
+
+def test_channels_of_small_groups_stay_side_by_side():
+    assert split_groups(make.grouped(1, 3, 2, 9, 9, 8), contraction.fills_tiles) is None
+    assert split_groups(make.window(1, 3, 2, 9, 9), contraction.fills_tiles) is None
+
+
+@pytest.mark.parametrize("kernel,few", [
+    (make.window(1, 16, 1, 20, 20, layout="nchw"), True),
+    (make.window(1, 16, 4, 20, 20, layout="nchw"), True),
+    (make.window(1, 1, 64, 20, 20, layout="nchw"), False),
+    (make.window(1, 16, 16, 20, 20, layout="nchw"), False),
+    (make.weight_gradient(2, 1, 32, 20, 20, layout="nchw"), False),
+    (make.weight_gradient(2, 8, 1, 20, 20, layout="nchw"), True),
+    (make.matmul(1, 64, 64), False),
+], ids=["1 output", "4 outputs", "1 input", "16 of each", "1 input's weights", "1 output's weights", "no window"])
+def test_few_channels_in_windows_are_for_rows(kernel, few):
+    assert contraction.match(kernel) is not None
+    assert (contraction.find(kernel) is None) is few
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize("sizes", [(2, 3, 5, 6, 7), (2, 18, 20, 8, 8), (1, 40, 16, 5, 33)])
 def test_gradients_of_convolutions(layout, sizes):
     run_like_definition(make.weight_gradient(*sizes, layout=layout))
@@ -268,6 +312,25 @@ def test_gradients_of_convolutions(layout, sizes):
 def test_a_sliding_window_reads_copied_lines(kernel):
     assert contraction.schedule(kernel, contraction.match(kernel), host()).left == "window"
     run_like_definition(kernel, [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None)
+
+
+@pytest.mark.parametrize("outside", ["rows", "panels"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        make.window(2, 16, 32, 6, 18, layout="nchw"),
+        make.window(1, 48, 40, 9, 40, step=2, layout="nchw"),
+        make.window(2, 16, 65, 5, 31, r=3, s=5, dilation=2, layout="nchw"),
+        make.window(B, 32, 33, 5, N + 14, layout="nchw"),
+        make.window(2, 16, 33, 7, 50, r=1, s=3, step=3, layout="nchw"),
+    ],
+    ids=("plain", "strided", "dilated", "symbolic", "oblong"),
+)
+def test_lines_of_channels_that_lie_first_are_turned(kernel, outside):
+    """As are the results, which are stored along lines."""
+    assert contraction.schedule(kernel, contraction.match(kernel), host()).left == "window"
+    sizes = [dict(B=b, N=n) for b, n in ((0, 3), (1, 0), (2, 20))] if kernel.sizes else None
+    run_like_definition(kernel, sizes, outside=outside)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +369,8 @@ def test_other_targets(changes, m, n, k):
             run_like_definition(make.matmul(m, n, k, d, b=b), target=dataclasses.replace(host(), **changes))
 
 
-@pytest.mark.parametrize("changes", [dict(keeps=False), dict(depth=7), dict(depth=32, keeps=False)], ids=str)
+@pytest.mark.parametrize("changes", [dict(keeps=False), dict(depth=7), dict(depth=32, keeps=False),
+                                     dict(outside="rows", depth=32), dict(outside="panels")], ids=str)
 @pytest.mark.parametrize(
     "kernel",
     [make.matmul(90, 130, 75), make.matmul(90, 130, 75, a="ki", b="jk"), make.window(2, 20, 40, 7, 9)],

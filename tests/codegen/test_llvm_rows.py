@@ -116,3 +116,13 @@ def test_n_body_needs_no_memory_of_quadratic_size():
     found = rows(kernel)
     assert isinstance(found, Rows) and found.vector and found.unrolled
     assert Runner(kernel, found).source.scratch == 0
+
+
+@pytest.mark.parametrize("place", ["lt", "le", "gt", "ge"])
+@pytest.mark.parametrize("bound", (0, 1, 15, 40, 70, 98, 99))
+def test_one_comparison_of_positions_chooses_what_a_load_beyond_the_edge_does_not_give(place, bound):
+    k = kernel_zoo.Zoo("rolled", {"i": 100})
+    i = k.axis("i")
+    moved = k.load("x", (100,), "f32", (i - bound if place in ("lt", "le") else i + 100 - bound,), 0)
+    k.write("y", "i", k.select(getattr(k, place)(k.index(i), bound), k.read("v", "i"), moved))
+    run_like_definition(k.build())

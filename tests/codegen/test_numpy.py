@@ -10,6 +10,7 @@ from braze.ir.target import Target
 from hypothesis import given, settings
 from kernel_zoo import CASES, ZOO, assert_close, inputs, sizes_of, special_inputs
 from random_kernels import random_kernels
+from sorted_kernels import SORTED, SYMBOLIC
 from zoo_tools import outputs
 
 ONE_ROW, WHOLE = Target(l2_bytes=2), Target(l2_bytes=1 << 30)
@@ -40,6 +41,14 @@ def test_zoo(name, sizes, target):
     kernel = ZOO[name]
     for make in (inputs, special_inputs):
         check(kernel, make(kernel, np.random.default_rng(0), sizes), sizes, target)
+
+
+@pytest.mark.parametrize("name", [*SORTED, *SYMBOLIC])
+def test_sorting(name):
+    kernel = {**SORTED, **SYMBOLIC}[name]
+    for sizes in sizes_of(kernel):
+        for make, target in ((inputs, ONE_ROW), (special_inputs, WHOLE)):
+            check(kernel, make(kernel, np.random.default_rng(0), sizes), sizes, target)
 
 
 @given(random_kernels())

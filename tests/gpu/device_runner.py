@@ -11,11 +11,27 @@ from braze.ir.schedule import Source
 from braze.runtime import devices, triton_interpreter
 from braze.runtime.device import Frame
 from braze.runtime.triton_compiler import HIDDEN_ARGUMENTS, Request
+from braze.tracer.compare import BOUND
 
 
 def target() -> GpuTarget:
     """What kernels are planned for: the facts of the device."""
     return devices.get("cuda").target
+
+
+def assert_agree(got: np.ndarray, want: np.ndarray, name: str = "") -> None:
+    """What the device gives is what the CPU gives: in the same bits on the simulated one, where NumPy computes, too; on
+    a GPU within the bound on one operation.
+    """
+    assert (got.shape, got.dtype) == (want.shape, want.dtype), name
+    if configuration.simulate_gpu:
+        assert got.tobytes() == want.tobytes(), name
+        return
+    bound = BOUND.get(want.dtype.name, 0)
+    kind = np.complex128 if want.dtype.kind == "c" else np.float64 if bound else want.dtype
+    wide = want.astype(kind)
+    largest = np.abs(wide[np.isfinite(wide)]).max(initial=0) if bound else 0
+    np.testing.assert_allclose(got.astype(kind), wide, rtol=bound, atol=bound * largest, err_msg=name)
 
 
 def run_source(source: Source, rooms: Sequence[np.ndarray], firsts: Sequence[int], sizes: Mapping[str, int]) -> None:

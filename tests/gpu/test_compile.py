@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import braze
 import numpy as np
 import pytest
@@ -54,6 +57,42 @@ def test_compiled_is_as_eager_and_stays(name):
             assert y.device == GPU
             close(x, y, 2e-3 if name == "half" else 2e-5, 2e-3 if name == "half" else 2e-6)
     assert len(f.compilations) == 1
+
+
+@pytest.mark.parametrize("shape, dtype", [((1, 128_256), "float32"), ((8, 70_000), "bfloat16"),
+                                          ((3, 66_001), "float32")])
+def test_places_in_rows_of_a_vocabulary(shape, dtype):
+    x = braze.randn(*shape).astype(getattr(braze, dtype))
+    for f in (lambda x: x.argmax(-1), lambda x: x.argmin(-1), lambda x: (x - x.max()).min()):
+        y = braze.compile(f)(x.to(GPU)).cpu().numpy()
+        assert np.array_equal(y, f(x).numpy())
+
+
+def test_threads_that_call_one_function():
+    f = braze.compile(lambda x: (x * 2).tanh())
+    xs = [braze.randn(3000).to(GPU) for _ in range(4)]
+    expected = [f(x).cpu().numpy() for x in xs]
+    errors, begin = [], threading.Barrier(4)
+
+    def work(n):
+        begin.wait()
+        try:
+            for _ in range(4):
+                np.testing.assert_array_equal(f(xs[n]).cpu().numpy(), expected[n])
+        except Exception as error:  # noqa: BLE001  (any error of a thread fails the test)
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)              # threads meet inside kernels
+    try:
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
 
 
 def test_a_training_step_is_one_program_that_updates_in_place():
@@ -336,3 +375,14 @@ def test_memory_of_parameters_is_written_in_place():
     for _ in range(3):
         step(x)
     assert kept.tolist() == [0.5] * 64 and w.tolist() == [-1.0] * 64
+
+
+def test_what_no_kernel_does_is_named():
+    f = braze.compile(lambda x: braze.lgamma((x * 2).astype(braze.float64).sort(0)) + 1)     # keys of 64 bits
+    f(X.to(GPU))
+    lines = str(f.explain()).splitlines()
+    calls = [(line.split(maxsplit=3)[3], after) for line, after in zip(lines, lines[1:]) if "host call" in line]
+    assert [what for what, _ in calls] == [
+        "argsort: the device's library (CuPy) does it, no kernel exists for it",
+        "lgamma: NumPy does it on the host, which waits for the device and copies there and back"]
+    assert all("test_compile.py" in after for _, after in calls)

@@ -20,7 +20,8 @@ WAYS = [GpuSchedule(warps=n) for n in (1, 2, 4, 8)]
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path, monkeypatch):
+def quick(tmp_path, monkeypatch, device):
+    monkeypatch.setattr(type(device), "is_timed", True)
     monkeypatch.setattr(configuration, "cache_directory", str(tmp_path))
     for name, value in {"TURNS": 2, "MOST_REPEATS": 2, "MOST_SETS": 2}.items():
         monkeypatch.setattr(device_tuning, name, value)
@@ -107,3 +108,12 @@ def test_a_tuned_function_gives_the_same(device):
     tuned = braze.compile(function, mode="max-autotune")
     np.testing.assert_allclose(np.asarray(tuned(x).cpu()), np.asarray(braze.compile(function)(x).cpu()), rtol=1e-6)
     assert "schedules measured" in str(tuned.ir("tuned"))
+
+
+@pytest.mark.simulated
+def test_on_the_simulated_device_ways_are_tried_and_none_is_measured(device, emitted, monkeypatch):
+    monkeypatch.setattr(type(device), "is_timed", False)
+    monkeypatch.setattr(device_tuning, "fastest", None)
+    tuning = device_tuning.tune(add(40), WAYS[::-1], emitted, {}, device)
+    assert tuning.chosen is WAYS[2] and len(tuning.tried) == 3 and sorted(emitted.seen) == [1, 2, 4]
+    assert str(tuning).endswith("3 schedules work, none measured")

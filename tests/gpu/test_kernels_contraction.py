@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from braze.codegen.triton import emit
 from braze.ir.expr import floordiv, symbol
 from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_contraction import LEAST_DEPTH, GpuContraction
@@ -34,11 +35,11 @@ def schedule(kernel: Kernel, **changes) -> GpuContraction:
     return replace(gpu_contraction.schedule(kernel, found, TARGET), **changes)
 
 
-def run_like_definition(kernel: Kernel, sizes=None, parts=None, **changes) -> None:
+def run_like_definition(kernel: Kernel, sizes=None, plan=None, **changes) -> None:
     """The kernel gives what the definition gives, and writes nowhere else."""
     arrays = inputs(kernel, np.random.default_rng(0), sizes or {})
-    parts = parts or [(kernel, schedule(kernel, **changes))]
-    got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes or {}, parts)
+    plan = plan or [(kernel, schedule(kernel, **changes))]
+    got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes or {}, plan)
     assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
 
 
@@ -91,6 +92,24 @@ def test_tiles_cover_all_rows_and_columns(tile, together):
     run_like_definition(c.matmul(70, 90, 50, epilogue=c.biased_relu), tile=tile, together=together)
 
 
+@pytest.mark.parametrize("parts, programs", [(1, 0), (2, 0), (4, 0), (2, 3)])
+@pytest.mark.parametrize("kernel", [
+    c.matmul(33, 16, 50, epilogue=c.biased_relu), c.several_stores(20, 18, 33), c.stored_narrow(20, 90, 70, "bf16"),
+    c.matmul(M, N, K, epilogue=c.biased_relu), c.window(1, 4, 5, 40, 9)],
+    ids=["epilogue", "several stores", "bf16", "symbolic", "window"])
+def test_what_follows_is_written_part_by_part(kernel, parts, programs):
+    sizes = {n: size for n, size in {"M": 20, "N": 77, "K": 9}.items() if n in kernel.sizes}
+    run_like_definition(kernel, sizes, tile=(16, 64, 16), parts=parts, programs=programs)
+
+
+def test_a_dear_epilogue_is_written_in_parts_and_a_cheap_one_whole():
+    gelu = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.mul(x, k.erf(x)))
+    residual = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.add(x, k.read("residual", "ij")))
+    bias = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.add(x, k.read("bias", "j")))
+    norm = c.matmul(4096, 4096, 512, epilogue=lambda k, x: k.mul(k.sub(x, k.read("mean", "j")), k.read("scale", "j")))
+    assert [schedule(k).parts > 1 for k in (gelu, residual, norm, bias)] == [True, True, True, False]
+
+
 def test_float32_is_rounded_where_the_target_says_so():
     kernel = c.matmul(33, 40, 50)
     rounded = replace(TARGET, precision="bf16")
@@ -103,15 +122,25 @@ def test_float32_is_rounded_where_the_target_says_so():
 
 
 @pytest.mark.parametrize("programs", [1, 4, 100])
-def test_programs_share_all_tiles(programs):
-    run_like_definition(c.matmul(70, 90, 33), tile=(16, 32, 16), programs=programs)
+@pytest.mark.parametrize("kernel", [c.matmul(70, 90, 33), c.batched(3, 20, 40, 33), c.batched(M, 20, N, 8)],
+                         ids=["plain", "batched", "symbolic"])
+def test_programs_share_all_tiles(kernel, programs):
+    sizes = {n: size for n, size in {"M": 3, "N": 70}.items() if n in kernel.sizes}
+    run_like_definition(kernel, sizes, tile=(16, 32, 16), programs=programs)
 
 
 @pytest.mark.parametrize("a", ["ik", "ki"])
 @pytest.mark.parametrize("b", ["kj", "jk"])
-def test_descriptors_fetch_operands(a, b):
-    kernel = c.matmul(48, 36, 40, a=a, b=b)
-    run_like_definition(kernel, tile=(16, 16, 32), descriptors=("left", "right"))
+@pytest.mark.parametrize("programs", [0, 2])
+def test_descriptors_fetch_operands(a, b, programs):
+    kernel = c.matmul(48, 36, 40, a=a, b=b, epilogue=c.biased_relu)
+    run_like_definition(kernel, tile=(16, 16, 32), descriptors=("left", "right"), programs=programs)
+
+
+def test_descriptors_are_made_once_for_all_tiles_of_a_program():
+    s = schedule(c.matmul(64, 64, 64), tile=(16, 16, 32), descriptors=("left", "right"), programs=2)
+    text = emit(c.matmul(64, 64, 64), s, TARGET).text
+    assert 0 < text.rindex("make_tensor_descriptor") < text.index("in tl.range(")
 
 
 @pytest.mark.parametrize("m, n, k", [(1, 1, 1), (16, 16, 16), (17, 5, 3), (40, 33, 70)])
@@ -141,7 +170,7 @@ def test_groups_of_channels_become_an_axis():
     kernel = k.build()
     ((cut, s),) = plan(kernel, TARGET)
     assert isinstance(s, GpuContraction) and cut.axes["group"] == 2 and len(s.g) == 1
-    run_like_definition(kernel, parts=[(cut, s)])
+    run_like_definition(kernel, plan=[(cut, s)])
 
 
 @pytest.mark.parametrize("options", [dict(layout="nchw"), dict(layout="nhwc"), dict(layout="nchw", step=2, groups=2)],
@@ -150,7 +179,7 @@ def test_channels_are_laid_out_last(options):
     kernel = c.window(2, 16, 20, 9, 7, **options)
     parts = plan(kernel, TARGET)
     assert [k.name for k, _ in parts] == ["window_pack"] * (2 if options["layout"] == "nchw" else 1) + ["window"]
-    run_like_definition(kernel, parts=parts)
+    run_like_definition(kernel, plan=parts)
 
 
 def random_schedule(kernel: Kernel, seed: int) -> GpuContraction:
@@ -158,7 +187,8 @@ def random_schedule(kernel: Kernel, seed: int) -> GpuContraction:
     r, base = random.Random(seed), schedule(kernel)
     least = LEAST_DEPTH[base.operand.itemsize] if base.variant == "dot" else 1
     tile = (r.choice([16, 32]), r.choice([16, 32]), max(least, r.choice([1, 8, 16, 32])))
-    return replace(base, tile=tile, together=r.choice([1, 2, 8]))
+    parts = r.choice([1, 2, 4]) if base.variant == "dot" else 1
+    return replace(base, tile=tile, together=r.choice([1, 2, 8]), parts=parts)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -167,7 +197,7 @@ def test_random_kernels(seed):
     found = kernel and contraction.match(kernel)
     if found is None or not gpu_contraction.suits(kernel, found):
         pytest.skip("nothing is contracted")
-    run_like_definition(kernel, parts=[(kernel, random_schedule(kernel, seed))])
+    run_like_definition(kernel, plan=[(kernel, random_schedule(kernel, seed))])
 
 
 @pytest.mark.slow

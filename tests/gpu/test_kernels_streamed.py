@@ -128,6 +128,40 @@ def test_long_streams_are_cut_in_two(causal):
     run_like_definition(kernel, parts=plan(kernel, TARGET))
 
 
+DECODING = [dict(), dict(of="bf16"), dict(of="f16", causal=96), dict(mask="bk"), dict(mask="k", bias="hqk"),
+            dict(keeps=True, causal=-90), dict(bias="bhqk", of="bf16")]
+
+
+@pytest.mark.parametrize("options", DECODING, ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("l", [1, 3])
+def test_few_queries(l, heads, options):
+    """One tile holds the queries of all heads that share keys."""
+    kernel = attention(2, 6, l, 97, 24, 40, heads=heads, **options)
+    (part, s), = parts = plan(kernel, TARGET)
+    assert isinstance(s, GpuStreamed) and part.axes[s.row] == (16 if heads * l == 1 else heads * l)
+    run_like_definition(kernel, parts=parts)
+
+
+@pytest.mark.parametrize("options", DECODING[:4], ids=lambda o: "-".join(map(str, o.values())))
+@pytest.mark.parametrize("l, heads", [(1, 1), (1, 4), (3, 2), (7, 1)])
+def test_few_queries_on_many_keys_are_cut_in_two(l, heads, options):
+    kernel = attention(1, 4, l, 2051, 16, 32, heads=heads, **options)
+    (_, first), (second, _) = parts = plan(kernel, TARGET)
+    assert isinstance(first, GpuStreamed)
+    assert {math.prod(b.shape[1:]) for b in second.inputs} == {4 * l, 4 * l * 32}, second     # no padding is stored
+    run_like_definition(kernel, parts=parts)
+
+
+@pytest.mark.parametrize("l, heads", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("n", [1, 40, 300])
+def test_a_cache_that_grows(n, l, heads):
+    kernel = attention(2, 4, l, N, 8, 16, heads=heads, of="bf16")
+    parts = plan(kernel, TARGET)
+    assert len(parts) == 2
+    run_like_definition(kernel, {"N": n}, parts=parts)
+
+
 def test_what_does_not_fit_is_taken_apart():
     kernel = attention(1, 2, 20, 33, 16, 32, causal=0)
     small = replace(TARGET, shared_bytes=1 << 12)

@@ -56,6 +56,7 @@ def test_many_random_kernels(kernel, seed):
 
 # sizes at which other schedules are chosen than for the small kernels of the zoo
 LARGE = {
+    "places in long rows": zoo.argmax(2, 70_001),
     "a tail behind whole tiles": zoo.pointwise_chain((1 << 16) + 5),
     "rows in turns": zoo.softmax(2, 20_000),
     "taken apart": zoo.softmax(1, (1 << 16) + 100),

@@ -8,6 +8,7 @@ from braze.ir.kernel_text import parse_kernel
 from hypothesis import given, settings
 from kernel_zoo import CASES, ZOO, inputs
 from random_kernels import random_kernels
+from sorted_kernels import SORTED, SYMBOLIC
 
 TWICE = """
 kernel twice(x: f32[N, 4]) -> (y: f32[N]) axes i: N, j: 4 where 1 <= N {
@@ -22,6 +23,11 @@ kernel twice(x: f32[N, 4]) -> (y: f32[N]) axes i: N, j: 4 where 1 <= N {
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo_kernels_read_back(name):
     assert str(parse_kernel(str(ZOO[name]))) == str(ZOO[name])
+
+
+@pytest.mark.parametrize("kernel", [SORTED["in_order"], SYMBOLIC["order_down_f64"], SORTED["largest_but_one"]])
+def test_kernels_that_sort_read_back(kernel):
+    assert str(parse_kernel(str(kernel))) == str(kernel)
 
 
 @given(random_kernels())

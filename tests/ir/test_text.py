@@ -12,7 +12,7 @@ from braze.ir.location import Location
 from braze.ir.ops import F
 from braze.ir.text import parse_graph, print_graph
 from braze.ir.types import TensorType, bool_, complex64, dtype, float32, float64, int64
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import random_graph
 
@@ -34,6 +34,7 @@ def build(make, *types, name="f", notes=()):
     return b.build(out if isinstance(out, tuple) else (out,))
 
 
+@settings(deadline=None)
 @given(random_graph())
 def test_random_graphs_read_back_and_compute_the_same(drawn):
     graph, arrays = drawn

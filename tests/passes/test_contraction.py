@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from braze.ir.errors import VerifyError
-from braze.ir.schedule import Contraction
+from braze.ir.schedule import Contraction, Rows
 from braze.ir.target import Target
 from braze.passes import contraction
-from kernel_zoo import ZOO, K, M, N, Zoo
+from braze.passes.schedule import schedule
+from kernel_zoo import ZOO, K, M, N, Zoo, batched_matmul
 
 AVX512 = Target("x86_64-unknown-linux-gnu", "znver5", "", 64, 32, 48 << 10, 1 << 20, 2)
 AVX2 = Target("x86_64-unknown-linux-gnu", "haswell", "", 32, 16, 32 << 10, 256 << 10, 4)
@@ -22,6 +23,12 @@ ROLES = {
     "convolution_nhwc": ("", "nhw", "o", "rsc"),
     "convolution_nchw": ("", "o", "nhw", "crs"),
 }
+
+
+@pytest.mark.parametrize("sizes, kind", [((1000, 4, 4, 4), Rows), ((1000, 1, 8, 8), Rows), ((10, 4, 4, 4), Contraction),
+                                         ((1000, 16, 16, 16), Contraction)])
+def test_many_tiny_products_are_plain_loops(sizes, kind):
+    assert isinstance(schedule(batched_matmul(*sizes), AVX512), kind)
 
 
 @pytest.mark.parametrize("name", ROLES)

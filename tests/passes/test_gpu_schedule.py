@@ -10,6 +10,15 @@ from braze.passes.gpu_schedule import plan
 from braze.passes.walks import usual
 from kernel_zoo import ZOO, M, N
 
+
+def distance_to_the_top(n):
+    """min(x - max(x)): a fold that needs another one over the same axis, and is all that is stored."""
+    k = zoo.Zoo("distance", {"i": n})
+    x = k.read("x", "i")
+    k.write("y", "", k.reduce("min", k.sub(x, k.reduce("max", x, "i")), "i"))
+    return k.build()
+
+
 # name: (kernel, programs of each launch)
 PLANS = {
     "pointwise": (zoo.pointwise_chain(1 << 20), [1024]),
@@ -19,6 +28,10 @@ PLANS = {
     "a row in turns": (zoo.softmax(8192, 40_000), [8192]),
     "few short rows": (zoo.softmax(64, 4096), [64]),
     "few very long rows are taken apart": (zoo.softmax(2, 1 << 20), [512, 1, 512, 1, 2048]),
+    "an extreme and what depends on it, of few very long rows": (distance_to_the_top(1 << 20), [512, 1, 512, 1]),
+    "places in a few very long rows are cut in two": (zoo.argmax(1, 128_256), [64, 1]),
+    "places in some very long rows": (zoo.argmax(64, 100_000), [512, 1]),
+    "places in many long rows": (zoo.argmax(8192, 40_000), [8192]),
     "a long sum is cut in two": (zoo.sum_long(1 << 24), [512, 1]),
     "columns": (zoo.softmax_columns(100, 64 * 200), [200]),
     "sums over both axes": (zoo.rms_norm_gradient(8192, 1024), [512, 512, 16]),

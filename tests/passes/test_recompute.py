@@ -86,3 +86,34 @@ def test_what_a_product_reads_is_stored():
     compiled(*[draw(*s) for s in PROGRAMS["gelu keeps what it is of"][1]])
     program = compiled.ir("fused")
     assert sum(v.op == "tanh" for k in program.kernels for v in k.values) == 2, program
+
+
+def laplacian(u):
+    inner = u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:] - 4 * u[1:-1, 1:-1]
+    return braze.pad(inner, 1)
+
+
+def heat_steps(u):
+    for _ in range(6):
+        u = u + 0.1 * laplacian(u)
+    return u
+
+
+def runge_kutta_step(u, dt=0.1):
+    k1 = laplacian(u)
+    k2 = laplacian(u + dt / 2 * k1)
+    k3 = laplacian(u + dt / 2 * k2)
+    return u + dt / 6 * (k1 + 2 * k2 + 2 * k3 + laplacian(u + dt * k3))
+
+
+def rising_edges(u):
+    y = braze.exp(u) + 3 * braze.exp(-u)
+    return y + braze.pad(y[1:] - y[:-1], ((1, 0), (0, 0)))
+
+
+@pytest.mark.parametrize("program, most", [(heat_steps, 40), (runge_kutta_step, 100), (rising_edges, 20)])
+def test_what_neighbours_read_is_not_computed_for_each_of_them(program, most):
+    u = draw(256, 256)
+    compiled = braze.compile(program)
+    np.testing.assert_allclose(np.asarray(compiled(u)), np.asarray(program(u)), rtol=1e-5, atol=1e-5)
+    assert max(len(k.values) for k in compiled.ir("fused").kernels) <= most

@@ -16,6 +16,7 @@ from braze.ir.kernel import Kernel
 from braze.ir.schedule import Contraction, Rows, Serial, are_disjoint, independent_axes
 from braze.ir.streamed import Streamed
 from braze.ir.target import Target
+from braze.ir.types import int64
 from braze.passes.collapse import collapse
 from braze.passes.schedule import is_legal, rows, schedule
 from braze.passes.split import needs_split, pieces, split_reduction
@@ -125,6 +126,49 @@ def test_a_split_reduction_computes_the_same(n, combine):
     arrays = inputs(kernel, np.random.default_rng(0))
     partial = kernel_eval.evaluate(first, arrays)
     np.testing.assert_allclose(kernel_eval.evaluate(second, partial)["y"], reference(kernel, arrays)["y"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("combine", ["max", "min"])
+@pytest.mark.parametrize("n", [1 << 18, 150_001])
+def test_the_place_of_an_extreme_is_found_in_pieces(n, combine):
+    kernel = place(n, combine)
+    first, second = split_reduction(kernel)
+    x = np.random.default_rng(0).integers(-9, 9, n).astype(np.float32)
+    nans = np.where(np.arange(n) % 60_000 == 59_999, np.float32(np.nan), x)
+    lowest = np.full(n, -np.inf if combine == "max" else np.inf, np.float32)
+    for row in (x, nans, lowest, np.sort(x)):
+        partial = kernel_eval.evaluate(first, {"x": row})
+        got = kernel_eval.evaluate(second, partial)
+        assert got["y"] == getattr(np, f"arg{combine}")(row) and same(got["top"], getattr(np, combine)(row))
+
+
+def same(a, b):
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def place(n, combine):
+    """The first position of an extreme, as `argmax` is lowered, and the extreme."""
+    k = Zoo("place", {"i": n})
+    x = k.read("x", "i")
+    top = k.reduce(combine, x, "i")
+    hit = k.select(k.ne(top, top), k.ne(x, x), k.eq(x, top))
+    k.write("y", "", k.reduce("min", k.select(hit, k.index(k.axis("i")), k.constant(2**62, int64)), "i"))
+    k.write("top", "", top)
+    return k.build()
+
+
+def test_what_only_resembles_a_place_is_not_cut():
+    k = Zoo("near", {"i": 1 << 18})
+    x = k.read("x", "i")
+    near = k.select(k.ge(x, k.sub(k.reduce("max", x, "i"), 1.0)), k.index(k.axis("i")), k.constant(2**62, int64))
+    k.write("y", "", k.reduce("min", near, "i"))
+    assert split_reduction(k.build()) is None
+    k = Zoo("mask", {"i": 1 << 18})
+    x = k.read("x", "i")
+    hit = k.eq(x, k.reduce("max", x, "i"))
+    k.write("y", "", k.reduce("min", k.select(hit, k.index(k.axis("i")), k.constant(2**62, int64)), "i"))
+    k.write("hit", "i", hit)
+    assert split_reduction(k.build()) is None
 
 
 def test_a_split_keeps_what_is_stored_along_the_way():

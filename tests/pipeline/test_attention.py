@@ -7,13 +7,18 @@ import math
 import braze
 import numpy as np
 import pytest
+from attention_reference import gradients, launches, squares, streams
 from braze.ir.build import GraphBuilder
+from braze.ir.gpu import GpuTarget
+from braze.ir.gpu_contraction import GpuContraction, GpuStreamed, operand_of
+from braze.ir.gpu_tiled import Tiled
 from braze.ir.interpreter import interpreting
 from braze.ir.ops.namespace import F
 from braze.ir.program import Launch
-from braze.ir.streamed import Streamed
+from braze.ir.streamed import Streamed, roles
 from braze.ir.types import TensorType, bfloat16, bool_, float16, float32, float64
 from braze.nn import functional
+from braze.passes.assemble import assemble
 from braze.passes.autodiff import differentiate
 from braze.passes.partition import partition
 from braze.passes.row_sums import shorten_row_sums
@@ -250,3 +255,95 @@ def test_a_training_step():
 
     for found, wanted in zip(braze.compile(step)(*tensors(150)), step(*tensors(150))):
         np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), rtol=1e-3, atol=1e-4)
+
+
+# ---- losses that give gradients without a side, or mostly zero -------------------------------------------------------
+
+
+def only(part):
+    """An array of ones in a part, else zero, for a function that takes the part."""
+    def given(y):
+        out = np.zeros_like(y)
+        out[part] = 1
+        return out
+    return given
+
+
+LOSSES = {
+    "sum": (lambda y: y.sum(), lambda y: 1.0),
+    "mean": (lambda y: y.mean(), lambda y: 1 / y.size),
+    "twice the sum": (lambda y: 2 * y.sum(), lambda y: 2.0),
+    "sums of rows": (lambda y: (y.sum(-1) ** 2).sum(), lambda y: 2 * y.sum(-1, keepdims=True)),
+    "sums of columns": (lambda y: (y.sum(-2) ** 2).sum(), lambda y: 2 * y.sum(-2, keepdims=True)),
+    "means of heads": (lambda y: (y.mean((-1, -2)) ** 2).sum(),
+                       lambda y: 2 * y.mean((-1, -2), keepdims=True) / (y.shape[-1] * y.shape[-2])),
+    "first head": (lambda y: y[:, 0].sum(), only(np.s_[:, 0])),
+    "last row": (lambda y: y[:, :, -1].sum(), only(np.s_[:, :, -1])),
+    "first column": (lambda y: y[..., 0].sum(), only(np.s_[..., 0])),
+    "merged heads": (lambda y: (y.transpose(1, 2).reshape(*y.shape[:1], y.shape[2], -1).sum(-1)).sum(), lambda y: 1.0),
+}
+
+
+def backward_of(loss):
+    def step(q, k, v):
+        loss(named(q, k, v)).backward()
+        return q.grad, k.grad, v.grad
+    return braze.compile(step)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients_stream_whatever_the_loss_reads(name):
+    loss, given = LOSSES[name]
+    step, inputs = backward_of(loss), tensors(190)
+    wanted = gradients(*(np.asarray(x.detach()) for x in inputs), given, seen=np.tril(np.ones((190, 190), bool)))
+    for found, wanted in zip(step(*inputs), wanted):
+        np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-4, atol=1e-5 * max(1, np.abs(wanted).max()))
+    for target in (None, GpuTarget()):
+        program = step.ir("fused") if target is None else assemble(step.ir("optimized"), target)
+        assert streams(program) in (2, 3) and not squares(program, 190), program
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_tensor_cores_are_given_narrow_numbers(name):
+    """On a GPU, what meets 16-bit numbers is one of them: no product is one of float32."""
+    loss, _ = LOSSES[name]
+    q, k, v = (x.detach().astype(bfloat16).requires_grad_() for x in tensors(190))
+    step = backward_of(lambda y: loss(y.astype(float32)))
+    step(q, k, v)
+    for launch in launches(assemble(step.ir("optimized"), GpuTarget())):
+        assert not isinstance(launch.schedule, GpuContraction), launch
+        if isinstance(launch.schedule, GpuStreamed):
+            found = roles(launch.kernel, launch.schedule.row, launch.schedule.stream)
+            for p in (*found.inner, *found.outer):
+                assert operand_of(p, found) is bfloat16, launch
+
+
+# ---- decoding on a GPU ----------------------------------------------------------------------------------------------
+
+
+DECODING = {                     # (batch, heads, heads of keys, queries, keys), how many kernels follow the stream
+    "a head of keys for each": ((8, 32, 32, 1, 4096), 0),
+    "few heads": ((1, 16, 16, 1, 8192), 1),
+    "grouped": ((8, 32, 8, 1, 8192), 1),
+    "several queries": ((8, 32, 8, 4, 8192), 1),
+    "one head of keys": ((2, 24, 1, 1, 4096), 1),
+    "one sequence": ((1, 32, 8, 1, 40000), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [bfloat16, float16])
+@pytest.mark.parametrize("name", DECODING)
+def test_decoding_is_one_stream_of_narrow_products(name, dtype):
+    (b, heads, groups, queries, keys), more = DECODING[name]
+
+    def attend(q, k, v):
+        k, v = (F.repeat(x, heads // groups, 1) for x in (k, v))
+        return F.attention(q, k, v)
+
+    graph = graph_of(attend, [(b, heads, queries, 128), *[(b, groups, keys, 128)] * 2], [dtype] * 3)
+    first, *rest = launches(assemble(simplify(graph), GpuTarget()))
+    assert isinstance(first.schedule, GpuStreamed) and [type(x.schedule) for x in rest] == [Tiled] * more
+    found = roles(first.kernel, first.schedule.row, first.schedule.stream)
+    assert {operand_of(p, found) for p in (*found.inner, *found.outer)} == {dtype}
+    sizes = [dict(first.kernel.axes)[a] for a in found.g]
+    assert math.prod(sizes) % (b * groups) == 0 and math.prod(sizes) <= 32 * b * groups    # a place a head of keys

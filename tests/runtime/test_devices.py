@@ -18,8 +18,10 @@ def test_a_missing_gpu_is_one_sentence():
 
 
 def test_a_missing_cupy_is_named(monkeypatch):
-    monkeypatch.setattr(cuda, "_cupy", lambda: "CuPy is not installed (pip install cupy-cuda12x)")
-    with pytest.raises(DeviceError, match="no device cuda:2: CuPy is not installed"):
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cuda, "_cupy", cuda._cupy.__wrapped__)
+    with pytest.raises(DeviceError, match=r"no device cuda:2: CuPy is not installed \(pip install cupy-cuda12x or "
+                                          r"cupy-cuda13x, by the driver's CUDA\)"):
         devices.get("cuda:2")
     assert devices.count() == 0
 

@@ -4,6 +4,8 @@ import braze
 import numpy as np
 import pytest
 from braze import nn
+from braze.ir.program import Launch, walk
+from braze.ir.schedule import Contraction
 from braze.tracer import pytree
 
 F = nn.functional
@@ -71,6 +73,17 @@ def test_norms_are_folded_and_weights_laid_out_before():
     assert [k.name for k in kernels] == ["conv", "conv_add", "conv_add_relu", "conv_add"]
     schedules = [s.schedule for s in fixed.ir("fused").steps]
     assert [s.right for s in schedules[1:3]] == ["direct", "direct"]
+
+
+def test_matrices_of_loops_are_laid_out_before():
+    layer = nn.LSTM(64, 64).eval()
+    fixed = braze.compile(lambda x: layer(x)[0], constant_weights=True)
+    with braze.no_grad():
+        fixed(random(9, 20, 64))
+    schedules = [s.schedule for s in walk(fixed.ir("fused").steps) if isinstance(s, Launch)]
+    products = [s for s in schedules if isinstance(s, Contraction)]
+    assert [s.right for s in products] == ["direct", "direct"] and products[1].parts == 4
+    assert len(schedules) == 3                           # the third makes the first state
 
 
 def test_weights_are_constant():

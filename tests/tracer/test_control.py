@@ -165,3 +165,35 @@ def test_second_derivatives_through_a_scan():
     x = braze.tensor([1.5, 2.0, 3.0])
     np.testing.assert_allclose(np.asarray(hessian(x)), [5.0, 4.5, 3.5])
     np.testing.assert_allclose(np.asarray(braze.compile(hessian)(x)), [5.0, 4.5, 3.5], rtol=1e-5)
+
+
+# ---- None is a tree without leaves -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, braze.compile], ids=["eager", "compiled"])
+def test_none_may_stand_for_no_tensor(wrap):
+    x = braze.arange(4.0)
+    last, ys = wrap(lambda x: braze.scan(lambda c, v: (c + v, None), braze.tensor(0.0), x))(x)
+    assert float(last) == 6.0 and ys is None
+    last, (ys, none) = wrap(lambda x: braze.scan(lambda c, v: (c + v, (c, None)), braze.tensor(0.0), x))(x)
+    np.testing.assert_array_equal(np.asarray(ys), [0, 0, 1, 3])
+    assert none is None
+    state = wrap(lambda x: braze.fori_loop(0, 3, lambda i, s: (s[0] + 1, s[1]), (x, None)))(x)
+    np.testing.assert_array_equal(np.asarray(state[0]), np.arange(4) + 3.0)
+    assert state[1] is None
+    state = wrap(lambda x: braze.while_loop(lambda s: s["a"].sum() < 20, lambda s: {"a": s["a"] * 2, "b": None},
+                                            {"a": x, "b": None}))(x)
+    assert float(state["a"].sum()) == 24.0 and state["b"] is None
+    y, none = wrap(lambda x: braze.cond(x.sum() > 3, lambda x: (x + 1, None), lambda x: (x - 1, None), x))(x)
+    np.testing.assert_array_equal(np.asarray(y), np.arange(4) + 1.0)
+    assert none is None
+
+
+def test_none_among_arguments_and_results_of_compiled_functions():
+    f = braze.compile(lambda x, more: (x * 2, more, {"n": None}))
+    for _ in range(4):                                          # also by the printed function
+        y, more, named = f(braze.ones(2), None)
+        assert float(y.sum()) == 4.0 and more is None and named == {"n": None}
+    y, more, _ = f(braze.ones(2), (None, braze.ones(3)))
+    assert more[0] is None and more[1].shape == (3,)
+    assert len(f.compilations) == 2

@@ -200,6 +200,15 @@ def test_defaults():
     assert braze.tensor(np.float64(1.5)).dtype is braze.float64
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_nan_is_last_in_order_for_every_float(dtype):
+    x = braze.tensor([2.0, float("nan"), -1.0, float("inf"), 0.0]).astype(getattr(braze, dtype))
+    for argsort in (lambda x: x.argsort(), braze.compile(lambda x: x.argsort())):
+        assert argsort(x).tolist() == [2, 4, 0, 3, 1]
+    edges = braze.tensor([-1.0, 0.0, 2.0]).astype(getattr(braze, dtype))
+    assert braze.ir.ops.F.searchsorted(edges, x, side="left").tolist() == [2, 3, 0, 3, 1]
+
+
 # ---- reductions and manipulation -------------------------------------------------------------------------------------
 
 REDUCTIONS = ["sum", "mean", "prod", "max", "min", "any", "all", "argmax", "argmin", "cumsum", "var", "std"]
@@ -340,3 +349,32 @@ def test_conversion_to_every_dtype(dtype):
     t = braze.tensor([0.0, 1.0, 2.0]).to(dtype)
     assert t.dtype.long_name == dtype and getattr(braze.tensor([1.0]), dtype)().dtype is t.dtype
     close(t.float(), np.array([0, 1, 2]).astype(bool) if dtype == "bool" else [0, 1, 2])
+
+
+@pytest.mark.parametrize("stage", [lambda f: f, braze.compile], ids=["eager", "compiled"])
+def test_what_attention_is_written_with(stage):
+    a = np.random.default_rng(0).standard_normal((3, 4, 5)).astype(np.float32)
+    mask = a > 0.5
+    x, m = braze.tensor(a), braze.tensor(mask)
+    filled = stage(lambda x, m: x.masked_fill(m, -np.inf))(x, m)
+    np.testing.assert_array_equal(np.asarray(filled), np.where(mask, -np.inf, a))
+    assert stage(lambda x, m: x.half().masked_fill(m, braze.tensor(2.0)))(x, m).dtype is braze.float16
+    np.testing.assert_allclose(np.asarray(stage(braze.bmm)(x, x.mT)), a @ a.swapaxes(1, 2), rtol=1e-5, atol=1e-5)
+    wanted = np.repeat(a, 2, 1), np.repeat(a.reshape(-1), 3), np.repeat(a, [2, 0, 1], 0)
+    found = stage(lambda x: (x.repeat_interleave(2, 1), braze.repeat_interleave(x, 3),
+                             x.repeat_interleave((2, 0, 1), dim=0)))(x)
+    for y, z in zip(found, wanted):
+        np.testing.assert_array_equal(np.asarray(y), z)
+    assert stage(lambda x, m: m.type_as(x))(x, m).dtype is braze.float32
+    weights = stage(lambda x: braze.nn.functional.softmax(x.bfloat16(), dim=-1, dtype=braze.float32))(x)
+    powers = np.exp(np.asarray(x.bfloat16().float()).astype(np.float64))
+    np.testing.assert_allclose(np.asarray(weights), powers / powers.sum(-1, keepdims=True), rtol=1e-5)
+
+
+def test_what_it_refuses():
+    x = braze.ones(2, 3)
+    for call, kind, words in [(lambda: x.masked_fill(x, 0.0), braze.errors.DTypeError, "give one of bool"),
+                              (lambda: x.masked_fill(x > 0, x), braze.errors.ShapeError, "use where"),
+                              (lambda: braze.bmm(x, x), braze.errors.ShapeError, "matmul broadcasts")]:
+        with pytest.raises(kind, match=words):
+            call()

@@ -4,12 +4,22 @@ machine code compile.
 
 from __future__ import annotations
 
+from braze.ir.gpu import GpuTarget
 from braze.ir.kernel import Kernel, Value
 from braze.ir.types import bfloat16, float32
 from kernel_zoo import Zoo
 
 from ..contractions import matmul
 from ..streams import attention, gradient
+
+TARGETS = {
+    "80": GpuTarget(arch="80", processors=108, shared_bytes=163 << 10, bandwidth=1500, flops=19_500, dot_flops=312_000,
+                    precision="tf32"),
+    "90": GpuTarget(precision="tf32"),
+    "100": GpuTarget(arch="100", processors=148, precision="tf32"),
+    "gfx942": GpuTarget("hip", "gfx942", 64, 304, 64 << 10, l2_bytes=4 << 20, precision="tf32"),
+}
+UNITS = {"80": "mma.sync", "90": "wgmma", "100": "tcgen05", "gfx942": "v_mfma"}
 
 
 def linear(m: int, n: int, depth: int, activation=None, b: str = "jk") -> Kernel:
@@ -22,9 +32,19 @@ def linear(m: int, n: int, depth: int, activation=None, b: str = "jk") -> Kernel
     return k.build()
 
 
+def batched_narrow(b: int, m: int, n: int, depth: int) -> Kernel:
+    """A batch of products of bfloat16."""
+    k = Zoo("batched", {"b": b, "i": m, "j": n, "k": depth})
+    x, w = (k.cast(k.read(name, axes, "bf16"), float32) for name, axes in (("x", "bik"), ("w", "bkj")))
+    k.write("y", "bij", k.cast(k.reduce("sum", k.mul(x, w), "k"), bfloat16))
+    return k.build()
+
+
 def gelu(k: Zoo, x: Value) -> Value:
-    """x * (1 + erf(x / sqrt 2)) / 2."""
-    return k.mul(k.mul(x, 0.5), k.add(k.erf(k.mul(x, 0.7071067811865476)), 1.0))
+    """x * (1 + erf(x / sqrt 2)) / 2, in float32 and rounded once."""
+    x = k.cast(x, float32)
+    y = k.mul(k.mul(x, 0.5), k.add(k.erf(k.mul(x, 0.7071067811865476)), 1.0))
+    return k.cast(y, bfloat16)
 
 
 def with_residual(k: Zoo, x: Value) -> Value:

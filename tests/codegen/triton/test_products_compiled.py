@@ -17,16 +17,8 @@ from braze.passes.gpu_schedule import plan
 from braze.runtime.triton_compiler import Compiled, Request, compile_sources
 
 from ..contractions import matmul, narrow_matmul
-from .products import KERNELS, linear
-
-TARGETS = {
-    "80": GpuTarget(arch="80", processors=108, shared_bytes=163 << 10, bandwidth=1500, flops=19_500, dot_flops=312_000,
-                    precision="tf32"),
-    "90": GpuTarget(precision="tf32"),
-    "100": GpuTarget(arch="100", processors=148, precision="tf32"),
-    "gfx942": GpuTarget("hip", "gfx942", 64, 304, 64 << 10, l2_bytes=4 << 20, precision="tf32"),
-}
-UNITS = {"80": "mma.sync", "90": "wgmma", "100": "tcgen05", "gfx942": "v_mfma"}
+from ..streams import attention
+from .products import KERNELS, TARGETS, UNITS, batched_narrow, gelu, linear, with_residual
 
 # name: most registers and bytes of shared memory on 9.0
 FIGURES = {
@@ -49,6 +41,11 @@ FIGURES = {
     "attention 128: q": (232, 162 << 10),
 }
 FAST = ("GPT-2: MLP, residual", "ResNet: 3x3, 64", "attention 64: forward", "attention 64: kv")
+
+
+def squashed(k, x):
+    """x erf(x)."""
+    return k.mul(x, k.erf(x))
 
 
 def compiled(kernel: Kernel, target: GpuTarget, is_divisible: bool = True) -> list[Compiled]:
@@ -112,9 +109,27 @@ def test_plain_float32_times_widened_numbers_does_not_spill(right):
     assert made.spills == 0 and "fma.rn.f32" in made.assembly
 
 
+@pytest.mark.parametrize("l, heads", [(1, 1), (1, 4), (4, 4)])
+def test_decoding_multiplies_16_bits_without_spills(l, heads):
+    kernel = attention(1, 32, l, 8192, 128, 128, "bf16", heads=heads)
+    first, second = compiled(kernel, TARGETS["90"])
+    assert first.spills == second.spills == 0 and first.registers <= 128 and first.shared <= 192 << 10, first
+    assert "mma.sync" in first.assembly and ".bf16" in first.assembly and "cp.async" in first.assembly
+
+
 def test_plain_float32_does_not_spill():
     (made,) = compiled(matmul(4096, 4096, 4096), replace(TARGETS["90"], precision="ieee"))
     assert made.spills == 0 and made.registers <= 208 and "fma.rn.f32" in made.assembly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel, precision", [
+    (matmul(4096, 4096, 4096, epilogue=squashed), "ieee"), (matmul(4096, 4096, 4096, epilogue=squashed), "tf32"),
+    (matmul(2048, 2048, 2048, "f64", epilogue=squashed), "ieee"), (linear(4001, 4003, 4005, gelu), "ieee")],
+    ids=["ieee", "tf32", "f64", "odd bf16"])
+def test_dear_epilogues_of_other_dtypes_and_of_rows_that_are_not_aligned_do_not_spill(kernel, precision):
+    made = compiled(kernel, replace(TARGETS["90"], precision=precision))
+    assert all(c.spills == 0 for c in made), made
 
 
 @pytest.mark.slow
@@ -126,13 +141,22 @@ def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
 
 
 @pytest.mark.slow
-def test_descriptors_and_programs_that_stay_compile():
-    kernel = linear(4096, 4096, 4096, b="kj")
+@pytest.mark.parametrize("kernel", [linear(4096, 4096, 4096, b="kj"), linear(4096, 4096, 4096, gelu, b="kj"),
+                                    linear(8192, 768, 3072, with_residual)], ids=["bias", "GELU", "residual"])
+def test_descriptors_and_programs_that_stay_compile(kernel):
     ways = gpu_contraction.candidates(kernel, TARGETS["90"])
     (fetched,) = (s for s in ways if s.descriptors and not s.programs)
     (staying,) = (s for s in ways if s.programs)
     made = compile_sources([Request(emit(kernel, s, TARGETS["90"]), TARGETS["90"]) for s in (fetched, staying)])
     assert all(c.spills == 0 and "cp.async.bulk.tensor" in c.assembly for c in made)
+
+
+@pytest.mark.slow
+def test_programs_that_stay_work_through_batches():
+    kernel = batched_narrow(64, 1024, 1024, 512)
+    (staying,) = (s for s in gpu_contraction.candidates(kernel, TARGETS["90"]) if s.programs)
+    (made,) = compile_sources([Request(emit(kernel, staying, TARGETS["90"]), TARGETS["90"])])
+    assert made.spills == 0 and made.registers <= 248 and UNITS["90"] in made.assembly
 
 
 def test_kernels_of_benchmarks_are_one_but_for_images_that_are_laid_out_anew():

@@ -1,0 +1,79 @@
+"""Kernels that sort, on a GPU: a tile holds whole rows, and sorts them in registers. Of longer rows the first few
+places are found in turns. What does not fit is for the host.
+"""
+
+from __future__ import annotations
+
+from ..ir import expr
+from ..ir.errors import CompileError
+from ..ir.expr import Dim
+from ..ir.gpu import GpuTarget
+from ..ir.gpu_tiled import Block, Tiled
+from ..ir.graph import Node
+from ..ir.kernel import Kernel
+from ..ir.sorted_rows import sorting_of, sorts
+from ..ir.sorting import fits_a_word
+from . import gpu_parts
+from .collapse import collapse
+from .walks import usual
+
+MOST_SORTED = 4096              # elements of a row: the network of a longer one takes minutes to compile, and spills
+MOST_KEPT = 128                 # places of longer rows, run through in turns, and of rows of unknown length
+TURN = 2048                     # elements of a turn
+MOST_CHOSEN = 16                # places that do not begin at the first: each is looked for in the whole row
+ELEMENTS = 1024                 # of a tile of short rows
+THREADS_ELEMENTS, MOST_WARPS = 8, 16
+FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
+
+Part = tuple[Kernel, Tiled]
+
+
+def fits(n: Node) -> bool:
+    """Is there a kernel for a sort?"""
+    (x,), (places,), axis = n.operands, n.results, n.attrs["axis"]
+    extent, count, start = x.shape[axis], places.shape[axis], n.attrs.get("start", 0)
+    if not isinstance(count, int) or not isinstance(start, int) or not fits_a_word(x.dtype):
+        return False
+    if isinstance(extent, int) and extent <= MOST_SORTED:
+        return start == 0 or count <= MOST_CHOSEN
+    return start == 0 and count <= MOST_KEPT
+
+
+def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
+    """Kernels that do the same, with their schedules."""
+    parts = [collapse(k) for k in gpu_parts.by_stores(gpu_parts.with_used_axes(collapse(kernel)))]
+    return [(k, schedule(k, target)) for k in parts]
+
+
+def schedule(kernel: Kernel, target: GpuTarget) -> Tiled:
+    """Rows side by side in a tile, as short as they are, with all of their places."""
+    if len(sorts(kernel)) != 1:
+        raise CompileError(f"a GPU sorts once in a kernel, and not\n{kernel}")
+    sorting = sorting_of(kernel, sorts(kernel)[0])
+    inner = [a for a in kernel.axes if a in _inner_axes(kernel)]
+    rows = tuple(a for a in kernel.axes if a not in inner)
+    extent = kernel.axes[sorting.axis]
+    in_turns = not isinstance(extent, int) or extent > MOST_SORTED
+    length = TURN if in_turns else _power(extent)
+    held = [a for a in inner if not (in_turns and a == sorting.axis)]
+    count = usual(expr.product(kernel.axes[a] for a in rows))
+    beside = max(1, min(ELEMENTS // length, _power(count // FEW_PROGRAMS)))
+    warps = max(1, min(MOST_WARPS, beside * length // (target.warp * THREADS_ELEMENTS)))
+    grid = (Block(rows, beside),) if rows else ()
+    turns = Block((sorting.axis,), length) if in_turns else None
+    whole = tuple(Block((a,), _power(kernel.axes[a])) for a in held)
+    return Tiled(warps=warps, stages=2, grid=grid, turns=turns, whole=whole)
+
+
+def _inner_axes(kernel: Kernel) -> set[str]:
+    """The axes inside of a row: what is sorted or folded over, and places."""
+    (sort,) = sorts(kernel)
+    folded = {a for v in kernel.values for a in v.over}
+    return folded | {a for i in sort.index for a in expr.symbols(i) & set(kernel.axes)}  # type: ignore[arg-type]
+
+
+def _power(n: Dim) -> int:
+    """What holds all positions; two where there is none, so that there is a mask."""
+    if not isinstance(n, int):
+        raise CompileError(f"a tile holds axes of a known length, and not of {n}")
+    return 2 if n == 0 else 1 << (n - 1).bit_length()
