@@ -32,9 +32,11 @@ def is_installed(package: str, python: str) -> bool:
 
 
 def environment(threads: int, cache: Path) -> dict[str, str]:
-    """Environment with a thread count, and with all compilers' disk caches in one folder (empty, or warm)."""
+    """Environment with a thread count, and with all compilers' disk caches in one folder (empty, or warm). Python keeps
+    its bytecode, as it is kept of installed packages.
+    """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         **{name: str(threads) for name in THREAD_VARIABLES},
         "BRAZE_CACHE_DIR": str(cache / "braze"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
