@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .errors import VerifyError
 from .expr import Dim, product
 from .gpu import GpuSchedule
-from .kernel import FOLDS, Kernel, Value
+from .kernel import FOLDS, Kernel, Value, made_of
 from .streamed import Product, Roles, roles
 from .types import FLOAT8, DType, bfloat16, float16, float32, float64, holds, int8
 
@@ -72,13 +72,7 @@ def operand_of(p: Product, parts: Roles) -> DType:
 
 def epilogue(kernel: Kernel, total: Value) -> list[Value]:
     """What stores are made of, short of the sum: in the order of the kernel."""
-    found: set[Value] = set()
-    todo = [v for s in kernel.stores for v in s.inputs]
-    while todo:
-        v = todo.pop()
-        if v is not total and v not in found:
-            found.add(v)
-            todo += v.inputs
+    found = made_of(*(v for s in kernel.stores for v in s.inputs), without=total)
     return [v for v in kernel.values if v in found]
 
 

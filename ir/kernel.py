@@ -78,6 +78,18 @@ class Value:
 Index = Union[int, Expr, Value]
 
 
+def made_of(*values: Value, without: Value | None = None) -> set[Value]:
+    """Values with all that they are made of, short of one that is left out with what only it is made of."""
+    found: set[Value] = set()
+    todo = [*values]
+    while todo:
+        x = todo.pop()
+        if x not in found and x is not without:
+            found.add(x)
+            todo += x.inputs
+    return found
+
+
 def is_affine(index: Sequence[Index]) -> TypeGuard[Sequence[Dim]]:
     """Are all entries expressions of axes and sizes, none a computed value?"""
     return not any(isinstance(i, Value) for i in index)

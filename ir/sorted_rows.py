@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from . import expr
 from .errors import VerifyError
-from .kernel import FOLDS, Buffer, Index, Kernel, KernelBuilder, Store, Value
+from .kernel import FOLDS, Buffer, Index, Kernel, KernelBuilder, Store, Value, made_of
 from .schedule import Rows, Schedule
 from .sorting import POSITION_BITS, fits_a_word, sort_key
 from .types import int64, uint64
@@ -91,7 +91,7 @@ def _rest(kernel: Kernel, sort: Value, words: int) -> Kernel:
     def entries(index: tuple[Index, ...]) -> tuple[Index, ...]:
         return tuple(made[i] if isinstance(i, Value) else i for i in index)
 
-    wanted = _wanted(kernel, sort)
+    wanted = made_of(*(v for s in kernel.stores for v in s.inputs), without=sort)
     values = []
     for v in kernel.values:
         if v is sort:
@@ -104,18 +104,6 @@ def _rest(kernel: Kernel, sort: Value, words: int) -> Kernel:
     used = {a for v in values for a in (*v.axes, *v.over)} | {a for s in stores for a in s.axes}
     axes = {a: n for a, n in kernel.axes.items() if a in used or a != sort.over[0]}
     return Kernel(kernel.name, axes, buffers, tuple(values), stores, kernel.origin)
-
-
-def _wanted(kernel: Kernel, sort: Value) -> set[Value]:
-    """What the stores are made of, apart from the argsort and what is made for it alone."""
-    found: set[Value] = set()
-    todo = [v for s in kernel.stores for v in s.inputs]
-    while todo:
-        v = todo.pop()
-        if v not in found and v is not sort:
-            found.add(v)
-            todo += v.inputs
-    return found
 
 
 @dataclass(frozen=True)
@@ -138,19 +126,9 @@ class SortedRows(Schedule):
             yield "it does not sort once"
             return
         sorting = sorting_of(kernel, sorts(kernel)[0])
-        if any(v.op in FOLDS for v in _made_of(sorting.key)):
+        if any(v.op in FOLDS for v in made_of(sorting.key)):
             yield "what is sorted is made of a fold"
         if self.after.parallel != sorting.row_axes or self.after.block:
             yield f"rows are {sorting.row_axes}, units {self.after.parallel}"
         if self.units != expr.product(kernel.axes[a] for a in sorting.row_axes) or self.after.units != self.units:
             yield f"{self.units} units are not a row each"
-
-
-def _made_of(v: Value) -> list[Value]:
-    found, todo = [], [v]
-    while todo:
-        x = todo.pop()
-        if x not in found:
-            found.append(x)
-            todo += x.inputs
-    return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient, product
-from ..ir.kernel import Kernel, Value, is_affine
+from ..ir.kernel import Kernel, Value, is_affine, made_of
 from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
@@ -16,7 +16,7 @@ from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_
 from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
-from .walks import contiguous_axis, linear_tail, made_of, strides, usual, walked_axis
+from .walks import contiguous_axis, linear_tail, strides, usual, walked_axis
 
 FEW_ROWS = 12  # up to so many rows, a contraction is bound by reading B in lanes along J
 TINY, MANY = 512, 64  # multiply-adds of a product, and products, that run as plain loops

@@ -39,12 +39,12 @@ from ..ir.gpu_contraction import (
     narrow_source,
     rounded_up,
 )
-from ..ir.kernel import Kernel, Value
+from ..ir.kernel import Kernel, Value, made_of
 from ..ir.scalar import CORE
 from ..ir.types import DType, bfloat16, float32, float64, int8
 from . import contraction
 from .contraction import Match, match
-from .walks import made_of, usual
+from .walks import usual
 
 __all__ = ["candidates", "estimate", "match", "operand", "schedule", "suits"]
 

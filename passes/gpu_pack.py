@@ -8,10 +8,10 @@ transposed copy costs one pass over memory, and is then fetched 16 bytes at a ti
 from __future__ import annotations
 
 from ..ir.expr import Dim, coefficient, product, symbols
-from ..ir.kernel import Index, Kernel, KernelBuilder, Value
+from ..ir.kernel import Index, Kernel, KernelBuilder, Value, made_of
 from .contraction import Match
 from .split import Copy
-from .walks import made_of, usual
+from .walks import usual
 
 WINDOW = 16                    # a longer axis is no side of a window
 FEW_CHANNELS = 16              # that are not worth a copy

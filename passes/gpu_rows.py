@@ -13,12 +13,11 @@ from typing import NamedTuple
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.gpu_contraction import LEAST_SIDE
-from ..ir.kernel import Kernel, KernelBuilder, Value
+from ..ir.kernel import Kernel, KernelBuilder, Value, made_of
 from ..ir.streamed import Roles
 from . import streamed
 from .grouping import divisors_of, fresh_axis, with_groups
 from .split import Copy
-from .walks import made_of
 
 MOST_ROWS = 64                  # of a tile: with more, each head has enough of its own
 Found = tuple[Kernel, str, str, Roles]

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from ..ir import expr
 from ..ir.expr import Dim, Expr, coefficient, product
-from ..ir.kernel import FOLDS, Index, Kernel, Value, is_affine
+from ..ir.kernel import FOLDS, Index, Kernel, Value, is_affine, made_of
 from ..ir.schedule import DEPTHS
 from ..ir.types import DType, bfloat16, float16, float32
 from . import dots
-from .walks import contiguous_axis, made_of, main_load, usual, walked_axis
+from .walks import contiguous_axis, main_load, usual, walked_axis
 
 SHORT_LINE = 8  # elements in a row that fill half a vector
 LEAST_TURNED = 32  # columns that pay for turning an image's lines

@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value
+from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value, made_of
 from .split import Copy
-from .walks import made_of
 
 LARGE = 1 << 12                     # elements of the array: below, a second kernel costs more than it gains
 PART = 4                            # the array is so many times the part, at least

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..ir.errors import VerifyError
 from ..ir.expr import product
-from ..ir.kernel import Kernel
+from ..ir.kernel import Kernel, made_of
 from ..ir.streamed import Product, Roles, Streamed, roles
 from ..ir.target import Target
 from . import dots
-from .walks import contiguous_axis, made_of, strides, usual
+from .walks import contiguous_axis, strides, usual
 
 TALL = 8                        # rows of the register tile: powers of two waste least where a mask cuts tiles
 BLOCK = 64                      # rows of a unit

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient
-from ..ir.kernel import Buffer, Kernel, Value
+from ..ir.kernel import Buffer, Kernel, Value, made_of
 
 USUAL_SIZE = 512  # what a symbolic size is taken for where a choice depends on it
 
@@ -18,18 +18,6 @@ USUAL_SIZE = 512  # what a symbolic size is taken for where a choice depends on 
 def usual(x: Dim) -> int:
     """A size, or what a symbolic one usually is."""
     return x if isinstance(x, int) else int(expr.evaluate(x, {s: USUAL_SIZE for s in expr.symbols(x)}))
-
-
-def made_of(v: Value) -> set[Value]:
-    """A value with all that it is made of."""
-    found: set[Value] = set()
-    todo = [v]
-    while todo:
-        x = todo.pop()
-        if x not in found:
-            found.add(x)
-            todo += x.inputs
-    return found
 
 
 def address(buffer: Buffer, index: tuple) -> Dim | None:
