@@ -118,6 +118,26 @@ class Store:
         return (self.value, *(i for i in self.index if isinstance(i, Value)))
 
 
+def flat_index(buffer: Buffer, index: Sequence[Index]) -> tuple[Dim, list[tuple[Value, Dim]]]:
+    """The number of an element as an expression, plus the index entries that are values, each with its stride."""
+    flat: Dim = 0
+    gathered = []
+    for i, stride in zip(index, buffer.strides):
+        if isinstance(i, Value):
+            gathered.append((i, stride))
+        else:
+            flat = flat + stride * i
+    return flat, gathered
+
+
+def step_along(kernel: Kernel, access: Value | Store, axis: str) -> Dim | None:
+    """Elements from one position of an axis to the next in the memory that a load or a store goes to; None where that
+    is not the same everywhere, or an index is a computed value.
+    """
+    flat, gathered = flat_index(kernel.buffers[access.buffer], access.index)
+    return None if gathered else expr.coefficient(flat, axis)
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A program over `axes` (name to extent, in loop order), on `buffers`; `values` in order, then `stores`.

@@ -13,7 +13,7 @@ from . import expr
 from .claims import offsets
 from .errors import VerifyError
 from .expr import Dim, Expr
-from .kernel import FOLDS, Kernel, Store
+from .kernel import FOLDS, Kernel, Store, flat_index
 
 
 @dataclass(frozen=True)
@@ -281,9 +281,7 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
 
 def _is_injective(kernel: Kernel, s: Store) -> bool:
     """Does the flat index run through a mixed-radix number system of the axes?"""
-    flat: Dim = 0
-    for i, stride in zip(s.index, kernel.buffers[s.buffer].strides):
-        flat = flat + stride * i                                 # type: ignore[operator]
+    flat, _ = flat_index(kernel.buffers[s.buffer], s.index)
     steps = []
     for a in (a for a in s.axes if kernel.axes[a] != 1):
         c = expr.coefficient(flat, a)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..ir import expr
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim, Expr
-from ..ir.kernel import Kernel, Store, Value
+from ..ir.kernel import Kernel, Store, Value, flat_index
 from ..ir.scalar import CORE
 from ..ir.schedule import Rows, Schedule, Serial, independent_axes
 from ..ir.sorted_rows import SortedRows, sorts, take_apart
@@ -157,13 +157,9 @@ class _Shape:
 
     def step(self, x: Value | Store, axis: str) -> int | None:
         """Elements from one position of an axis to the next in memory; None if that is not one small number."""
-        flat: Dim = 0
-        for i, stride in zip(x.index, self.kernel.buffers[x.buffer].strides):
-            if isinstance(i, Value):
-                if axis in i.axes:
-                    return None
-                continue
-            flat = flat + stride * i
+        flat, gathered = flat_index(self.kernel.buffers[x.buffer], x.index)
+        if any(axis in i.axes for i, _ in gathered):
+            return None
         c = expr.coefficient(flat, axis)
         if c is None and not isinstance(flat, int):
             return self._step_in_lanes(flat, axis)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ..ir import expr
 from ..ir.expr import Dim, coefficient
-from ..ir.kernel import Buffer, Kernel, Value, made_of
+from ..ir.kernel import Buffer, Kernel, Value, flat_index, made_of
 
 USUAL_SIZE = 512  # what a symbolic size is taken for where a choice depends on it
 
@@ -22,12 +22,8 @@ def usual(x: Dim) -> int:
 
 def address(buffer: Buffer, index: tuple) -> Dim | None:
     """The element's place in a buffer as one expression; None when a value takes part."""
-    if any(isinstance(i, Value) for i in index):
-        return None
-    total: Dim = 0
-    for i, stride in zip(index, buffer.strides):
-        total = i * stride + total
-    return total
+    flat, gathered = flat_index(buffer, index)
+    return None if gathered else flat
 
 
 def walked_axis(kernel: Kernel, buffer: Buffer, index: tuple, axes: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from ...ir import expr
 from ...ir.claims import Claim, need, open_ends
 from ...ir.expr import Dim, Expr
-from ...ir.kernel import Buffer, Kernel, Store, Value
+from ...ir.kernel import Buffer, Kernel, Store, Value, flat_index
 from ...ir.types import int64
 from . import scalar
 from .lines import Line, in_lanes, line, uniform
@@ -348,15 +348,3 @@ class Scope:
             if () in flat.terms:
                 here[()] = flat.terms[()]
             uniform(self, Expr(here))
-
-
-def flat_index(buffer: Buffer, index: tuple[Any, ...]) -> tuple[Dim, list[tuple[Value, Dim]]]:
-    """The number of an element as an expression, plus the index entries that are values, each with its stride."""
-    flat: Dim = 0
-    gathered = []
-    for i, stride in zip(index, buffer.strides):
-        if isinstance(i, Value):
-            gathered.append((i, stride))
-        else:
-            flat = flat + stride * i
-    return flat, gathered

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ir import expr
-from ...ir.expr import Dim, coefficient, product
-from ...ir.kernel import Kernel, Value
+from ...ir.expr import Dim, product
+from ...ir.kernel import Kernel, Value, step_along
 from ...ir.schedule import Contraction, Source
 from ...ir.target import Target
 from ...ir.types import int8
-from .body import Scope, flat_index, open_entry
+from .body import Scope, open_entry
 from .contraction_epilogue import Epilogue
 from .contraction_few import emit_few_rows
 from .contraction_operands import operands
@@ -138,8 +138,7 @@ class Tiled:
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
-        flat, _ = flat_index(self.kernel.buffers[self.o.left.buffer], self.o.left.index)
-        row, deep = (coefficient(flat, axes[-1]) for axes in (self.i_inner, self.k_inner))
+        row, deep = (step_along(self.kernel, self.o.left, axes[-1]) for axes in (self.i_inner, self.k_inner))
         assert isinstance(row, int) and isinstance(deep, int), "A is read in place by known strides"
         return row, deep * self.s.deep
 

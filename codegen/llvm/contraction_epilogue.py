@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 
-from ...ir.expr import coefficient
-from ...ir.kernel import Kernel, Store, Value, is_affine
+from ...ir.kernel import Kernel, Store, Value, step_along
 from ...ir.scalar import CORE
 from ...ir.schedule import Contraction
-from .body import Scope, flat_index
+from .body import Scope
 from .contraction_operands import Operands, seed_total
 from .contraction_packing import transpose
 from .parts import Part, positions
@@ -40,13 +39,7 @@ class Epilogue:
         if len(self.i_inner) != 1 or s.flips or self.columns % LANES or s.rows > LANES:
             return False
         stores = self.kernel.stores
-        return all(self._step(x, s.i[-1]) == 1 and self._step(x, s.j[-1]) != 1 for x in stores)
-
-    def _step(self, x: Value | Store, axis: str) -> object:
-        if not is_affine(x.index):
-            return None
-        flat, _ = flat_index(self.kernel.buffers[x.buffer], tuple(x.index))
-        return coefficient(flat, axis)
+        return all(step_along(self.kernel, x, s.i[-1]) == 1 != step_along(self.kernel, x, s.j[-1]) for x in stores)
 
     def part(self) -> Part:
         """What follows the sum, and the stores, for `rows` x `columns` of C."""
@@ -163,4 +156,4 @@ class Epilogue:
     def _is_met(self, x: Value | Store, walked: str) -> bool:
         """Is it memory of each place of C, with neighbours side by side?"""
         axes = set(x.axes)
-        return axes >= {*self.s.i, *self.s.j} and not axes & set(self.s.k) and self._step(x, walked) == 1
+        return axes >= {*self.s.i, *self.s.j} and not axes & set(self.s.k) and step_along(self.kernel, x, walked) == 1

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...ir.expr import Dim, coefficient, product, static
-from ...ir.kernel import Kernel, Value, is_affine
+from ...ir.expr import product, static
+from ...ir.kernel import Kernel, Value, is_affine, step_along
 from ...ir.schedule import Contraction, Source
 from ...ir.types import DType
 from . import scalar
-from .body import Scope, flat_index, open_entry
+from .body import Scope, open_entry
 from .contraction_operands import Operands, operands, seed_total
 from .parts import extent_of, positions, unsigned, walk, with_extents
 from .tile import multiply_add
@@ -83,21 +83,15 @@ class _Few:
 
         return self.w.loop(0, extent_of(scope, axes[:1]), 1, turn, *carried)
 
-    def _ask(self, here: Scope, steps: dict[str, int]) -> None:
-        """Ask for what lies some steps further along an axis of B, which is read soon."""
+    def _ask(self, here: Scope, axis: str, n: int) -> None:
+        """Ask for what lies n positions further along an axis of B, which is read soon."""
         load = self.loaded
-        if load is None:
+        step = step_along(self.kernel, load, axis) if load else None
+        if load is None or step is None:
             return
         buffer = self.kernel.buffers[load.buffer]
-        flat, _ = flat_index(buffer, load.index)
-        ahead: Dim = 0
-        for a, n in steps.items():
-            step = coefficient(flat, a) if a in load.axes else 0
-            if step is None:
-                return
-            ahead = ahead + n * step
         place = self.w.at(here.pointers[load.buffer], here.place(buffer, load.index).start, load.dtype)
-        self.w.prefetch(self.w.at(place, here.index(ahead), load.dtype), 2)
+        self.w.prefetch(self.w.at(place, here.index(n * step), load.dtype), 2)
 
     # ---- lanes along J --------------------------------------------------------------------------------------------
 
@@ -146,10 +140,9 @@ class _Few:
     ) -> None:
         """Some rows at a time: those after the first find B in the first cache."""
         rows, step = self._rows(here), self.s.rows * self.s.vectors * LANES
-        self.first = rows[0]
         for n in range(0, self.height, self.s.rows):
             spot = self.w.at(kept, n // self.s.rows * step, self.o.dtype)
-            self._accumulate_rows(here, rows[n : n + self.s.rows], k0, depth, starts, masks, spot)
+            self._accumulate_rows(here, rows[n : n + self.s.rows], k0, depth, starts, masks, spot, asks=n == 0)
 
     def _accumulate_rows(
         self,
@@ -160,14 +153,15 @@ class _Few:
         starts: list[Index],
         masks: Sequence[X | None],
         kept: X,
+        asks: bool,
     ) -> None:
         w, s, d = self.w, self.s, self.o.dtype
 
         def deep(point: dict[str, Index], _: X, *sums: X) -> list[X]:
             at = here.enter(point)
             strips = [self._strip(at, start, mask) for start, mask in zip(starts, masks)]
-            for strip in strips if rows[0] is self.first else ():
-                self._ask(strip, {s.k[-1]: s.depth})
+            for strip in strips if asks else ():
+                self._ask(strip, s.k[-1], s.depth)
             right = [self._wide(strip.vector(self.o.right), self.o.right.dtype) for strip in strips]
             out: list[X] = []
             for r, row in enumerate(rows):  # one of A's numbers at a time: registers hold B and the sums
@@ -226,7 +220,7 @@ class _Few:
         for n, point in enumerate(columns):
             here = scope.enter(point)
             right = self._wide(here.vector(o.right), o.right.dtype)
-            self._ask(here, {s.j[-1]: s.vectors})
+            self._ask(here, s.j[-1], s.vectors)
             for r, x in enumerate(left):
                 spot = r * s.vectors + n
                 sum_ = multiply_add(w, o.dtype, x, right, out[spot])

@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable
 
 from ...ir import expr
-from ...ir.expr import Dim, Expr, coefficient
-from ...ir.kernel import Kernel, Value, is_affine
+from ...ir.expr import Dim, Expr
+from ...ir.kernel import Kernel, Value, is_affine, step_along
 from ...ir.schedule import Contraction
 from ...ir.types import DType
 from . import scalar
-from .body import Scope, flat_index
+from .body import Scope
 from .parts import Part, extent_of, positions, unsigned, walk
 from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
@@ -317,11 +317,10 @@ def pack_rows(module: Module, operand: Operand, s: Contraction, name: str = "pac
 def _step_between_rows(operand: Operand, s: Contraction) -> int:
     """Elements from one column of B to the next, where B is a load of runs along K; else 0."""
     load = operand.value
-    if load.op != "load" or load.fill is not None or load.dtype is not operand.dtype or not is_affine(load.index):
+    if load.op != "load" or load.fill is not None or load.dtype is not operand.dtype:
         return 0
-    flat, _ = flat_index(operand.kernel.buffers[load.buffer], tuple(load.index))
-    step = coefficient(flat, s.j[-1])
-    return step if isinstance(step, int) and coefficient(flat, s.k[-1]) == 1 else 0
+    step = step_along(operand.kernel, load, s.j[-1])
+    return step if isinstance(step, int) and step_along(operand.kernel, load, s.k[-1]) == 1 else 0
 
 
 def _panel_part(module: Module, operand: Operand, s: Contraction, name: str) -> Part:

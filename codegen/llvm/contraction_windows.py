@@ -7,10 +7,9 @@ in registers, and each row of a square is written to its place in K. All of K is
 
 from __future__ import annotations
 
-from ...ir.expr import coefficient, product, static
-from ...ir.kernel import Kernel
+from ...ir.expr import product, static
+from ...ir.kernel import Kernel, step_along
 from ...ir.schedule import Contraction
-from .body import flat_index
 from .contraction_packing import LANES, Operand, transpose
 from .parts import Part, extent_of, unsigned
 from .types import INDEX, POINTER, type_of
@@ -19,8 +18,7 @@ from .writer import Index, Module, X
 
 def windows_inside(kernel: Kernel, operand: Operand, s: Contraction) -> list[str]:
     """The axes of K between neighbours along its last one, as they lie in memory, outermost first."""
-    flat, _ = flat_index(kernel.buffers[operand.value.buffer], operand.value.index)
-    steps = {a: coefficient(flat, a) for a in s.k[:-1] if kernel.axes[a] != 1}
+    steps = {a: step_along(kernel, operand.value, a) for a in s.k[:-1] if kernel.axes[a] != 1}
     return sorted(steps, key=lambda a: -static(steps[a]))
 
 

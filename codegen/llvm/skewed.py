@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from ...ir import expr
 from ...ir.claims import Claim, conditions, entries, is_usual, offsets
 from ...ir.expr import Dim
-from ...ir.kernel import Kernel, Store, Value
+from ...ir.kernel import Kernel, Store, Value, flat_index
 from ...ir.schedule import Skewed, Source
 from ...ir.types import int64
-from .body import Scope, flat_index
+from .body import Scope
 from .types import INDEX, POINTER
 from .writer import Function, Index, Module, X
 

@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable
 
 from ...ir.expr import Dim, coefficient, static
-from ...ir.kernel import Kernel, Value
+from ...ir.kernel import Kernel, Value, step_along
 from ...ir.schedule import Contraction, Source
 from ...ir.streamed import Product, Softmax, Streamed, roles
 from ...ir.types import DType
-from .body import Scope, flat_index, open_entry
+from .body import Scope, open_entry
 from .contraction_packing import Operand, copy_rows, pack_columns, pack_rows
 from .contraction_words import Narrow, pack_row_words, pack_words
 from .dots import Dot
@@ -135,8 +135,7 @@ class Emitter:
         """Elements from one position of the stream to the next in what a result weighs."""
         if self.s.reads[n] != "direct":
             return self.panel
-        load = self.roles.outer[n].right
-        step = coefficient(flat_index(self.kernel.buffers[load.buffer], load.index)[0], self.s.stream)
+        step = step_along(self.kernel, self.roles.outer[n].right, self.s.stream)
         assert isinstance(step, int), "what is weighed is read in place by known strides"
         return step
 

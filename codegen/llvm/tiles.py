@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...ir import expr
 from ...ir.claims import open_ends
-from ...ir.kernel import Value
-from .body import Scope, flat_index
+from ...ir.kernel import Value, is_affine, step_along
+from .body import Scope
 from .writer import Function, Index, X
 
 SIDE = 16
@@ -27,13 +26,13 @@ def transposed_loads(scope: Scope, axis: str, wanted: Iterable[Value]) -> list[V
 
 def _is_transposed(scope: Scope, axis: str, v: Value) -> bool:
     buffer = scope.kernel.buffers[v.buffer]
-    flat, gathered = flat_index(buffer, v.index)
-    if gathered or not {axis, scope.lane} <= set(v.axes) or not all(a == axis or a in scope.point for a in v.axes):
+    if not {axis, scope.lane} <= set(v.axes) or not all(a == axis or a in scope.point for a in v.axes):
+        return False
+    if not is_affine(v.index):
         return False
     if v.fill is not None and any(any(open_ends(i, size)) for i, size in zip(v.index, buffer.shape)):
         return False
-    step = expr.coefficient(flat, scope.lane)
-    return expr.coefficient(flat, axis) == 1 and step is not None and step not in (0, 1)
+    return step_along(scope.kernel, v, axis) == 1 and step_along(scope.kernel, v, scope.lane) not in (None, 0, 1)
 
 
 def write_tile(scope: Scope, v: Value, tile: X) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from ...ir import expr
 from ...ir.claims import open_ends
 from ...ir.expr import Dim
-from ...ir.kernel import Index, Store, Value
+from ...ir.kernel import Index, Store, Value, flat_index
 from ...ir.types import float32
 from . import scalar
 from .groups import Group
@@ -71,16 +71,13 @@ class Tile:
 
     def address(self, buffer: str, index: Sequence[Index]) -> str:
         """The pointer to an element."""
-        flat: Dim = 0
+        flat, gathered = flat_index(self.f.kernel.buffers[buffer], index)
         terms = []
-        for i, stride in zip(index, self.f.kernel.buffers[buffer].strides):
-            if isinstance(i, Value):
-                place = self.value(i)
-                if i.dtype.name not in ("i64", "u64"):
-                    place = f"{place}.to(tl.int64)"
-                terms.append(place if stride == 1 else f"{place} * {factor(self.f.spell(stride))}")
-            else:
-                flat = flat + stride * i
+        for i, stride in gathered:
+            place = self.value(i)
+            if i.dtype.name not in ("i64", "u64"):
+                place = f"{place}.to(tl.int64)"
+            terms.append(place if stride == 1 else f"{place} * {factor(self.f.spell(stride))}")
         offset = self.spell(flat)
         still = [f"{g.name} * 0" for g in self._lost(index, flat)]
         text = " + ".join([*terms, *([offset] if offset != "0" else []), *still]).replace("+ -", "- ")
