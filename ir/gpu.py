@@ -42,7 +42,6 @@ class GpuTarget:
         """Do its tensor cores multiply 8-bit floats?"""
         return self.kind == "cuda" and int(self.arch) >= 89
 
-
     @property
     def multiplies_from_shared(self) -> bool:
         """Do tensor cores read operands from shared memory, so that registers hold sums only? (wgmma, tcgen05)"""
@@ -61,3 +60,13 @@ class GpuSchedule(Schedule):
         super().check(kernel)
         if self.warps < 1 or self.warps & (self.warps - 1) or self.stages < 1:
             raise VerifyError(f"kernel {kernel.name}: {self.warps} warps in {self.stages} stages")
+
+
+def rounded_up(extent: int) -> int:
+    """The next power of two: the sizes that tiles have."""
+    return 1 << max(0, extent - 1).bit_length()
+
+
+def holding(extent: int) -> int:
+    """The size of a tile that holds all positions; two where there is none, so that there is a mask."""
+    return rounded_up(extent) if extent else 2

@@ -30,11 +30,6 @@ def blocks(extent: Dim, tile: int) -> Dim:
     return (extent + tile - 1) // tile
 
 
-def rounded_up(extent: int) -> int:
-    """The next power of two: the sizes that tiles have."""
-    return 1 << max(0, extent - 1).bit_length()
-
-
 def narrow_source(v: Value) -> Value:
     """What a value is the widened form of: of `cast %x : f32`, %x. All its numbers are numbers of that dtype."""
     while v.op == "cast" and v.args[0].dtype.kind == v.dtype.kind and holds(v.dtype, v.args[0].dtype):

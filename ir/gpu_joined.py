@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from . import expr
 from .errors import VerifyError
 from .gpu import GpuSchedule
-from .kernel import Kernel, Store, Value
+from .kernel import FOLDS, Kernel, Store, Value
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Joined(GpuSchedule):
             is_read_by_all = isinstance(x, Value) and expr.product(shape) == 1 and not x.axes
             if isinstance(x, Value) and x.fill is not None or (shape, x.index) != whole and not is_read_by_all:
                 yield f"{x.buffer} is accessed elsewhere than at the position along {axis}"
-        if any(v.op in ("reduce", "scan") for v in kernel.values):
-            yield "it reduces, or scans"
+        if any(v.op in FOLDS for v in kernel.values):
+            yield "it reduces, scans, or sorts"
         stored = [s.buffer for s in kernel.stores]
         if len(set(stored)) != len(stored) or not all(map(_is_set, kernel.stores)):
             yield "a buffer is stored twice, or added to"

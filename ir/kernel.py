@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeGuard, Union
 
 from . import expr
@@ -177,6 +178,10 @@ class Kernel:
     def axis(self, name: str) -> Expr:
         """The expression for an axis' position, with its range."""
         return expr.symbol(name, 0, self.axes[name] - 1)
+
+    def fresh_axis(self, name: str) -> str:
+        """The name, with a number if an axis has it."""
+        return next(n for n in (f"{name}{k or ''}" for k in count()) if n not in self.axes)
 
     def __str__(self) -> str:
         from .kernel_text import print_kernel

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from . import expr
 from .errors import VerifyError
+from .expr import Dim
 from .kernel import FOLDS, Buffer, Index, Kernel, KernelBuilder, Store, Value, made_of
 from .schedule import Rows, Schedule
 from .sorting import POSITION_BITS, fits_a_word, sort_key
@@ -39,9 +40,7 @@ class Sorting(NamedTuple):
 
     def wanted(self, kernel: Kernel) -> int | None:
         """How many of the first places are asked for at most; None where that is not known, or many."""
-        (place,) = self.argsort.index
-        assert not isinstance(place, Value)
-        last = expr.substitute(place, {a: kernel.axes[a] - 1 for a in expr.symbols(place) & set(kernel.axes)})
+        last = last_place(kernel, self.argsort)
         return last + 1 if isinstance(last, int) and last >= 0 else None
 
     @property
@@ -58,6 +57,13 @@ class Sorting(NamedTuple):
 def sorts(kernel: Kernel) -> list[Value]:
     """The argsorts of a kernel."""
     return [v for v in kernel.values if v.op == "argsort"]
+
+
+def last_place(kernel: Kernel, argsort: Value) -> Dim:
+    """The last place in order that an argsort is asked for."""
+    (place,) = argsort.index
+    assert not isinstance(place, Value)
+    return expr.substitute(place, {a: kernel.axes[a] - 1 for a in expr.symbols(place) & set(kernel.axes)})
 
 
 def sorting_of(kernel: Kernel, argsort: Value) -> Sorting:

@@ -116,7 +116,7 @@ def _check_known_classes(target: Any, count: int, ignore_index: int, axis: int) 
     if classes.size and not (0 <= classes.min() and classes.max() < count):
         bad = classes[(classes < 0) | (classes >= count)][0]
         raise IndexingError(f"target class {bad} is outside the {count} classes of the input, which are along its "
-                         f"dimension {axis}")
+                            f"dimension {axis}")
 
 
 def _probability_loss(log_p: Tensor, target: Tensor, weight: Any, reduction: str, smoothing: float) -> Tensor:

@@ -16,8 +16,7 @@ def blocks(n: Dim, size: int) -> Dim:
 
 
 def tile_shape(height: Dim, width: Dim, lanes: int, target: Target) -> tuple[int, int]:
-    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is
-    wasted at the edges.
+    """rows x vectors of the register tile: all fit with a row of B and one element of A; little is wasted at the edges.
     """
     vectors = 4 if lanes < 8 and target.registers >= 32 else 2
     if isinstance(width, int) and width <= lanes:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..ir.expr import Dim, evaluate, product, symbols
-from ..ir.gpu import GpuTarget
+from ..ir.gpu import GpuTarget, rounded_up
 from ..ir.gpu_contraction import (
     LEAST_DEPTH,
     GpuContraction,
@@ -37,7 +37,6 @@ from ..ir.gpu_contraction import (
     epilogue,
     is_given_as,
     narrow_source,
-    rounded_up,
 )
 from ..ir.kernel import Kernel, Value, made_of
 from ..ir.scalar import CORE

@@ -16,7 +16,7 @@ from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
 from ..ir.gpu_tiled import Tiled
-from ..ir.kernel import Kernel, KernelBuilder, Store, Value
+from ..ir.kernel import FOLDS, Kernel, KernelBuilder, Store, Value
 from ..ir.program import Branch, JoinedLaunch, Launch, Loop, Part, Slot, Step
 from .dependences import Dependences
 from .gpu_schedule import joined_schedule
@@ -73,7 +73,7 @@ def flattened(kernel: Kernel, most: int | None = SHORT) -> Flat | None:
     """
     extent = expr.product(kernel.axes.values())
     is_one = extent == 1
-    if extent == 0 or not is_one and len(kernel.axes) != 1 or any(v.op in ("reduce", "scan") for v in kernel.values):
+    if extent == 0 or not is_one and len(kernel.axes) != 1 or any(v.op in FOLDS for v in kernel.values):
         return None
     accesses: list[Value | Store] = [*(v for v in kernel.values if v.op == "load"), *kernel.stores]
     if not all(_is_whole(kernel, x, extent) or _is_number(kernel, x) for x in accesses):

@@ -7,7 +7,6 @@ float32 with the precision that is asked for.
 
 from __future__ import annotations
 
-from ..ir import expr
 from ..ir.expr import Dim, product
 from ..ir.gpu import GpuTarget
 from ..ir.gpu_contraction import GpuLibrary, epilogue, narrow_source
@@ -75,5 +74,5 @@ def _flat(kernel: Kernel, axes: tuple[str, ...]) -> Dim:
     """The place of a point in memory where these axes lie in this order."""
     place: Dim = 0
     for a in axes:
-        place = place * kernel.axes[a] + (expr.symbol(a, 0, kernel.axes[a] - 1) if kernel.axes[a] != 1 else 0)
+        place = place * kernel.axes[a] + (kernel.axis(a) if kernel.axes[a] != 1 else 0)
     return place

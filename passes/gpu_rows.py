@@ -16,7 +16,7 @@ from ..ir.gpu_contraction import LEAST_SIDE
 from ..ir.kernel import Kernel, KernelBuilder, Value, made_of
 from ..ir.streamed import Roles
 from . import streamed
-from .grouping import divisors_of, fresh_axis, with_groups
+from .grouping import divisors_of, with_groups
 from .split import Copy
 
 MOST_ROWS = 64                  # of a tile: with more, each head has enough of its own
@@ -96,7 +96,7 @@ def _parts(kernel: Kernel) -> _Parts | None:
 
 def _flat(kernel: Kernel, rows: Sequence[str]) -> Kernel:
     """The kernel with these axes as one."""
-    row, rest = fresh_axis(kernel, "row"), [a for a in kernel.axes if a not in rows]
+    row, rest = kernel.fresh_axis("row"), [a for a in kernel.axes if a not in rows]
     at = list(kernel.axes).index(rows[-1])
     before = [a for a in rest if list(kernel.axes).index(a) < at]
     count = expr.product(kernel.axes[a] for a in rows)
@@ -115,7 +115,7 @@ def _flat(kernel: Kernel, rows: Sequence[str]) -> Kernel:
 
 def _padded(kernel: Kernel, parts: _Parts) -> Kernel:
     """The kernel with an axis of rows, of which the first is there: in a dimension more of what is read and written."""
-    row = fresh_axis(kernel, "row")
+    row = kernel.fresh_axis("row")
     k = KernelBuilder(kernel.name, {**kernel.axes, row: LEAST_SIDE})
     copy = _WithRow(kernel, k, row, {x for q in parts.queries for x in made_of(q) if x.op == "load"})
     for s in kernel.stores:

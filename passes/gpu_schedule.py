@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..ir import expr
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim
-from ..ir.gpu import GpuTarget
+from ..ir.gpu import GpuTarget, holding, rounded_up
 from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.kernel import Kernel
@@ -136,7 +136,7 @@ def joined_schedule(kernel: Kernel, target: GpuTarget, extents: Sequence[Dim], s
 
 def elements_for(count: int) -> int:
     """Elements of a tile, so that small kernels have programs for all processors."""
-    return min(ELEMENTS, max(128, power(count // (4 * FEW_PROGRAMS))))
+    return min(ELEMENTS, max(128, rounded_up(count // (4 * FEW_PROGRAMS))))
 
 
 def _apart(kernel: Kernel, target: GpuTarget) -> list[Part]:
@@ -166,11 +166,6 @@ def _pieces(kernel: Kernel, chosen: Tiled) -> int:
     longest = max(usual(expr.product(kernel.axes[a] for a in v.over)) for v in _folds(kernel))
     wanted = min(MANY_PROGRAMS // programs, longest // 16, _reduced(kernel) // programs // LEAST_PIECE)
     return 1 << max(1, wanted.bit_length() - 1)
-
-
-def power(n: int) -> int:
-    """The next power of two."""
-    return 1 << max(0, n - 1).bit_length()
 
 
 class _Shape:
@@ -243,7 +238,7 @@ class _Shape:
 
     def _side(self, axes: tuple[str, ...], most: int) -> int:
         """Of a tile along some axes: no longer than they are, if that is known."""
-        return max(1, min(most, power(self._size(axes))) if self._is_static(axes) else most)
+        return max(1, min(most, rounded_up(self._size(axes))) if self._is_static(axes) else most)
 
     # ---- no reductions
 
@@ -260,7 +255,7 @@ class _Shape:
             return self.on_tile([Block(tuple(rest)), Block((other,), rows), Block((lane,), columns)])
         if self._is_static(axes) and self.extents[lane] < SHORT and lane == axes[-1]:
             return self.on_tile([Block(tuple(axes), elements)])
-        columns = min(elements, power(self.extents[lane]))
+        columns = min(elements, rounded_up(self.extents[lane]))
         rows = self._side(tuple(rest), elements // columns)
         return self.on_tile([Block(tuple(rest), rows), Block((lane,), columns)])
 
@@ -268,7 +263,7 @@ class _Shape:
         """Places that may meet are taken one by one."""
         lane = self.access.lane(self.free) if self.free else ""
         rest = [a for a in self.free if a != lane]
-        grid = [Block(tuple(rest)), *([Block((lane,), min(256, power(self.extents[lane])))] if lane else [])]
+        grid = [Block(tuple(rest)), *([Block((lane,), min(256, rounded_up(self.extents[lane])))] if lane else [])]
         varying = [a for a in self.access.axes_of_place() if self.kernel.axes[a] != 1]
         ranged = len(self.kernel.stores) == 1 and lane not in varying and bool(set(varying) & set(self.colliding))
         turns = Block(tuple(self.colliding))
@@ -287,7 +282,7 @@ class _Shape:
             return None
         held = 1
         for axes in inner:
-            held *= power(self._size(axes))
+            held *= rounded_up(self._size(axes))
         grid, beside = self._grid(lane, held, turned)
         turns = None
         if turned:
@@ -297,9 +292,9 @@ class _Shape:
         return self.on_tile(grid, turns, whole)
 
     def _whole(self, axes: tuple[str, ...]) -> int:
-        """What holds all positions; two where there is none, so that there is a mask."""
+        """What holds all positions."""
         extent = expr.product(self.kernel.axes[a] for a in axes)
-        return power(extent) if extent != 0 else 2               # type: ignore[arg-type]
+        return holding(extent)                       # type: ignore[arg-type]
 
     def _held(self, lane: str) -> tuple[list[tuple[str, ...]] | None, tuple[str, ...]]:
         """Which classes of reduced axes are held whole, and which one is run through in turns; None: neither."""
@@ -307,7 +302,7 @@ class _Shape:
         moving = [c for c in self.classes if c not in static]
         held = 1
         for c in static:
-            held *= power(self._size(c))
+            held *= rounded_up(self._size(c))
         limit = MOST_WHOLE if len(self.classes) == 1 else MOST_TOGETHER
         if lane in self.free:
             limit = MOST_TOGETHER // COLUMNS
@@ -315,7 +310,7 @@ class _Shape:
             longest = max(static, key=lambda c: (self._size(c)))
             static = [c for c in static if c is not longest]
             moving = [longest]
-            held //= power(self._size(longest))
+            held //= rounded_up(self._size(longest))
         if len(moving) > 1 or held > min(limit, MOST_TOGETHER if moving else limit):
             return None, ()
         return static, moving[0] if moving else ()
@@ -331,7 +326,7 @@ class _Shape:
             return [Block(rest), Block((lane,), columns)], columns
         count = self._size(self.free)
         width = held * (TURN if turned else 1)
-        beside = max(1, min(2 * ELEMENTS // width, power(count // FEW_PROGRAMS)))
+        beside = max(1, min(2 * ELEMENTS // width, rounded_up(count // FEW_PROGRAMS)))
         if not self.free:
             return [], 1
         return [Block(tuple(self.free), 1 << (beside.bit_length() - 1))], beside

@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim
-from ..ir.gpu import GpuTarget
+from ..ir.gpu import GpuTarget, holding
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.graph import Node
 from ..ir.kernel import Kernel
@@ -54,14 +54,14 @@ def schedule(kernel: Kernel, target: GpuTarget) -> Tiled:
     rows = tuple(a for a in kernel.axes if a not in inner)
     extent = kernel.axes[sorting.axis]
     in_turns = not isinstance(extent, int) or extent > MOST_SORTED
-    length = TURN if in_turns else _power(extent)
+    length = TURN if in_turns else _held(extent)
     held = [a for a in inner if not (in_turns and a == sorting.axis)]
     count = usual(expr.product(kernel.axes[a] for a in rows))
-    beside = max(1, min(ELEMENTS // length, _power(count // FEW_PROGRAMS)))
+    beside = max(1, min(ELEMENTS // length, _held(count // FEW_PROGRAMS)))
     warps = max(1, min(MOST_WARPS, beside * length // (target.warp * THREADS_ELEMENTS)))
     grid = (Block(rows, beside),) if rows else ()
     turns = Block((sorting.axis,), length) if in_turns else None
-    whole = tuple(Block((a,), _power(kernel.axes[a])) for a in held)
+    whole = tuple(Block((a,), _held(kernel.axes[a])) for a in held)
     return Tiled(warps=warps, stages=2, grid=grid, turns=turns, whole=whole)
 
 
@@ -72,8 +72,7 @@ def _inner_axes(kernel: Kernel) -> set[str]:
     return folded | {a for i in sort.index for a in expr.symbols(i) & set(kernel.axes)}  # type: ignore[arg-type]
 
 
-def _power(n: Dim) -> int:
-    """What holds all positions; two where there is none, so that there is a mask."""
+def _held(n: Dim) -> int:
     if not isinstance(n, int):
         raise CompileError(f"a tile holds axes of a known length, and not of {n}")
-    return 2 if n == 0 else 1 << (n - 1).bit_length()
+    return holding(n)

@@ -12,7 +12,6 @@ from ..ir.gpu import GpuTarget
 from ..ir.kernel import Kernel, KernelBuilder
 from . import gpu_contraction
 from .contraction import Match
-from .grouping import fresh_axis
 from .split import Copy
 from .walks import usual
 
@@ -54,7 +53,7 @@ class _Cut:
 
     def __init__(self, kernel: Kernel, m: Match, axis: str, pieces: int):
         self.kernel, self.total, self.axis, self.pieces = kernel, m.total, axis, pieces
-        self.piece = fresh_axis(kernel, "piece")
+        self.piece = kernel.fresh_axis("piece")
         self.name = f"{kernel.name}_part"
         self.shape = (pieces, *(kernel.axes[a] for a in self.total.axes))
 

@@ -17,7 +17,6 @@ from ..ir.streamed import Roles, Softmax
 from . import gpu_streamed
 from .gpu_contraction import LAUNCH
 from .gpu_split import WORTH
-from .grouping import fresh_axis
 from .split import Copy
 
 PIECES = (2, 4, 8, 16, 32)
@@ -58,7 +57,7 @@ class _Cut:
     @property
     def piece(self) -> str:
         """The axis of pieces."""
-        return fresh_axis(self.kernel, "piece")
+        return self.kernel.fresh_axis("piece")
 
     @property
     def rows(self) -> expr.Dim:

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..ir.expr import Dim, product
-from ..ir.gpu import GpuTarget
-from ..ir.gpu_contraction import GpuStreamed, operand_of, rounded_up
+from ..ir.gpu import GpuTarget, rounded_up
+from ..ir.gpu_contraction import GpuStreamed, operand_of
 from ..ir.kernel import Kernel, KernelBuilder, Value
 from ..ir.streamed import Roles
 from .gpu_contraction import CANDIDATES, L2_RATIO, LAUNCH, PROGRAM, STEP

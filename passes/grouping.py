@@ -47,11 +47,6 @@ def with_shared_rows(kernel: Kernel, m: Match, threads: int) -> Kernel:
     return kernel
 
 
-def fresh_axis(kernel: Kernel, name: str) -> str:
-    """A name that no axis has."""
-    return next(n for n in (f"{name}{k or ''}" for k in range(99)) if n not in kernel.axes)
-
-
 def divisors_of(kernel: Kernel, axes: Iterable[str]) -> Iterator[tuple[str, int]]:
     """The axes that are divided alone in the index of a load, and by what, if that makes several groups of several."""
     entries = [x for v in kernel.values if v.op == "load" for x in v.index if isinstance(x, Expr)]
@@ -65,7 +60,7 @@ def divisors_of(kernel: Kernel, axes: Iterable[str]) -> Iterator[tuple[str, int]
 
 def with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
     """The kernel made again, so that what stays the same within a group does not vary over its channels."""
-    group, extent = fresh_axis(kernel, "group"), kernel.axes[axis]
+    group, extent = kernel.fresh_axis("group"), kernel.axes[axis]
     axes: dict[str, expr.Dim] = {}
     for a, n in kernel.axes.items():
         axes |= {group: expr.floordiv(extent, each), axis: each} if a == axis else {a: n}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import FOLDS, Value
+from ..ir.kernel import FOLDS, made_of
 from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
 from ..ir.types import TensorType
 
@@ -128,13 +128,7 @@ def _is_point_by_point(step: Step, output: str, source: str) -> bool:
     users = [a for a in step.runs if not {output, source}.isdisjoint(a.values())]
     if len(users) != 1:
         return False
-    folded = [v for v in step.kernel.values if v.op in FOLDS]
-    before_folds: set[Value] = set()
-    while folded:
-        v = folded.pop()
-        if v not in before_folds:
-            before_folds.add(v)
-            folded += v.inputs
+    before_folds = made_of(*(v for v in step.kernel.values if v.op in FOLDS))
     local = {slot: name for name, slot in users[0].items()}
     places = [s.index for s in step.kernel.stores if s.buffer == local[output]]
     loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]

@@ -20,8 +20,7 @@ from .inlining import cost_of
 from .walks import usual
 
 MOST_COST = 64.0                # additions an element, for all who compute it again: about what memory would take
-MOST_COST_OF_PLACES = 16.0      # the same, where neighbours are read, too: these may be read again and again
-MOST_COST_OF_PLACES = 32.0      # where neighbours are computed again, too, whose operands are loaded again
+MOST_COST_OF_PLACES = 32.0      # the same, where neighbours are computed again, too, whose operands are loaded again
 SMALLEST = 1 << 15              # elements: fewer stay in cache
 SMALL = 16                      # what has so many times fewer elements may be stored in addition
 
@@ -84,14 +83,14 @@ class _Keeper:
         group.
         """
         group, made = self.fusion.group_of[v], _Made(set(), [], 0.0)
-        seen: dict[Value, None] = {}
+        seen: set[Value] = set()
         computed: list[Node] = []
         todo = [v]
         while todo:
             x = todo.pop()
             if x in seen or x.literal is not None:
                 continue
-            seen[x] = None
+            seen.add(x)
             is_passed = x is v or x in self.fusion.inlined or x in self.again
             mine = self.fusion.group_of.get(x) is group and not _is_small(x, v)
             if not is_passed and (x.node is None or x in self.readers or not mine):

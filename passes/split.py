@@ -94,7 +94,7 @@ class _Split:
         self.kernel, self.axis, self.folds, self.after, self.late = kernel, axis, folds, after, late
         self.places = places
         self.count, self.length = pieces(kernel.axes[axis], count)
-        self.piece = next(n for n in (f"piece{k or ''}" for k in range(99)) if n not in kernel.axes)
+        self.piece = kernel.fresh_axis("piece")
 
     def kernels(self) -> tuple[Kernel, Kernel]:
         return self._first(), self._second()

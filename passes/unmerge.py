@@ -22,7 +22,7 @@ def unmerge(kernel: Kernel, axes: Sequence[str]) -> Kernel:
         return kernel
     for axis in axes:
         while size := _divisor(kernel, axis):
-            kernel = _cut(kernel, axis, _fresh(kernel, f"{axis}{size}"), size)
+            kernel = _cut(kernel, axis, kernel.fresh_axis(f"{axis}{size}_"), size)
     return kernel
 
 
@@ -58,12 +58,6 @@ def _divisors(x: Dim, axis: str, whole: Dim) -> Iterator[int]:
 def _indices(kernel: Kernel) -> Iterator[Expr]:
     for index in (*(v.index for v in kernel.values), *(s.index for s in kernel.stores)):
         yield from (i for i in index if isinstance(i, Expr))
-
-
-def _fresh(kernel: Kernel, name: str) -> str:
-    while name in kernel.axes:
-        name += "_"
-    return name
 
 
 def _cut(kernel: Kernel, low: str, high: str, size: int) -> Kernel:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...ir import expr
 from ...ir.expr import Dim
 from ...ir.kernel import KernelBuilder, Value
+from ...ir.sorted_rows import last_place
 from ...ir.sorting import POSITION_BITS, packed
 from .groups import lanes
 
@@ -35,9 +36,7 @@ def sort_in_tile(tile: Tile, v: Value) -> str:
 
 def kept_words(tile: Tile, v: Value, size: int) -> int:
     """How many of so many words are kept, a power of two: those up to the last place that is asked for."""
-    (place,) = v.index
-    extents = tile.f.kernel.axes
-    last = expr.substitute(place, {a: extents[a] - 1 for a in expr.symbols(place)})   # type: ignore[arg-type]
+    last = last_place(tile.f.kernel, v)
     return min(size, 1 << max(1, last.bit_length())) if isinstance(last, int) else size
 
 

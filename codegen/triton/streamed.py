@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from ...ir.claims import conditions
 from ...ir.expr import Dim, coefficient, is_less, product, static
-from ...ir.gpu_contraction import LEAST_SIDE, GpuStreamed, blocks, narrow_source, operand_of, rounded_up
+from ...ir.gpu import rounded_up
+from ...ir.gpu_contraction import LEAST_SIDE, GpuStreamed, blocks, narrow_source, operand_of
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.streamed import Product, Softmax, roles
