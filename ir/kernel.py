@@ -181,7 +181,7 @@ class Kernel:
 
     def fresh_axis(self, name: str) -> str:
         """The name, with a number if an axis has it."""
-        return next(n for n in (f"{name}{k or ''}" for k in count()) if n not in self.axes)
+        return next(n for n in (f"{name}_{k}" if k else name for k in count()) if n not in self.axes)
 
     def __str__(self) -> str:
         from .kernel_text import print_kernel

@@ -22,7 +22,7 @@ def unmerge(kernel: Kernel, axes: Sequence[str]) -> Kernel:
         return kernel
     for axis in axes:
         while size := _divisor(kernel, axis):
-            kernel = _cut(kernel, axis, kernel.fresh_axis(f"{axis}{size}_"), size)
+            kernel = _cut(kernel, axis, kernel.fresh_axis(f"{axis}{size}"), size)
     return kernel
 
 

@@ -305,7 +305,7 @@ KERNEL = ("kernel k(x: f32[n], s: f32[]) -> (y: f32[n]) axes i: n { %0[i] = load
     (KERNEL.replace("load x[i]", "load x[i] else 0.0"), Joined(), "x is accessed elsewhere"),
     (KERNEL.replace("store", "add"), Joined(), "stored twice, or added to"),
     (KERNEL.replace("store y[i], %2", "store y[i], %2 store y[i], %0"), Joined(), "stored twice"),
-    (KERNEL.replace("%2[i] = mul %0, %1 : f32", "%2[i] = scan sum %0 along i : f32"), Joined(), "it reduces, or scans"),
+    (KERNEL.replace("%2[i] = mul %0, %1 : f32", "%2[i] = scan sum %0 along i : f32"), Joined(), "it reduces, scans"),
 ])
 def test_schedules_are_checked(text, schedule, words):
     with pytest.raises(VerifyError, match=words):
