@@ -117,7 +117,7 @@ def _fused(x, y, z):
     low, lost = _exact_sum(z, product_error)
     high, cut = _exact_sum(product, low)
     better = high + _odd_sum(lost, cut)
-    return np.where(np.isfinite(better), better, product + z)
+    return np.where(np.isfinite(better) & (better != 0), better, product + z)
 
 
 def _exact_sum(a, b):

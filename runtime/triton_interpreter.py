@@ -19,6 +19,7 @@ import numpy as np
 
 from ..ir import expr
 from ..ir.errors import DeviceError
+from ..ir.scalar import CORE
 from ..ir.schedule import Source
 from .triton_compiler import load_function, version
 
@@ -87,6 +88,9 @@ def _interpreter() -> Any:
     _mend_folds(interpreter)
     _mend_bounds(interpreter)
     _mend_splats(interpreter)
+    if tuple(map(int, version().split(".")[:2])) < (3, 9):
+        _mend_fma(interpreter)
+        _mend_numbers(interpreter)
     return interpreter
 
 
@@ -181,3 +185,26 @@ def _mend_splats(interpreter: Any) -> None:
         return handle(np.full(kind.shape, x.data.reshape(-1)[0], x.data.dtype), x.dtype.scalar)
 
     interpreter.InterpreterBuilder.create_splat = splat
+
+
+def _mend_fma(interpreter: Any) -> None:
+    """It rounds a product before it adds to it."""
+    handle, fused = interpreter.TensorHandle, CORE["fma"].evaluate
+
+    def fma(self: Any, x: Any, y: Any, z: Any) -> Any:
+        return handle(fused(x.data, y.data, z.data).astype(z.data.dtype), z.dtype.scalar)
+
+    interpreter.InterpreterBuilder.create_fma = fma
+
+
+def _mend_numbers(interpreter: Any) -> None:
+    """-1 is no unsigned number to NumPy 2, and there are no constants of bfloat16."""
+    builder, handle, tl = interpreter.InterpreterBuilder, interpreter.TensorHandle, interpreter.tl
+
+    def ones(self: Any, kind: Any) -> Any:
+        return handle(np.invert(np.zeros(1, interpreter._get_np_dtype(kind))), kind.scalar)
+
+    def bfloat16(self: Any, number: Any) -> Any:
+        return handle(np.array([number], ml_dtypes.bfloat16).view(np.uint16), tl.bfloat16)
+
+    builder.get_all_ones_value, builder.get_bf16 = ones, bfloat16

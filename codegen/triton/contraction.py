@@ -14,7 +14,7 @@ from ...ir.expr import Dim, is_static, product
 from ...ir.gpu_contraction import GpuContraction, blocks, epilogue, narrow_source
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
-from ...ir.types import DType, float32, int32, uint32
+from ...ir.types import DType, float32, float64, int32, uint32
 from . import scalar
 from .groups import Group, is_multiple, open_group
 from .module import Function
@@ -286,6 +286,8 @@ def precision(d: DType, chosen: str, depth: int = 0) -> str:
     """How products of a dtype, at a depth, are made and summed, as an argument of `tl.dot`."""
     if d.is_storage:
         return f", max_num_imprecise_acc={min(depth, IMPRECISE_SUMS)}"
+    if d is float64 or d.is_integer:                      # before Triton 3.9 it is not seen from the accumulator
+        return f", out_dtype={'tl.float64' if d is float64 else 'tl.int32'}"
     return f', input_precision="{chosen}"' if d is float32 else ""
 
 

@@ -127,11 +127,15 @@ class Formula:
     def fma(self, a: Any, b: Any, c: Any) -> X:
         """a * b + c, rounded once."""
         t = next(x.type for x in (a, b, c) if isinstance(x, X))
-        return self.let(t, f"tl.fma({', '.join(self.lift(x, t).name for x in (a, b, c))})")
+        return self.let(t, f"tl.fma({', '.join(self._typed(self.lift(x, t)) for x in (a, b, c))})")
+
+    def _typed(self, x: X) -> str:
+        """A value where nothing beside it gives a number its type: Triton's functions take it for a float32."""
+        return x.name if x.number is None or x.type.element == "float" else f"tl.full((), {x.name}, tl.float64)"
 
     def neg(self, x: X) -> X:
         """-x."""
-        return self.let(x.type, f"-0.0 - {x.name}" if x.type.is_float else f"0 - {x.name}")
+        return self.let(x.type, f"{x.name} * -1.0" if x.type.is_float else f"0 - {x.name}")
 
     def add(self, a: Any, b: Any) -> X:
         """a + b."""
@@ -205,10 +209,10 @@ def {name}(angle):
     high = significand * first + tl.umulhi(significand, second) + (low < product).to(tl.uint64)
     count = (high + 2305843009213693952) >> 62
     upper = (high - (count << 62)).to(tl.int64, bitcast=True).to(tl.float64)
-    rest = tl.fma(low.to(tl.float64), {small}, upper) * {scale}
+    rest = tl.fma(low.to(tl.float64), tl.full((), {small}, tl.float64), upper) * {scale}
     turned = count.to(tl.int64, bitcast=True)
     is_negative = x < 0
-    rest = tl.where(is_negative, -0.0 - rest, rest)
+    rest = tl.where(is_negative, rest * -1.0, rest)
     return tl.where(is_negative, 0 - turned, turned).to({integer}), rest.to({float})
 """
 

@@ -45,12 +45,12 @@ def remainder_unsigned(x, y):
     "copysign_f32": """
 def copysign_f32(x, sign):
     size = tl.abs(x)
-    return tl.where(sign.to(tl.int32, bitcast=True) < 0, -0.0 - size, size)
+    return tl.where(sign.to(tl.int32, bitcast=True) < 0, size * -1.0, size)
 """,
     "copysign_f64": """
 def copysign_f64(x, sign):
     size = tl.abs(x)
-    return tl.where(sign.to(tl.int64, bitcast=True) < 0, -0.0 - size, size)
+    return tl.where(sign.to(tl.int64, bitcast=True) < 0, size * -1.0, size)
 """,
     "truncate": """
 def truncate(x):

@@ -68,4 +68,11 @@ def rounded(x: Any, d: DType) -> float:
 
 def scalar(x: Any, d: DType) -> str:
     """A number with its dtype, for places where nothing beside it says what it is."""
+    if is_minus_zero(x, d):
+        return f"(tl.full((), 0.0, {TYPES[d.name]}) * -1.0)"
     return f"tl.full((), {number(x, d)}, {TYPES[d.name]})"
+
+
+def is_minus_zero(x: Any, d: DType) -> bool:
+    """The number whose sign Triton loses before 3.9."""
+    return d.is_float and not d.is_storage and x == 0 and math.copysign(1, x) < 0

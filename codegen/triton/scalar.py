@@ -21,8 +21,8 @@ Row = Union[str, tuple[str, str], Special]                     # one text; texts
 ELEMENTARY = ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
               "tanh", "erf", "pow")
 ANY_DTYPE = ("eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "not", "cast", "bitcast")
-WITH_LITERALS = ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "max", "min",
-                 "fma", "shl", "shr")     # operations that give a bare number the dtype of the operand beside it
+# operations that give a bare number the dtype of the operand beside it (before Triton 3.9, functions do not)
+WITH_LITERALS = ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "shl", "shr")
 
 
 def spell(use: Use, op: str, d: DType, to: DType, args: Sequence[str]) -> str:
@@ -135,7 +135,7 @@ ROWS: dict[str, Row] = {
     "floordiv": _by_sign("divide_signed", "divide_unsigned"),
     "mod": _by_sign("remainder_signed", "remainder_unsigned"),
     "mulhi": "tl.umulhi({}, {})",
-    "neg": ("-0.0 - {}", "0 - {}"),
+    "neg": ("{} * -1.0", "0 - {}"),
     "abs": _absolute,
     "max": _extreme("max", "|"),
     "min": _extreme("min", "&"),

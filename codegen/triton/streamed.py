@@ -168,7 +168,7 @@ class _Streamed:
 
     def product(self, p: Product, left: str, right: str, total: str = "") -> str:
         """A product on tiles, added to a total."""
-        given = f", {total}" if total else ", out_dtype=tl.float64" if self.dtype is float64 else ""
+        given = f", {total}" if total else ""
         return f"tl.dot({left}, {right}{given}{precision(operand_of(p, self.roles), self.s.precision)})"
 
     def weigh(self, tile: Tile, segment: Segment, across: Group) -> None:

@@ -18,7 +18,7 @@ from . import scalar
 from .groups import Group
 from .indices import factor
 from .module import Function
-from .names import TYPES, is_narrow, number, rounded
+from .names import TYPES, is_minus_zero, is_narrow, number, rounded
 from .names import scalar as typed
 
 
@@ -186,6 +186,7 @@ class Tile:
         d = operands[0].dtype
         bare = v.op in scalar.WITH_LITERALS and d.kind != "b" and any(a.op != "const" for a in operands)
         bare = bare and not (is_narrow(d) and v.op == "select")
+        bare = bare and not any(a.op == "const" and is_minus_zero(a.number, a.dtype) for a in operands)
         is_widened = is_narrow(d) and v.op not in ("select", "cast", "bitcast")
         args = []
         for a in v.args:

@@ -31,7 +31,7 @@ KERNELS = {
     "softmax bf16": (zoo.softmax(8192, 1024, "bf16"), [48], [128]),
     "layer_norm": (zoo.layer_norm(8192, 1024), [48], [128]),
     "layer_norm of long rows": (zoo.layer_norm(4096, 32768), [56], [128]),
-    "rms_norm_gradient": (zoo.rms_norm_gradient(8192, 1024), [96, 32, 32], [128, 32, 32]),
+    "rms_norm_gradient": (zoo.rms_norm_gradient(8192, 1024), [120, 32, 32], [128, 32, 32]),
     "variance down columns": (zoo.variance_over_rows(8192, 1024), [40, 32, 40, 32, 32], [32, 32, 32, 32, 128]),
     "long sum": (zoo.sum_long(1 << 24), [40, 24], [32, 32]),
     "embedding": (zoo.embedding(8192, 50_000, 768), [32], [128]),
