@@ -15,6 +15,8 @@ from .errors import VerifyError
 from .expr import Dim, Expr
 from .kernel import FOLDS, Kernel, Store, flat_index
 
+SIFTED = (2, 4)                  # steps between lanes that are loaded as whole vectors, sifted
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -20,6 +20,7 @@ from ..ir.target import Target
 from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
 from .grouping import split_groups, with_shared_rows
+from .jam import jam
 from .patch import split_patch
 from .schedule import schedule
 from .split import split_reduction
@@ -97,7 +98,9 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
         kernel = with_shared_rows(kernel, product, target.threads)
     product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
-    return (split_reduction(kernel) if product is None else None) or (kernel,)
+    if product is not None:
+        return (kernel,)
+    return split_reduction(kernel) or (jam(kernel),)
 
 
 def structure(kernel: Kernel) -> Any:

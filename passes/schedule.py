@@ -17,16 +17,18 @@ from ..ir.errors import VerifyError
 from ..ir.expr import Dim, Expr
 from ..ir.kernel import Kernel, Store, Value, flat_index
 from ..ir.scalar import CORE
-from ..ir.schedule import Rows, Schedule, Serial, independent_axes
+from ..ir.schedule import SIFTED, Rows, Schedule, Serial, independent_axes
 from ..ir.sorted_rows import SortedRows, sorts, take_apart
 from ..ir.target import Target
-from . import contraction, streamed
+from . import contraction, jam, streamed
 
 USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
 MOST_WRITTEN = 600              # values of a kernel with axes written out
 # lanes for so much arithmetic: four vectors of f32 hide each other's latencies
 WAVES = ((150, 64), (400, 32), (math.inf, 16))
+# lanes of neighbours that are written out, for windows of so many taps: of so many sums at once
+TOGETHER = ((16, 256), (math.inf, 128))
 SHORT = 2048                    # points: below, a kernel has 16 lanes
 SHORT_LOOPS = 1.5               # times dearer than small axes written out
 COLUMNS = 4                     # times wider where loops run down columns, so that memory is read in longer runs
@@ -139,7 +141,10 @@ class _Shape:
             if a in self.reduced or self._is_last(a):
                 if self._written([*chosen, a]) <= MOST_WRITTEN:
                     chosen.append(a)
-        return tuple(chosen)
+        neighbours = [(a, self.extents[a]) for a in small if a in self.free and a not in chosen
+                      and self._written([*chosen, a]) <= jam.MOST_WRITTEN]
+        shared = jam.most_shared(kernel, tuple(a for a in chosen if a in self.reduced), neighbours)
+        return (*chosen, *shared[:1]) if shared else tuple(chosen)
 
     def _is_scattered(self, axis: str) -> bool:
         return any(axis in s.axes and axis not in independent_axes(self.kernel, s) for s in self.kernel.stores)
@@ -148,7 +153,9 @@ class _Shape:
         return any(axis in x.axes and self.step(x, axis) == 1 for x in self.accesses())
 
     def _written(self, axes: list[str]) -> int:
-        return sum(math.prod(self.extents[a] for a in axes if a in (*v.axes, *v.over)) for v in self.kernel.values)
+        return jam.loads(self.kernel, tuple(axes)) + sum(
+            math.prod(self.extents[a] for a in axes if a in (*v.axes, *v.over)) for v in self.kernel.values
+            if v.op != "load")
 
     def accesses(self) -> Iterator[Value | Store]:
         """Loads and stores."""
@@ -235,6 +242,10 @@ class _Shape:
         if dear > 12 and any(v.dtype.itemsize == 8 for v in inside):
             dear += WAVES[0][0]                      # twice as many registers
         wave = next(lanes for most, lanes in WAVES if dear <= most)
+        together, taps = (math.prod(self.extents[a] for a in self.unrolled if (a in self.reduced) is folded)
+                          for folded in (False, True))
+        while wave > 16 and wave * together > next(lanes for most, lanes in TOGETHER if taps <= most):
+            wave //= 2
         if self._is_short(vector):
             wave = 16
         while more > 1 and wave > 16 and 8 * wave < self.extents[vector]:
@@ -283,8 +294,11 @@ class _Shape:
         """One element of a load or a store."""
         if not vector or vector not in x.axes:
             return 1.0
-        if self.step(x, vector) in (1, -1):
+        step = self.step(x, vector)
+        if step in (1, -1):
             return 2 * VECTOR * waste
+        if step in SIFTED and isinstance(x, Value):
+            return 4 * step * VECTOR * waste
         return apart * waste
 
     def with_grain(self, chosen: Rows, cost: float) -> Rows:

@@ -22,7 +22,7 @@ def unmerge(kernel: Kernel, axes: Sequence[str]) -> Kernel:
         return kernel
     for axis in axes:
         while size := _divisor(kernel, axis):
-            kernel = _cut(kernel, axis, kernel.fresh_axis(f"{axis}{size}"), size)
+            kernel = cut(kernel, axis, kernel.fresh_axis(f"{axis}{size}"), size)
     return kernel
 
 
@@ -60,7 +60,7 @@ def _indices(kernel: Kernel) -> Iterator[Expr]:
         yield from (i for i in index if isinstance(i, Expr))
 
 
-def _cut(kernel: Kernel, low: str, high: str, size: int) -> Kernel:
+def cut(kernel: Kernel, low: str, high: str, size: int) -> Kernel:
     """The kernel with an axis as the lower of two, whose extent is `size`."""
     axes: dict[str, Dim] = {}
     for a, n in kernel.axes.items():

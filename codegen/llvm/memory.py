@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...ir.schedule import SIFTED
 from ...ir.types import DType
 from .types import POINTER, Type, memory_type, stored_bits, type_of, vector
 from .value import Index, X
-
-SIFTED = (2, 4)                  # steps between lanes that are whole vectors, sifted
 
 
 class Memory:

@@ -15,7 +15,7 @@ from typing import Any
 from ...ir import expr
 from ...ir.expr import Dim
 from ...ir.kernel import Kernel, Store, Value
-from ...ir.scalar import COMBINE
+from ...ir.scalar import COMBINE, CORE
 from ...ir.types import uint8
 from . import scalar
 from .body import Scope
@@ -30,10 +30,12 @@ BLOCK_PLAIN = 256                # the same, for loops that add one element a tu
 
 class Nest:
     """The loops of one kernel. `order` says which axis is looped outside of which; `lane` runs in `lanes` lanes (of
-    `lane_range`).
+    `lane_range`). Where `neighbours` are written out, values are computed in the order of the kernel.
     """
 
-    def __init__(self, kernel: Kernel, order: Sequence[str], lane: str, lanes: int, scratch: X):
+    def __init__(self, kernel: Kernel, order: Sequence[str], lane: str, lanes: int, scratch: X,
+                 neighbours: bool = False):
+        self.neighbours = neighbours
         self.kernel, self.order, self.lane, self.lanes = kernel, tuple(order), lane, lanes
         self.scratch: X = scratch
         self.scratch_bytes: Dim = 0
@@ -97,13 +99,14 @@ class Nest:
 
     def _sweep(self, scope: Scope, items: Sequence[Item]) -> dict[Item, Any]:
         """All items of one sweep: those that need no loop, then a loop for each group that shares its first axis."""
-        done: dict[Item, Any] = {}
-        left = []
-        for item in items:
-            if free_axes(item, scope.point.__contains__):
-                left.append(item)
-            else:
-                done[item] = self._do(scope, item)
+        left = [i for i in items if free_axes(i, scope.point.__contains__)]
+        ready = [i for i in items if i not in left]
+        if self.neighbours:
+            wanted = needed(ready, lambda v: scope.find(v) is not None)
+            for v in self.kernel.values:
+                if v in wanted and v.op in CORE:
+                    scope.value(v)
+        done: dict[Item, Any] = {i: self._do(scope, i) for i in ready}
         for axis in self.order:
             group = [i for i in left if axis in free_axes(i, scope.point.__contains__)]
             if group:

@@ -9,7 +9,7 @@ from ...ir.kernel import Kernel
 from ...ir.schedule import Rows, Source
 from .body import Scope, open_entry
 from .nest import Nest
-from .unroll import unroll
+from .unroll import neighbours_of, unroll
 from .writer import Index, Module, X
 
 
@@ -20,7 +20,8 @@ def emit_rows(kernel: Kernel, schedule: Rows) -> Source:
     name = f"kernel_{kernel.name}"
     w, scope, start, stop, scratch = open_entry(module, kernel, name)
     scope.kernel = unroll(kernel, schedule.unrolled)
-    nest = Nest(scope.kernel, schedule.order, schedule.vector, schedule.lanes, scratch)
+    nest = Nest(scope.kernel, schedule.order, schedule.vector, schedule.lanes, scratch,
+                neighbours=bool(neighbours_of(kernel, schedule.unrolled)))
     scope.prepare(scope.kernel.stores)
     w.when(_is_needed(scope, kernel), lambda: Units(scope, schedule, nest).run(start, stop))
     return Source(str(module), name, "llvm", schedule.units, schedule.grain, nest.scratch_bytes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import product
+from typing import Any
 
 from ...ir import expr
 from ...ir.kernel import Index, Kernel, Store, Value
@@ -23,21 +24,39 @@ def unroll(kernel: Kernel, axes: Iterable[str]) -> Kernel:
     return _Unrolled(kernel, axes).kernel()
 
 
+def neighbours_of(kernel: Kernel, unrolled: Iterable[str]) -> set[str]:
+    """Those of the axes that are written out whose positions are results beside each other."""
+    folded = {a for v in kernel.values for a in v.over}
+    return {a for a in unrolled if a not in folded and all(a in s.axes for s in kernel.stores)}
+
+
 class _Unrolled:
     def __init__(self, kernel: Kernel, axes: tuple[str, ...]):
         self.old, self.axes = kernel, axes
         self.values: list[Value] = []
         self.made: dict[tuple[Value, tuple[int, ...]], Value] = {}
+        self.loaded: dict[Any, Value] = {}                       # what neighbours load from the same place
 
     def kernel(self) -> Kernel:
         for v in self.old.values:
             for at in self._positions(a for a in v.axes if a in self.axes):
-                made = self._reduction(v, at) if v.op == "reduce" else self._append(self._plain(v, at))
-                self.made[v, tuple(at.values())] = made
+                self.made[v, tuple(at.values())] = self._reduction(v, at) if v.op == "reduce" else self._plain(v, at)
         stores = tuple(self._store(s, at) for s in self.old.stores
                        for at in self._positions(a for a in s.axes if a in self.axes))
         kept = {a: n for a, n in self.old.axes.items() if a not in self.axes}
-        return Kernel(self.old.name, kept, self.old.buffers, tuple(self.values), stores, self.old.origin)
+        return Kernel(self.old.name, kept, self.old.buffers, tuple(self._in_order()), stores, self.old.origin)
+
+    def _in_order(self) -> list[Value]:
+        """The values in order of the last load that each needs, so that what neighbours load is used by all of them
+        while it is in a register. Sums have their order from what they are made of.
+        """
+        neighbours = neighbours_of(self.old, self.axes)
+        moving = {made: n for n, ((v, _), made) in enumerate(self.made.items())
+                  if v.op == "load" and neighbours & {*v.axes}}
+        last: dict[Value, int] = {}
+        for v in self.values:
+            last[v] = max((moving.get(v, -1), *(last[a] for a in v.inputs)))
+        return sorted(self.values, key=last.__getitem__) if neighbours else self.values
 
     def _positions(self, axes: Iterable[str]) -> list[dict[str, int]]:
         axes = tuple(axes)
@@ -57,8 +76,12 @@ class _Unrolled:
         return tuple(self._at(i, at) if isinstance(i, Value) else expr.substitute(i, at) for i in index)
 
     def _plain(self, v: Value, at: Positions) -> Value:
-        return Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer,
+        made = Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer,
                      self._index(v.index, at), v.fill, v.number, v.combine, v.over)
+        if v.op != "load":
+            return self._append(made)
+        place = v.buffer, made.index, repr(v.fill), made.axes
+        return self.loaded[place] if place in self.loaded else self.loaded.setdefault(place, self._append(made))
 
     def _reduction(self, v: Value, at: Positions) -> Value:
         written, looped = [a for a in v.over if a in self.axes], self._kept(v.over)

@@ -21,8 +21,13 @@ Row = Union[str, tuple[str, str], Special]                     # one text; texts
 ELEMENTARY = ("exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh",
               "tanh", "erf", "pow")
 ANY_DTYPE = ("eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "not", "cast", "bitcast")
-# operations that give a bare number the dtype of the operand beside it (before Triton 3.9, functions do not)
 WITH_LITERALS = ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "shl", "shr")
+IN_FUNCTIONS = ("max", "min", "fma")
+
+
+def takes_literals(op: str, d: DType) -> bool:
+    """Does a bare number get the dtype beside it? Before Triton 3.9 functions take it for a float32."""
+    return op in WITH_LITERALS or op in IN_FUNCTIONS and (d is float32 or is_narrow(d))
 
 
 def spell(use: Use, op: str, d: DType, to: DType, args: Sequence[str]) -> str:

@@ -184,7 +184,7 @@ class Tile:
     def _apply(self, v: Value) -> str:
         operands = v.args[1:] if v.op == "select" else v.args
         d = operands[0].dtype
-        bare = v.op in scalar.WITH_LITERALS and d.kind != "b" and any(a.op != "const" for a in operands)
+        bare = scalar.takes_literals(v.op, d) and d.kind != "b" and any(a.op != "const" for a in operands)
         bare = bare and not (is_narrow(d) and v.op == "select")
         bare = bare and not any(a.op == "const" and is_minus_zero(a.number, a.dtype) for a in operands)
         is_widened = is_narrow(d) and v.op not in ("select", "cast", "bitcast")
