@@ -35,7 +35,7 @@ class _Unrolled:
         self.old, self.axes = kernel, axes
         self.values: list[Value] = []
         self.made: dict[tuple[Value, tuple[int, ...]], Value] = {}
-        self.loaded: dict[Any, Value] = {}                       # what neighbours load from the same place
+        self.shared: dict[Any, Value] = {}                       # what is the same for several positions
 
     def kernel(self) -> Kernel:
         for v in self.old.values:
@@ -78,10 +78,9 @@ class _Unrolled:
     def _plain(self, v: Value, at: Positions) -> Value:
         made = Value(v.op, tuple(self._at(a, at) for a in v.args), self._kept(v.axes), v.dtype, v.buffer,
                      self._index(v.index, at), v.fill, v.number, v.combine, v.over)
-        if v.op != "load":
-            return self._append(made)
-        place = v.buffer, made.index, repr(v.fill), made.axes
-        return self.loaded[place] if place in self.loaded else self.loaded.setdefault(place, self._append(made))
+        key = (v.op, made.args, made.axes, v.dtype, v.buffer, made.index, repr(v.fill), repr(v.number), v.combine,
+               v.over)
+        return self.shared[key] if key in self.shared else self.shared.setdefault(key, self._append(made))
 
     def _reduction(self, v: Value, at: Positions) -> Value:
         written, looped = [a for a in v.over if a in self.axes], self._kept(v.over)
