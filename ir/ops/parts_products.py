@@ -1,0 +1,73 @@
+"""Products of complex matrices and convolutions, as real ones (`parts.py`).
+
+A row of complex numbers in memory is a row of twice as many real ones. Its product with a column of complex numbers is
+that with two columns of real ones, (re, -im) and (im, re) pair by pair: two real products of the same rows, which
+fusion puts in one kernel. Nothing is computed more often than by the four products of the parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import expr
+from .namespace import F
+from .parts import Parts, join, known_number
+
+
+def _is_real(x: Parts) -> bool:
+    """Is the imaginary part known to be zero?"""
+    return known_number(x.im) == 0
+
+
+def _source(x: Parts) -> tuple[Any, bool]:
+    """What a value is in memory, and whether the value is its conjugate."""
+    made = x.im.node
+    if made is not None and made.op is F.neg:
+        whole = Parts(x.re, made.operands[0]).whole
+        if whole is not None:
+            return whole, True
+    return join(x), False
+
+
+def _pairs(x: Parts, axis: int) -> Any:
+    """Both parts of each element next to each other along an axis, which becomes twice as long."""
+    shape = tuple(2 * d if i == axis else d for i, d in enumerate(x.re.shape))
+    return F.reshape(F.stack(list(x), axis + 1), shape=shape)
+
+
+def matmul(a: Parts, b: Parts) -> Parts:
+    """a @ b, by two real products."""
+    if _is_real(b):
+        return Parts(F.matmul(a.re, b.re), F.matmul(a.im, b.re))
+    if _is_real(a) or 0 in a.re.shape:
+        return Parts(F.matmul(a.re, b.re), F.matmul(a.re, b.im))
+    whole, conjugated = _source(a)
+    rows = F.reshape(F.view_as_real(whole), shape=(*whole.shape[:-1], 2 * whole.shape[-1]))
+    columns = Parts(b.re, b.im if conjugated else -b.im), Parts(b.im, -b.re if conjugated else b.re)
+    return Parts(*(F.matmul(rows, _pairs(c, len(b.re.shape) - 2)) for c in columns))
+
+
+def conv(x: Parts, w: Parts, **attrs: Any) -> Parts:
+    """The convolution of x with w, by one with twice as many channels on both sides."""
+    if _is_real(w):
+        return Parts(F.conv(x.re, w.re, **attrs), F.conv(x.im, w.re, **attrs))
+    if _is_real(x):
+        return Parts(F.conv(x.re, w.re, **attrs), F.conv(x.re, w.im, **attrs))
+    groups = attrs["groups"]
+    channels, *window = w.re.shape
+    each = expr.floordiv(channels, groups)
+    grouped = [F.reshape(_pairs(c, 1), shape=(groups, each, 2 * window[0], *window[1:]))
+               for c in (Parts(w.re, -w.im), Parts(w.im, w.re))]
+    both = F.reshape(F.concat(*grouped, axis=1), shape=(2 * channels, 2 * window[0], *window[1:]))
+    y = F.conv(_pairs(x, 1), both, **attrs)
+    batch, _, *spots = y.shape
+    y = F.reshape(y, shape=(batch, groups, 2, each, *spots))
+    return Parts(*(F.reshape(_taken(y, part), shape=(batch, channels, *spots)) for part in range(2)))
+
+
+def _taken(y: Any, part: int) -> Any:
+    """One place along dimension 2."""
+    start = tuple(part if d == 2 else 0 for d in range(len(y.shape)))
+    shape = tuple(1 if d == 2 else n for d, n in enumerate(y.shape))
+    return F.slice(y, start=start, shape=shape, step=(1,) * len(shape))
+
