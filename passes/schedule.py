@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..ir import expr
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim, Expr
-from ..ir.kernel import Kernel, Store, Value, flat_index
+from ..ir.kernel import Kernel, Store, Value, flat_index, pair_part
 from ..ir.scalar import CORE
 from ..ir.schedule import Rows, Schedule, Serial, independent_axes
 from ..ir.sorted_rows import SortedRows, sorts, take_apart
@@ -283,7 +283,8 @@ class _Shape:
         """One element of a load or a store."""
         if not vector or vector not in x.axes:
             return 1.0
-        if self.step(x, vector) in (1, -1):
+        step = self.step(x, vector)
+        if step in (1, -1) or step == 2 and pair_part(self.kernel, x) is not None:
             return 2 * VECTOR * waste
         return apart * waste
 

@@ -20,6 +20,7 @@ from ...ir.types import uint8
 from . import scalar
 from .body import Scope
 from .bounds import interior
+from .pairs import store_all
 from .sweeps import Accumulate, Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
 from .tiles import SIDE, read_tile, transposed_loads, write_tile
 from .writer import Index, X
@@ -98,12 +99,12 @@ class Nest:
     def _sweep(self, scope: Scope, items: Sequence[Item]) -> dict[Item, Any]:
         """All items of one sweep: those that need no loop, then a loop for each group that shares its first axis."""
         done: dict[Item, Any] = {}
-        left = []
-        for item in items:
-            if free_axes(item, scope.point.__contains__):
-                left.append(item)
-            else:
-                done[item] = self._do(scope, item)
+        left = [i for i in items if free_axes(i, scope.point.__contains__)]
+        here = [i for i in items if i not in left]
+        done.update((i, self._do(scope, i)) for i in here if not isinstance(i, Store))
+        stores = [i for i in here if isinstance(i, Store)]
+        store_all(scope, stores)
+        done.update(dict.fromkeys(stores))
         for axis in self.order:
             group = [i for i in left if axis in free_axes(i, scope.point.__contains__)]
             if group:
@@ -112,10 +113,7 @@ class Nest:
                 done.update(zip(group, loop(scope, axis, group)))
         return done
 
-    def _do(self, scope: Scope, item: Item) -> X | None:
-        if isinstance(item, Store):
-            scope.store(item)
-            return None
+    def _do(self, scope: Scope, item: Value | Keep | Accumulate) -> X | None:
         if isinstance(item, Keep):
             scope.w.store(scope.vector(item.value) if scope.varies(item.value) else scope.value(item.value),
                           self._kept_place(scope, item.value))

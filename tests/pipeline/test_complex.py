@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import braze
 import numpy as np
 import pytest
 from braze.ir.program import HostCall, walk
@@ -107,3 +108,127 @@ def test_edges_are_those_of_eager(op, backend):
                 np.abs(g - w) <= 3e-7 * size + SMALLEST.get(op.name, 1e-35))
         wrong += [(*(a[i] for a in arrays), got[i], want[i]) for i in np.flatnonzero(~near)]
     assert not wrong, "\n".join(map(str, wrong[:40]))
+
+
+# ---- whole programs --------------------------------------------------------------------------------------------------
+
+
+def host_calls(f):
+    return [s.name for s in walk(f.ir("fused").steps) if isinstance(s, HostCall)]
+
+
+def numbers(rng, *shape):
+    return braze.tensor((rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64))
+
+
+POINTWISE = [
+    lambda x, y: x * y + x, lambda x, y: x / (y + 3), lambda x, y: braze.where(x.abs() < y.abs(), x, y.conj()),
+    lambda x, y: braze.exp(0.1j * x) - y, lambda x, y: braze.sqrt(x) * y.real(), lambda x, y: x.imag() + 1j * y.abs(),
+    lambda x, y: x - y.mean(), lambda x, y: x * y.sum(axis=-1, keepdims=True), lambda x, y: x.T.reshape(x.shape) + y,
+    lambda x, y: braze.concat([x[:, 1:], y[:, :1]], axis=1), lambda x, y: x[::-1] * y, lambda x, y: x @ x.T.conj() @ y,
+    lambda x, y: braze.cumsum(x, axis=1) - y, lambda x, y: braze.sin(x) * 0.1 + y**2,
+    lambda x, y: x.conj().T.T * 2j - y, lambda x, y: x[np.arange(x.shape[0])[::-1].copy()] + y,
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(12))
+def test_random_chains_agree_with_eager_without_host_calls(seed, backend):
+    rng = np.random.default_rng(seed)
+    x, y = numbers(rng, *[(3, 5), (17, 33), (1, 7), (40, 40)][seed % 4]), None
+    y = numbers(rng, *x.shape)
+    steps = rng.choice(len(POINTWISE), 5)
+
+    def program(x, y):
+        for s in steps:
+            z = POINTWISE[s](x, y)
+            x, y = y, z / (1 + z.abs().max())
+        return x, y, (x * y.conj()).sum(), x.real().mean()
+
+    f = braze.compile(program, backend=backend)
+    for got, want in zip(f(x, y), program(x, y)):
+        assert_close(np.asarray(got), np.asarray(want), str(steps))
+    assert not host_calls(f)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_agree_with_eager_without_host_calls(backend):
+    rng = np.random.default_rng(0)
+    w, x = numbers(rng, 6, 5), numbers(rng, 9, 6)
+
+    def loss(w):
+        h = x @ w
+        return (braze.exp(1j * h.abs()) * h / (2 + h * h.conj())).abs().sum() + (h.T.conj() @ h).real().mean()
+
+    f = braze.compile(braze.grad(loss), backend=backend)
+    assert_close(np.asarray(f(w)), np.asarray(braze.grad(loss)(w)), "")
+    assert not host_calls(f)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loop_carries_complex_numbers(backend):
+    c = braze.tensor(np.linspace(-2, 1, 31).astype(np.float32)[:, None] * 1j + np.linspace(-1, 1, 9).astype(np.float32))
+
+    def escape(c):
+        def step(_, state):
+            z, count = state
+            z = braze.where(z.abs() < 2, z * z + c, z)
+            return z, count + (z.abs() < 2).astype("int32")
+
+        return braze.fori_loop(0, 12, step, (c * 0, braze.zeros(c.shape, dtype="int32")))
+
+    f = braze.compile(escape, backend=backend)
+    for got, want in zip(f(c), escape(c)):
+        assert_close(np.asarray(got), np.asarray(want), "")
+    assert not host_calls(f)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_elements_are_read_and_written_in_place(backend):
+    rng = np.random.default_rng(3)
+    x, v, index = numbers(rng, 8, 4), numbers(rng, 3, 4), braze.tensor(np.array([6, 0, 3]))
+
+    def program(x, v, index):
+        x = x * 1
+        x[index] = v * 2
+        x[1] += 1j
+        return x, x[index].conj(), braze.tensor(2 - 1j) * x[0]
+
+    f = braze.compile(program, backend=backend)
+    for got, want in zip(f(x, v, index), program(x, v, index)):
+        assert_close(np.asarray(got), np.asarray(want), "")
+    assert not host_calls(f)
+
+
+def test_kernels_stand_beside_library_routines():
+    """What has no kernel gets complex memory, and its neighbours are kernels."""
+    x = numbers(np.random.default_rng(4), 6, 6)
+    f = braze.compile(lambda x: braze.argsort((x * 2j).reshape(-1)), backend="llvm")
+    np.testing.assert_array_equal(np.asarray(f(x)), np.argsort((np.asarray(x) * 2j).reshape(-1), kind="stable"))
+    assert host_calls(f) == ["argsort"] and len(f.ir("fused").kernels) == 1
+
+
+def test_an_elementwise_program_is_one_kernel_on_whole_vectors():
+    x = numbers(np.random.default_rng(5), 1000)
+    f = braze.compile(lambda x, y: x * y + x.conj(), backend="llvm")
+    f(x, x * 2)
+    assert len(f.ir("fused").kernels) == 1
+    assert "gather" not in f.ir("source") and "scatter" not in f.ir("source")
+
+
+def test_a_product_of_matrices_is_two_real_ones_of_the_same_rows():
+    rng = np.random.default_rng(6)
+    f = braze.compile(lambda a, b: braze.exp(a @ b), backend="llvm")
+    f(numbers(rng, 32, 48), numbers(rng, 48, 64))
+    (kernel,) = f.ir("fused").kernels
+    assert [v.op for v in kernel.values].count("reduce") == 2 and kernel.axes["k"] == 96
+
+
+def test_sizes_may_be_symbols():
+    f = braze.compile(lambda x: ((x * x.conj()).real(), x @ x.T, x.sum()))
+    rng = np.random.default_rng(7)
+    for n in (3, 4, 5, 17):
+        x = numbers(rng, n, 6)
+        for got, want in zip(f(x), ((x * x.conj()).real(), x @ x.T, x.sum())):
+            assert_close(np.asarray(got), np.asarray(want), str(n))
+    assert len(f.compilations) == 2
