@@ -32,18 +32,25 @@ def load_part(scope: Scope, v: Value, base: X, mask: X | None, fill: Any) -> X:
 
 
 def store_all(scope: Scope, stores: Sequence[Store]) -> None:
-    """Write what some stores write here, the two parts of pairs together."""
+    """Write what some stores write here, the two parts of pairs together, when both are known: they may take the place
+    of what they are made of.
+    """
     left = [*stores]
     while left:
         s = left.pop(0)
         other = next((t for t in left if _is_other_part(scope, s, t)), None)
-        base = None if other is None else _first_pair(scope, s)
-        if other is None or base is None:
+        if other is None:
             scope.store(s)
             continue
         left.remove(other)
         parts = sorted((s, other), key=lambda t: pair_part(scope.kernel, t) or 0)
-        _write(scope, [scope.vector(t.value) for t in parts], base, scope.writing_mask(s), s.value.dtype)
+        values = [scope.vector(t.value) if scope.varies(t) else scope.value(t.value) for t in parts]
+        base = _first_pair(scope, s)
+        if base is None:
+            for t, x in zip(parts, values):
+                scope.store(t, x)
+        else:
+            _write(scope, values, base, scope.writing_mask(s), s.value.dtype)
 
 
 def _is_other_part(scope: Scope, s: Store, t: Store) -> bool:

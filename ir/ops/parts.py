@@ -82,7 +82,7 @@ def conjugate(x: Parts) -> Parts:
 
 def multiply(x: Parts, y: Parts) -> Parts:
     """x * y, by four products."""
-    return Parts(x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re)
+    return Parts(x.re * y.re - x.im * y.im, x.re * y.im + y.re * x.im)
 
 
 def square(x: Parts) -> Parts:

@@ -10,8 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from .. import expr
+from .dims import is_one
 from .namespace import F
-from .parts import Parts, join, known_number
+from .parts import Parts, join, known_number, multiply
+
+FEW = 8                                          # rows and columns of matrices that are written out
 
 
 def _is_real(x: Parts) -> bool:
@@ -41,10 +44,26 @@ def matmul(a: Parts, b: Parts) -> Parts:
         return Parts(F.matmul(a.re, b.re), F.matmul(a.im, b.re))
     if _is_real(a) or 0 in a.re.shape:
         return Parts(F.matmul(a.re, b.re), F.matmul(a.re, b.im))
+    if _is_small(a, b):
+        return _by_sums(a, b)
     whole, conjugated = _source(a)
     rows = F.reshape(F.view_as_real(whole), shape=(*whole.shape[:-1], 2 * whole.shape[-1]))
     columns = Parts(b.re, b.im if conjugated else -b.im), Parts(b.im, -b.re if conjugated else b.re)
     return Parts(*(F.matmul(rows, _pairs(c, len(b.re.shape) - 2)) for c in columns))
+
+
+def _is_small(a: Parts, b: Parts) -> bool:
+    """Is it a product with a vector, or one of a few rows that are short?"""
+    (rows, depth), columns = a.re.shape[-2:], b.re.shape[-1]
+    few = all(isinstance(d, int) and d <= FEW for d in (rows, depth))
+    return is_one(rows) or is_one(columns) or few
+
+
+def _by_sums(a: Parts, b: Parts) -> Parts:
+    """The product by sums of complex products: bound by reading the operands, which are read once for both parts."""
+    left = Parts(*(F.expand_dims(x, len(x.shape)) for x in a))
+    right = Parts(*(F.expand_dims(x, len(x.shape) - 2) for x in b))
+    return Parts(*(F.sum(x, axes=(len(x.shape) - 2,)) for x in multiply(left, right)))
 
 
 def conv(x: Parts, w: Parts, **attrs: Any) -> Parts:

@@ -232,3 +232,22 @@ def test_sizes_may_be_symbols():
         for got, want in zip(f(x), ((x * x.conj()).real(), x @ x.T, x.sum())):
             assert_close(np.asarray(got), np.asarray(want), str(n))
     assert len(f.compilations) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_update_takes_the_memory_of_what_it_replaces(backend):
+    """Also where a part is made of the other one, which is written before it."""
+    x = numbers(np.random.default_rng(8), 133)
+
+    state = x * 1
+
+    @braze.compile(backend=backend)
+    def turn():
+        state.copy_(state.imag() + 1j * state.real())
+
+    want = np.asarray(x)
+    for _ in range(4):
+        turn()
+        want = want.imag + 1j * want.real
+        assert_close(np.asarray(state), want, "")
+    assert "takes" in str(turn.ir("fused"))
