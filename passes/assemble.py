@@ -91,7 +91,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_sort=self.launcher.may_sort)
+        most = 1 if isinstance(self.target, GpuTarget) else MOST_PARTS           # a GPU's tile holds one sum
+        fused = fuse(graph, spread(graph), parts=most, may_sort=self.launcher.may_sort)
         fusion = stream(graph, fused, self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
