@@ -63,8 +63,9 @@ class _Halves:
         operands = [self.made[v] for v in node.operands]
         is_complex = any(v.dtype.kind == "c" for v in (*node.operands, *node.results))
         rule = self._rule(node, operands) if is_complex else None
-        if rule is not None:
-            return (_fit(rule(*map(self._parts, node.operands), **node.attrs), node.result),)
+        found = rule(*map(self._parts, node.operands), **node.attrs) if rule else None
+        if found is not None:
+            return (_fit(found, node.result),)
         attrs: Mapping[str, Any] | None = map_regions(node, take_apart) if node.regions else None
         return copy_node(self.builder, node, [self._whole(v) for v in node.operands], attrs)  # type: ignore[arg-type]
 

@@ -69,7 +69,7 @@ class Op:
     dims: Callable[..., Map] | None
     pull: Any                                  # views: where elements come from
     lower: Any                                 # kernel IR of reductions, contractions, gathers, scatters and sorts
-    # of complex operands: the op written with real ops on their parts (ir/ops/parts.py); None: nothing is known
+    # the op on complex operands, written with real ops on their parts (ir/ops/parts.py); None where that is not known
     parts: Callable[..., Any] | None
     domain: tuple[float, float] | None         # where a function is real
     samples: Any                               # operands (shapes, or lists of indices) with attributes, for tests

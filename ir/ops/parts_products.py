@@ -1,4 +1,4 @@
-"""Products of complex matrices and convolutions, as real ones (`parts.py`).
+"""Products of complex matrices and convolutions, as real ones (`parts.py`), and of many numbers.
 
 A row of complex numbers in memory is a row of twice as many real ones. Its product with a column of complex numbers is
 that with two columns of real ones, (re, -im) and (im, re) pair by pair: two real products of the same rows, which
@@ -7,12 +7,13 @@ fusion puts in one kernel. Nothing is computed more often than by the four produ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import expr
 from .dims import is_one
 from .namespace import F
-from .parts import Parts, join, known_number, multiply
+from .parts import Parts, join, known_number, multiply, pad
 
 FEW = 8                                          # rows and columns of matrices that are written out
 
@@ -64,6 +65,25 @@ def _by_sums(a: Parts, b: Parts) -> Parts:
     left = Parts(*(F.expand_dims(x, len(x.shape)) for x in a))
     right = Parts(*(F.expand_dims(x, len(x.shape) - 2) for x in b))
     return Parts(*(F.sum(x, axes=(len(x.shape) - 2,)) for x in multiply(left, right)))
+
+
+def prod(x: Parts, axes: Sequence[int]) -> Parts | None:
+    """The product over axes, by halves; None where their size is not known."""
+    shape = x.re.shape
+    kept = [i for i in range(len(shape)) if i not in axes]
+    count = expr.product([shape[a] for a in axes])
+    if not isinstance(count, int):
+        return None
+    width = 1 << max(0, count - 1).bit_length()
+    rows = [shape[i] for i in kept]
+    z = Parts(*(F.reshape(F.permute(part, axes=(*kept, *axes)), shape=(*rows, count)) for part in x))
+    zeros = (0,) * len(rows)
+    z = pad(z, (*zeros, 0), (*zeros, width - count), 1)
+    while width > 1:
+        width //= 2
+        z = multiply(*(Parts(*(F.slice(part, start=(*zeros, start), shape=(*rows, width), step=(1,) * (len(rows) + 1))
+                               for part in z)) for start in (0, width)))
+    return Parts(*(F.reshape(part, shape=tuple(rows)) for part in z))
 
 
 def conv(x: Parts, w: Parts, **attrs: Any) -> Parts:
