@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 SEED = 20_240_607
+WIDE = {"f": np.float64, "c": np.complex128}       # what references are computed in
 
 Program = Callable[..., Any]
 Call = Callable[[], Any]
@@ -127,7 +128,7 @@ def make_inputs(workload: Workload) -> list[np.ndarray]:
 
 def compute_reference(workload: Workload) -> list[np.ndarray]:
     """The float64 result of a workload, as a list of arrays."""
-    wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in make_inputs(workload)]
+    wide = [array.astype(WIDE.get(array.dtype.kind, array.dtype)) for array in make_inputs(workload)]
     return as_list(workload.reference(*wide))
 
 
@@ -147,7 +148,7 @@ def relative_error(result: np.ndarray, reference: np.ndarray) -> float:
     if result.shape != reference.shape:
         raise ValueError(f"result of shape {result.shape} where the reference has {reference.shape}")
     scale = float(np.abs(reference).max()) or 1.0
-    difference = float(np.abs(result.astype(np.float64) - reference).max())
+    difference = float(np.abs(result.astype(WIDE[reference.dtype.kind]) - reference).max())
     return difference / scale if math.isfinite(difference) else math.inf
 
 

@@ -139,6 +139,16 @@ def step_along(kernel: Kernel, access: Value | Store, axis: str) -> Dim | None:
     return None if gathered else expr.coefficient(flat, axis)
 
 
+def pair_part(kernel: Kernel, access: Value | Store) -> int | None:
+    """Which of two neighbours in memory a load or a store is always of, such as a part of complex numbers; else
+    None.
+    """
+    shape, index = kernel.buffers[access.buffer].shape, access.index
+    of_two = bool(shape) and isinstance(shape[-1], int) and shape[-1] == 2
+    is_part = of_two and isinstance(index[-1], int) and 0 <= index[-1] < 2
+    return int(index[-1]) if is_part else None  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A program over `axes` (name to extent, in loop order), on `buffers`; `values` in order, then `stores`.

@@ -111,7 +111,7 @@ class JoinedLaunch(Launch):
 class HostCall:
     """Call `function(*input arrays) -> tuple of arrays` in Python and copy the results into the output slots.
 
-    What has no kernel: library routines (sort, linear algebra), complex numbers, callbacks. Where it `takes_namespace`,
+    What has no kernel: library routines (sort, linear algebra), callbacks. Where it `takes_namespace`,
     `function(*arrays, xp=...)` computes on the arrays of another device in that device's namespace. `origin` has the
     user's lines.
     """

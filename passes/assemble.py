@@ -17,6 +17,7 @@ from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
 from ..ir.graph import Graph, Node, Value
 from ..ir.kernel import KernelBuilder
+from ..ir.ops.parts import part_dtype
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
 from ..ir.types import TensorType
@@ -25,7 +26,7 @@ from .gates import MOST_PARTS
 from .gpu_join import join_launches
 from .launches import Launcher
 from .layout import storage_orders
-from .lower import Place, lower_group
+from .lower import Place, lower_group, part_of
 from .memory_plan import plan_arena, taken_inputs
 from .ordering import ordered
 from .recompute import recompute
@@ -90,7 +91,8 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_sort=self.launcher.may_sort)
+        most = 1 if isinstance(self.target, GpuTarget) else MOST_PARTS           # a GPU's tile holds one sum
+        fused = fuse(graph, spread(graph), parts=most, may_sort=self.launcher.may_sort)
         fusion = stream(graph, fused, self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
@@ -131,16 +133,17 @@ class _Assembler:
     def _copies(self, v: Value, places: Mapping[Value, Place | Dim], targets: Sequence[Place]) -> list[Step]:
         source = places.get(v)
         out: list[Step] = []
-        for target in targets:
+        for target in targets if 0 not in v.shape else ():
             k = KernelBuilder("copy", {})
             index = tuple(k.add_axis("ijklmnop"[d], n) for d, n in enumerate(v.shape))
+            parts = range(2 if v.dtype.kind == "c" else 1)
             if v.literal is not None:
-                value = k.constant(v.literal, v.dtype)
+                values = [k.constant(part_of(v.literal, v.dtype, part), part_dtype(v.dtype)) for part in parts]
             elif isinstance(source, Place):
-                value = k.load(source.slot, source.shape, source.dtype, source.at(index))
+                values = [source.load(k, index, None, part) for part in parts]
             else:
-                value = k.cast(k.index(source), v.dtype)  # type: ignore[arg-type]
-            k.store(target.slot, target.shape, target.at(index), value)
+                values = [k.cast(k.index(source), v.dtype)]  # type: ignore[arg-type]
+            target.store(k, index, *values)
             out += self.launcher.launches(k.build())
         return out
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ..ir import expr
 from ..ir.expr import Dim
 from ..ir.graph import Graph, Node, Value
+from ..ir.ops.parts import part_dtype
 from ..ir.scalar import CORE
 from .dimension_maps import MOVED, ONE, Map, compose, operand_map
 from .walks import usual
@@ -53,9 +54,9 @@ class Inliner:
         self.weight[v] = 0.0
 
     def _may_inline(self, n: Node) -> bool:
-        if n.op.kind == "view":
-            return True
-        if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c" or any(v.dtype.kind == "c" for v in n.operands):
+        if n.op.kind == "view" or any(v.dtype.kind == "c" for v in n.operands) and n.op.kind == "pointwise":
+            return True                          # a part of a complex number is a view of it
+        if n.op.kind != "pointwise" or n.results[0].dtype.kind == "c":
             return False
         cost = cost_of(n) + sum(self.weight[v] for v in n.operands)
         if cost <= DEAR and self._is_read_once_elsewhere(n.results[0]):
@@ -66,7 +67,7 @@ class Inliner:
         big = [b for b in bases if _elements(b) != 1]
         if len(big) > 1:
             return cost <= CHEAP and _is_widened(big, n.results[0])
-        return cost <= CHEAP and big[0].dtype.itemsize <= n.results[0].dtype.itemsize
+        return cost <= CHEAP and part_dtype(big[0].dtype).itemsize <= n.results[0].dtype.itemsize
 
     def _is_read_once_elsewhere(self, v: Value) -> bool:
         """Is each element read once, through views that move it? Then the reader computes it, as often as it would be

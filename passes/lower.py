@@ -11,6 +11,8 @@ from ..ir.expr import Dim, Expr
 from ..ir.graph import Node, Value
 from ..ir.kernel import Kernel, KernelBuilder
 from ..ir.kernel import Value as KernelValue
+from ..ir.ops.namespace import F
+from ..ir.ops.parts import part_dtype
 from ..ir.ops.views import flat_index
 from ..ir.types import DType, accumulator
 from .fuse import Fusion, Group
@@ -40,11 +42,24 @@ class Place:
         """Where in the slot an element of the value is."""
         return (*self.prefix, *([index[d] for d in self.order] if self.order else index))
 
+    def load(self, k: KernelBuilder, index: Sequence[Any], fill: Any, part: Any = 0) -> KernelValue:
+        """An element of the value, or a part of it: complex numbers lie in memory as pairs."""
+        if self.dtype.kind != "c":
+            return k.load(self.slot, self.shape, self.dtype, self.at(index), fill)
+        return k.load(self.slot, (*self.shape, 2), part_dtype(self.dtype), (*self.at(index), part), fill)
+
+    def store(self, k: KernelBuilder, index: Sequence[Any], *values: KernelValue, mode: str = "set") -> None:
+        """An element of the value: its one number, or its two parts."""
+        for part, x in enumerate(values):
+            shape, at = ((*self.shape, 2), (*self.at(index), part)) if self.dtype.kind == "c" else (
+                self.shape, self.at(index))
+            k.store(self.slot, shape, at, x, mode)
+
 
 class _TooDeep(Exception):
     """A value is so far below the one that was asked for that it is made first."""
 
-    def __init__(self, asked: tuple[Value, tuple[Dim, ...], bool]):
+    def __init__(self, asked: tuple[Value, tuple[Dim, ...], bool, int]):
         self.asked = asked
 
 
@@ -96,12 +111,12 @@ class Lowering:
 
     # ---- values
 
-    def whole(self, v: Value, index: Sequence[Dim], guarded: bool = False) -> KernelValue:
+    def whole(self, v: Value, index: Sequence[Dim], guarded: bool = False, part: int = 0) -> KernelValue:
         """v at an index, however long the chain is that it is made of: where `value` has gone deep enough, it begins
         anew there, and what is above is asked for again.
         """
         before, self.depth = self.depth, 0
-        todo = [(v, index, guarded)]
+        todo = [(v, index, guarded, part)]
         try:
             while True:
                 try:
@@ -114,10 +129,16 @@ class Lowering:
         finally:
             self.depth = before
 
-    def value(self, v: Value, index: Sequence[Dim], guarded: bool = False) -> KernelValue:
-        """v at an index; `guarded` says that the index may lie outside (the result is not used there)."""
+    def values(self, v: Value, index: Sequence[Dim]) -> list[KernelValue]:
+        """v at an index: one number, or the two parts of a complex one."""
+        return [self.whole(v, index, False, part) for part in range(2 if v.dtype.kind == "c" else 1)]
+
+    def value(self, v: Value, index: Sequence[Dim], guarded: bool = False, part: int = 0) -> KernelValue:
+        """v at an index, or that part of it which is meant where v is complex; `guarded` says that the index may lie
+        outside (the result is not used there).
+        """
         index = tuple(0 if isinstance(d, int) and d == 1 else i for d, i in zip(v.shape, index))
-        key = (v, index, guarded)
+        key = (v, index, guarded, part if v.dtype.kind == "c" else 0)
         found = self.known.get(key)
         if found is not None:
             return found
@@ -125,21 +146,27 @@ class Lowering:
             raise _TooDeep(key)
         self.depth += 1
         try:
-            found = self.known[key] = self._value(v, index, guarded)
+            found = self.known[key] = self._value(*key)
         finally:
             self.depth -= 1
         return found
 
-    def _value(self, v: Value, index: tuple[Dim, ...], guarded: bool) -> KernelValue:
+    def _value(self, v: Value, index: tuple[Dim, ...], guarded: bool, part: int) -> KernelValue:
         place = self.places.get(v)
         if isinstance(place, Place) and v not in self.members:
-            return self.load(place, index, 0 if guarded else None)
+            return place.load(self.k, index, 0 if guarded else None, part)
         if place is not None and not isinstance(place, Place):
             return self.k.cast(self.k.index(place), v.dtype)
         n = v.node
         assert n is not None, f"{v} has no place in memory"
         if n.op.name == "constant":
-            return self.k.constant(n.attrs["value"], v.dtype)
+            return self.k.constant(part_of(n.attrs["value"], v.dtype, part), part_dtype(v.dtype))
+        if n.op in _PARTS and n.operands[0].dtype.kind == "c":
+            return self.value(n.operands[0], index, guarded, _PARTS[n.op])
+        if n.op is F.complex:
+            return self.value(n.operands[part], _aligned(n.operands[part], index), guarded)
+        if n.op is F.view_as_real:
+            return self._one_of_pair(n.operands[0], index, guarded)
         if n.op.kind == "pointwise":
             args = [self.value(o, _aligned(o, index), guarded) for o in n.operands]
             return n.op.scalar(self.k, *args, **n.attrs)
@@ -147,12 +174,18 @@ class Lowering:
             return self._reduction(n, v, index, guarded)
         types = [o.type for o in n.operands]
         if n.op.kind == "view" and n.op.pull is not None:
-            return self._view(n, index, types, guarded)
-        return n.op.lower(_Context(self, n, guarded), index, types, **n.attrs)
+            return self._view(n, index, types, guarded, part)
+        return n.op.lower(_Context(self, n, guarded, part), index, types, **n.attrs)
 
-    def load(self, place: Place, index: tuple[Dim, ...], fill: Any) -> KernelValue:
-        """A load from a slot."""
-        return self.k.load(place.slot, place.shape, place.dtype, place.at(index), fill)
+    def _one_of_pair(self, v: Value, index: tuple[Dim, ...], guarded: bool) -> KernelValue:
+        """A part of a complex value, whose last index says which."""
+        *at, which = index
+        place = self.places.get(v)
+        if isinstance(place, Place) and v not in self.members:
+            return place.load(self.k, at, 0 if guarded else None, which)
+        if isinstance(which, int):
+            return self.value(v, at, guarded, which)
+        return self.k.select(self.k.eq(self.k.index(which), 0), *(self.value(v, at, guarded, p) for p in range(2)))
 
     def _reduction(self, n: Node, v: Value, index: tuple[Dim, ...], guarded: bool) -> KernelValue:
         assert index == self.own_index(v), "a reduction is computed where it is"
@@ -173,8 +206,8 @@ class Lowering:
         operand = self.value(x, at, guarded)
         return n.op.lower(self.k, operand, tuple(over), (flat_index(spots, sizes),))
 
-    def _view(self, n: Node, index: tuple[Dim, ...], types: Sequence[Any], guarded: bool) -> KernelValue:
-        context = _Context(self, n, guarded)
+    def _view(self, n: Node, index: tuple[Dim, ...], types: Sequence[Any], guarded: bool, part: int) -> KernelValue:
+        context = _Context(self, n, guarded, part)
         out = n.op.pull(context.part, index, types, **n.attrs)
         parts = out if isinstance(out, list) else [out]
         result = parts[-1][0]
@@ -196,6 +229,15 @@ class Lowering:
         return result
 
 
+# the part of a complex number that an op reads
+_PARTS = {F.real: 0, F.imag: 1}
+
+
+def part_of(number: Any, d: DType, part: int) -> Any:
+    """The number, or a part of it where it is one of a complex dtype."""
+    return number if d.kind != "c" else complex(number).imag if part else complex(number).real
+
+
 def _aligned(o: Value, index: tuple[Dim, ...]) -> tuple[Dim, ...]:
     return index[len(index) - len(o.shape):]
 
@@ -207,8 +249,9 @@ def _name(n: int) -> str:
 class _Context:
     """What the `pull` and `lower` rules of ops see: the kernel builder, reading operands, axes to reduce over."""
 
-    def __init__(self, lowering: Lowering, node: Node, guarded: bool):
+    def __init__(self, lowering: Lowering, node: Node, guarded: bool, component: int = 0):
         self.lowering, self.node, self.guarded, self.k = lowering, node, guarded, lowering.k
+        self.component = component                   # of complex operands: which part is asked for
         # a rule that may be asked again, or one that has added an axis when it reads
         self.value = lowering.value if node.op.kind in ("view", "gather") else lowering.whole
 
@@ -224,14 +267,15 @@ class _Context:
              fill: Any = None) -> tuple[KernelValue, KernelValue | None]:
         """Operand n at an index, and the condition under which it is meant (None: always, the fill being applied)."""
         operand = self.node.operands[n]
+        fill = None if fill is None else part_of(fill, operand.dtype, self.component)
         if not inside or all(expr.is_less_equal(0, e) and expr.is_less(e, d) for e, d in inside):
-            return self.value(operand, index, self.guarded), None
+            return self.value(operand, index, self.guarded, self.component), None
         place = self.lowering.places.get(operand)
         direct = isinstance(place, Place) and operand not in self.lowering.members and all(
             any(e is i or e == i for i in index) for e, _ in inside)
         if direct and fill is not None and not self.guarded:
-            return self.lowering.load(place, tuple(index), fill), None  # type: ignore[arg-type]
-        x = self.value(operand, index, True)
+            return place.load(self.k, index, fill, self.component), None  # type: ignore[union-attr]
+        x = self.value(operand, index, True, self.component)
         condition = self.lowering.all_inside(inside)
         if fill is None:
             return x, condition
@@ -241,7 +285,7 @@ class _Context:
         """Operand n, which lives in memory, at an index with computed entries; 0 outside."""
         place = self.lowering.places[self.node.operands[n]]
         assert isinstance(place, Place)
-        return self.lowering.load(place, tuple(index), 0)
+        return place.load(self.k, index, 0, self.component)
 
     def reduced_axis(self, extent: Dim) -> tuple[str, Dim]:
         """A further axis of the kernel to reduce over (or one of the group's, where others run along it too), and the
@@ -264,9 +308,9 @@ def lower_group(group: Group, fusion: Fusion, places: Mapping[Value, Place | Dim
             _ALONE[v.node.op.kind](lowering, v, targets[v])
             continue
         index = lowering.own_index(v)
-        value = lowering.whole(v, index)
+        values = lowering.values(v, index)
         for target in targets[v]:
-            k.store(target.slot, target.shape, target.at(index), value)
+            target.store(k, index, *values)
     return k.build(tuple(n.loc for n in group.nodes if n.loc is not None))
 
 
@@ -285,7 +329,7 @@ def _scan(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     y = x if a is None else lowering.k.cast(
         lowering.k.scan(n.op.scalar, lowering.k.cast(x, wide), lowering.axis_names[a]), x.dtype)
     for target in targets:
-        lowering.k.store(target.slot, target.shape, target.at(index), y)
+        target.store(lowering.k, index, y)
 
 
 def _accumulator(d: DType) -> DType:
@@ -302,8 +346,9 @@ def _scatter(lowering: Lowering, v: Value, targets: Sequence[Place]) -> None:
     points = [k.add_axis(_name(len(k.axes)), d) if not (isinstance(d, int) and d == 1) else 0 for d in updates.shape]
     entries = n.op.lower(_Context(lowering, n, False), points, [o.type for o in n.operands], **n.attrs)
     mode = "set" if overwrites else "add"
+    values = lowering.values(updates, points)
     for target in targets:
-        k.store(target.slot, target.shape, target.at(entries), lowering.whole(updates, points), mode)
+        target.store(k, entries, *values, mode=mode)
 
 
 _ALONE: dict[str, Callable[[Lowering, Value, Sequence[Place]], None]] = {"scan": _scan, "scatter": _scatter}

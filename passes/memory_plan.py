@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.expr import Dim
-from ..ir.kernel import FOLDS, made_of
+from ..ir.kernel import FOLDS, made_of, pair_part
 from ..ir.program import Branch, Copy, HostCall, Launch, Loop, Slot, Step, walk
+from ..ir.schedule import Rows
 from ..ir.types import TensorType
 
 ALIGNMENT = 64
@@ -134,7 +135,18 @@ def _is_point_by_point(step: Step, output: str, source: str) -> bool:
     loads = [v for v in step.kernel.values if v.op == "load" and v.buffer == local[source]]
     if any(v in before_folds for v in loads):
         return False
-    return len(places) == 1 and all(v.index == places[0] for v in loads) and not any(s.is_scatter
-                                                                                     for s in step.kernel.stores)
+    if any(s.is_scatter for s in step.kernel.stores):
+        return False
+    if len(places) == 2 and _writes_pairs(step, local[output]):
+        return all(v.index[:-1] == places[0][:-1] for v in loads)
+    return len(places) == 1 and all(v.index == places[0] for v in loads)
+
+
+def _writes_pairs(step: Launch, output: str) -> bool:
+    """Does a kernel write pairs (`codegen/llvm/pairs.py`: when both parts are computed), in one sweep?"""
+    stores = [s for s in step.kernel.stores if s.buffer == output]
+    one_sweep = isinstance(step.schedule, Rows) and not any(v.op in FOLDS for v in step.kernel.values)
+    return one_sweep and len({s.index[:-1] for s in stores}) == 1 and {
+        pair_part(step.kernel, s) for s in stores} == {0, 1}
 
 

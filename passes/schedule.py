@@ -15,7 +15,7 @@ from dataclasses import replace
 from ..ir import expr
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim, Expr
-from ..ir.kernel import Kernel, Store, Value, flat_index
+from ..ir.kernel import Kernel, Store, Value, flat_index, pair_part
 from ..ir.scalar import CORE
 from ..ir.schedule import SIFTED, Rows, Schedule, Serial, independent_axes
 from ..ir.sorted_rows import SortedRows, sorts, take_apart
@@ -295,7 +295,7 @@ class _Shape:
         if not vector or vector not in x.axes:
             return 1.0
         step = self.step(x, vector)
-        if step in (1, -1):
+        if step in (1, -1) or step == 2 and pair_part(self.kernel, x) is not None:
             return 2 * VECTOR * waste
         if step in SIFTED and isinstance(x, Value):
             return 4 * step * VECTOR * waste

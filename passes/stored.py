@@ -6,7 +6,11 @@ from collections.abc import Collection
 
 from ..ir import expr
 from ..ir.graph import Graph, Node, Value
+from ..ir.ops.namespace import F
 from .phases import is_put_together
+
+_PARTS = frozenset({F.real, F.imag, F.complex})
+_MOVES = frozenset({"view", "gather", "scatter"})
 
 
 def stored(graph: Graph, host: Collection[Node]) -> set[Value]:
@@ -25,8 +29,11 @@ def stored(graph: Graph, host: Collection[Node]) -> set[Value]:
 
 
 def has_no_kernel(n: Node) -> bool:
-    """Is it for the host on all devices? Complex numbers are, too."""
-    return n.op.kind in ("control", "library") or any(v.dtype.kind == "c" for v in (*n.operands, *n.results))
+    """Is it for the host on all devices? Complex numbers are, but for reading, writing and moving their parts."""
+    if n.op.kind in ("control", "library"):
+        return True
+    return n.op not in _PARTS and n.op.kind not in _MOVES and any(
+        v.dtype.kind == "c" for v in (*n.operands, *n.results))
 
 
 def _is_read_by_windows(n: Node) -> bool:

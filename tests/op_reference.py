@@ -152,7 +152,8 @@ REFERENCE = {
     "bitwise_not": np.invert, "shift_left": lambda x, n: np.where((n < 0), 0, np.left_shift(x, np.maximum(n, 0))),
     "shift_right": lambda x, n: np.where((n < 0), np.where(x < 0, -1, 0), np.right_shift(x, np.maximum(n, 0))),
     "mulhi": lambda x, y: np.vectorize(lambda a, b: int(a) * int(b) >> 8 * x.itemsize, otypes=[x.dtype])(x, y),
-    "stop_gradient": lambda x: x, "complex": lambda x, y: x + 1j * y, "imag": lambda x: np.imag(x), "sign": np.sign,
+    "stop_gradient": lambda x: x, "complex": lambda x, y: x + 1j * y, "imag": lambda x: np.imag(x),
+    "view_as_real": lambda x: np.stack([x.real, x.imag], -1), "sign": np.sign,
     "cast": lambda x, dtype: (x.real if dtype.kind not in "bc" else x).astype(dtype.numpy) if dtype.kind != "u" else
     np.where(x.real < 0, 0 if x.dtype.kind == "f" or x.dtype.kind == "c"
              else x.real.astype(np.int64).astype(dtype.numpy), x.real.astype(dtype.numpy)).astype(dtype.numpy),

@@ -28,6 +28,7 @@ def fold_constants(
     from ..passes.autodiff import expand_gradients
     from ..passes.prepare import prepare
     from ..passes.simplify import simplify, strip_markers
+    from ..passes.take_apart import take_apart
 
     constants = [
         n for n, (kind, x) in enumerate(inputs) if kind == "capture" and isinstance(x, Tensor) and id(x) not in written
@@ -35,7 +36,8 @@ def fold_constants(
     if not constants:
         return graph, list(inputs)
     with interpreting(None):
-        halves = prepare(arrange(simplify(strip_markers(expand_gradients(graph)))), constants)
+        plain = simplify(take_apart(strip_markers(expand_gradients(graph))))
+        halves = prepare(arrange(plain), constants)
     if not halves.first.outputs:
         return graph, list(inputs)
     made = lower(halves.first).executable([inputs[n][1]._array for n in constants])

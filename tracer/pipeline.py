@@ -142,10 +142,11 @@ def fuse_graph(stages: Stages, graph: Graph, target: Any, donated: Mapping[int, 
     from ..passes.row_sums import shorten_row_sums
     from ..passes.simplify import simplify, strip_markers
     from ..passes.spread import narrow_views
+    from ..passes.take_apart import take_apart
 
     stages.run("graph", lambda: graph)
     joint = stages.run("joint", expand_gradients, graph)
-    stripped = strip_markers(joint)
+    stripped = take_apart(strip_markers(joint))
     arrange = arrangement(target)
     optimized = stages.run("optimized", lambda: arrange(narrow_views(
         flatten_products(shorten_row_sums(simplify(stripped))))))

@@ -28,9 +28,9 @@ ALIASES = {
 HIDDEN = {"stop_gradient", "conj", "cast", "bitcast", "mulhi", "where"}
 # Composite functions that are public as they are declared.
 COMPOSITES = (
-    "gelu", "silu", "softplus", "angle", "polar", "count_nonzero", "ptp", "nansum", "nanmean", "nanmax", "nanmin",
-    "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace", "isin",
-    "diff", "meshgrid", "vecdot", "matvec", "inner", "kron", "cross", "einsum", "vander", "topk", "quantile",
+    "gelu", "silu", "softplus", "angle", "polar", "view_as_complex", "count_nonzero", "ptp", "nansum", "nanmean",
+    "nanmax", "nanmin", "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace",
+    "isin", "diff", "meshgrid", "vecdot", "matvec", "inner", "kron", "cross", "einsum", "vander", "topk", "quantile",
     "median", "nan_to_num", "lerp", "xlogy", "sinc", "logit", "heaviside", "isclose",
 )  # fmt: skip
 
@@ -74,7 +74,7 @@ def namespace() -> dict[str, Any]:
             f = _elementwise(op)
             for name in (op.name, *ALIASES.get(op.name, ())):
                 out[name] = f
-    out["conj"] = _elementwise(F.conj)
+    out.update((op.name, _elementwise(op)) for op in (F.conj, F.view_as_real))
     for name in COMPOSITES:
         out[name] = _composite(F[name])
     for module in (creation, reductions, manipulation, products, scatters):

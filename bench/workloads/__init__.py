@@ -7,7 +7,7 @@ from __future__ import annotations
 from workload import Workload
 
 from .convolutions import DepthwiseBlock, GeneratorTraining, GroupedBlock
-from .elementwise import BlackScholes, Chain, GeluBias, SmallOps
+from .elementwise import BlackScholes, Chain, GeluBias, QuadraticMap, SmallOps
 from .networks import LSTM, CNNTraining, ResNet50
 from .products import MLP, ConvolutionBlock, KMeansAssignment, MatMul, PairwiseDistances
 from .reductions import LogSumExp, ResidualLayerNorm, Softmax, Variance
@@ -25,6 +25,7 @@ _CORE = (
     LogSumExp(),
     HeatStencil(),
     NBody(),
+    QuadraticMap(),
     SmallOps(),
     AdamW(),
 )

@@ -118,6 +118,27 @@ class BlackScholes(Workload):
         return run
 
 
+class QuadraticMap(Formula):
+    """Twenty turns of z^2 + c on complex numbers, with c so small that orbits stay near a fixed point."""
+
+    name = "quadratic_map"
+    title = "20 turns of z*z + c, 1M complex numbers"
+    elements, turns = 2**20, 20
+    bytes = 8 * 3 * elements + 4 * elements
+    writes = 8 * elements + 4 * elements
+    flops = turns * 8 * elements + 4 * elements
+
+    def inputs(self, random: np.random.Generator) -> list[np.ndarray]:
+        parts = [uniform(random, -0.15, 0.15, self.elements) for _ in range(4)]
+        return [re + 1j * im for re, im in zip(parts[::2], parts[1::2])]
+
+    @staticmethod
+    def formula(xp: ModuleType, z: Any, c: Any) -> Any:
+        for _ in range(QuadraticMap.turns):
+            z = z * z + c
+        return z, xp.abs(z)
+
+
 class SmallOps(Workload):
     """Ten operations on 64 elements: the cost of a call, not of arithmetic."""
 

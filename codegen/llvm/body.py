@@ -16,10 +16,11 @@ from typing import Any
 from ...ir import expr
 from ...ir.claims import Claim, need, open_ends
 from ...ir.expr import Dim, Expr
-from ...ir.kernel import Buffer, Kernel, Store, Value, flat_index
+from ...ir.kernel import Buffer, Kernel, Store, Value, flat_index, pair_part
 from ...ir.types import int64
 from . import scalar
 from .lines import Line, in_lanes, line, uniform
+from .pairs import load_part
 from .types import INDEX, POINTER, type_of
 from .writer import Function, Index, Module, X
 
@@ -245,6 +246,8 @@ class Scope:
             x = w.gather(d, base, w.offsets(0, self.lanes, where.step), mask, fill)
         elif where.step == 1:
             x = w.load(d, base, self.lanes) if mask is None else w.masked_load(d, base, mask, fill)
+        elif where.step == 2 and pair_part(self.kernel, v) is not None:
+            x = load_part(self, v, base, mask, fill)
         elif where.step == -1 and mask is None:
             x = w.load(d, w.at(base, 1 - self.lanes, d), self.lanes)
             x = w.shuffle(x, x, range(self.lanes - 1, -1, -1))
@@ -289,6 +292,10 @@ class Scope:
             w.store(stored, base)
         else:
             w.masked_store(stored, base, mask)
+
+    def writing_mask(self, s: Store) -> X | None:
+        """The lanes in which a store writes; None for all of them."""
+        return self._masked(*self.inside(self.kernel.buffers[s.buffer], s.index), self.mask)
 
     def _write_one(self, s: Store, x: X, where: Index) -> None:
         d = self.kernel.buffers[s.buffer].dtype

@@ -14,6 +14,7 @@ from ...ir.schedule import Contraction
 from .body import Scope
 from .contraction_operands import Operands, seed_total
 from .contraction_packing import transpose
+from .pairs import store_all
 from .parts import Part, positions
 from .tile import LINE
 from .types import INDEX, POINTER, type_of
@@ -73,8 +74,7 @@ class Epilogue:
                 for n, (total, _) in enumerate(self.o.sums):
                     at = w.at(p["c"], r * self.width + (n * self.columns + c), self.o.dtype)
                     seed_total(place, self.o, self._corrected(part, w.load(self.o.dtype, at, lanes), c), total)
-                for store in self.kernel.stores:
-                    place.store(store)
+                store_all(place, self.kernel.stores)
 
             w.loop(0, p["rows"], 1, row)
 
@@ -113,8 +113,7 @@ class Epilogue:
                 place = rows.enter({j: w.add(p["j0"], w.add(c, m))})
                 for (total, _), spot in zip(self.o.sums, squares):
                     seed_total(place, self.o, w.load(d, w.at(spot, w.mul(m, LANES), d), LANES), total)
-                for store in self.kernel.stores:
-                    place.store(store)
+                store_all(place, self.kernel.stores)
 
             w.loop(0, w.min(w.sub(p["columns"], c), LANES), 1, column)
 

@@ -15,6 +15,7 @@ from ...ir.types import DType
 from . import scalar
 from .body import Scope, open_entry
 from .contraction_operands import Operands, operands, seed_total
+from .pairs import store_all
 from .parts import extent_of, positions, unsigned, walk, with_extents
 from .tile import multiply_add
 from .types import type_of
@@ -181,8 +182,7 @@ class _Few:
             for n, (start, mask) in enumerate(zip(starts, masks)):
                 place = self._strip(here, start, mask, point)
                 seed_total(place, self.o, w.load(d, w.at(kept, (r * s.vectors + n) * LANES, d), LANES))
-                for store in self.kernel.stores:
-                    place.store(store)
+                store_all(place, self.kernel.stores)
 
     # ---- lanes along K --------------------------------------------------------------------------------------------
 
@@ -233,5 +233,4 @@ class _Few:
         for r, point in enumerate(rows):
             place = here.enter({**point, self.s.j[-1]: at})
             seed_total(place, self.o, totals[r * self.s.vectors + n])
-            for store in self.kernel.stores:
-                place.store(store)
+            store_all(place, self.kernel.stores)

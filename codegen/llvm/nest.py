@@ -20,6 +20,7 @@ from ...ir.types import uint8
 from . import scalar
 from .body import Scope
 from .bounds import interior
+from .pairs import store_all
 from .sweeps import Accumulate, Item, Keep, free_axes, needed, operand, plan_sweeps, sources, waiting
 from .tiles import SIDE, read_tile, transposed_loads, write_tile
 from .writer import Index, X
@@ -106,7 +107,10 @@ class Nest:
             for v in self.kernel.values:
                 if v in wanted and v.op in CORE:
                     scope.value(v)
-        done: dict[Item, Any] = {i: self._do(scope, i) for i in ready}
+        done: dict[Item, Any] = {i: self._do(scope, i) for i in ready if not isinstance(i, Store)}
+        stores = [i for i in ready if isinstance(i, Store)]
+        store_all(scope, stores)
+        done.update(dict.fromkeys(stores))
         for axis in self.order:
             group = [i for i in left if axis in free_axes(i, scope.point.__contains__)]
             if group:
@@ -115,10 +119,7 @@ class Nest:
                 done.update(zip(group, loop(scope, axis, group)))
         return done
 
-    def _do(self, scope: Scope, item: Item) -> X | None:
-        if isinstance(item, Store):
-            scope.store(item)
-            return None
+    def _do(self, scope: Scope, item: Value | Keep | Accumulate) -> X | None:
         if isinstance(item, Keep):
             scope.w.store(scope.vector(item.value) if scope.varies(item.value) else scope.value(item.value),
                           self._kept_place(scope, item.value))

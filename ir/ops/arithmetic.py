@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from .. import scalar as core
-from ..types import COMPLEX, DTYPES, FLOAT8, TensorType, bool_, complex64, float32, float64
+from ..types import COMPLEX, DTYPES, FLOAT8, TensorType, bool_
+from . import parts
 from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, broadcast_shapes, conjugate, pointwise, widened
 from .namespace import F
+from .parts import part_dtype
 
 NO_GRADIENT = (None, None)
 
 add = pointwise("add", lambda xp, x, y: xp.add(x, y), dtypes=NUMBERS, vjp=lambda g, z, x, y: (g, g),
-                traits=("commutative", "linear"), doc="x + y; integers wrap.")
+                traits=("commutative", "linear"), parts=parts.add, doc="x + y; integers wrap.")
 sub = pointwise("sub", lambda xp, x, y: xp.subtract(x, y), dtypes=NUMBERS, vjp=lambda g, z, x, y: (g, -g),
-                traits=("linear",), doc="x - y; integers wrap.")
+                traits=("linear",), parts=parts.subtract, doc="x - y; integers wrap.")
 mul = pointwise("mul", lambda xp, x, y: xp.multiply(x, y), dtypes=NUMBERS,
                 vjp=lambda g, z, x, y: (g * conjugate(y), g * conjugate(x)), traits=("commutative", "bilinear"),
-                doc="x * y; integers wrap.")
+                parts=parts.multiply, doc="x * y; integers wrap.")
 div = pointwise("div", lambda xp, x, y: xp.divide(x, y), dtypes=INEXACT,
                 vjp=lambda g, z, x, y: (g / conjugate(y), -g * conjugate(z / y)),
-                doc="x / y; integers are divided in float32.")
+                parts=parts.divide, doc="x / y; integers are divided in float32.")
 neg = pointwise("neg", lambda xp, x: xp.negative(x), dtypes=NUMBERS, vjp=lambda g, y, x: (-g,), traits=("linear",),
-                doc="-x.")
+                parts=parts.negate, doc="-x.")
 
 
 # ---- size and direction ----------------------------------------------------------------------------------------------
 
 
-def real_dtype(d):
-    """The dtype of a complex number's parts; a real dtype itself."""
-    return d if d.kind != "c" else float32 if d is complex64 else float64
-
-
 def _infer_real_part(types, attrs):
     (x,) = types
-    return (TensorType(x.shape, real_dtype(x.dtype), x.device),)
+    return (TensorType(x.shape, part_dtype(x.dtype), x.device),)
 
 
 def _sign(xp, x):
@@ -66,12 +63,13 @@ def _sign_vjp(g, y, x):
 
 abs_ = pointwise("abs", lambda xp, x: xp.abs(x), dtypes=(*REAL, *COMPLEX), infer=_infer_real_part, jvp=_abs_jvp,
                  vjp=lambda g, y, x: (F.astype(g, x.dtype) * F.sign(x),), doc="|x|; real for complex numbers.",
-                 source="d/dx |x| = sign(x), 0 at 0")
+                 parts=parts.size, source="d/dx |x| = sign(x), 0 at 0")
 sign = pointwise("sign", _sign, dtypes=(*REAL, *COMPLEX), vjp=_sign_vjp, scalar=_sign_scalar,
-                 jvp=lambda tangents, y, x: _sign_vjp(tangents[0], y, x)[0],
+                 jvp=lambda tangents, y, x: _sign_vjp(tangents[0], y, x)[0], parts=parts.sign,
                  doc="-1, 0 or 1; NaN for NaN; x / |x| for complex numbers.")
 conj = pointwise("conj", lambda xp, x: xp.conj(x) if x.dtype.kind == "c" else x, vjp=lambda g, y, x: (F.conj(g),),
-                 scalar=lambda s, x: x, traits=("free",), doc="The complex conjugate; real numbers unchanged.")
+                 scalar=lambda s, x: x, traits=("free",), parts=parts.conjugate,
+                 doc="The complex conjugate; real numbers unchanged.")
 
 
 # ---- division with remainder -----------------------------------------------------------------------------------------
@@ -171,22 +169,24 @@ minimum = pointwise(
 # ---- comparison and tests --------------------------------------------------------------------------------------------
 
 
-def _comparison(name, evaluate, row, doc):
+def _comparison(name, evaluate, row, doc, parts=None):
     return pointwise(name, evaluate, dtypes=DTYPES if row in ("eq", "ne") else (bool_, *REAL, *FLOAT8), result="bool",
                      vjp=lambda g, z, x, y: NO_GRADIENT, scalar=lambda s, x, y: getattr(s, row)(x, y), doc=doc,
-                     traits=("commutative",) if row in ("eq", "ne") else ())
+                     traits=("commutative",) if row in ("eq", "ne") else (), parts=parts)
 
 
-equal = _comparison("equal", lambda xp, x, y: xp.equal(x, y), "eq", "x == y.")
-not_equal = _comparison("not_equal", lambda xp, x, y: xp.not_equal(x, y), "ne", "x != y; NaN differs from itself.")
+equal = _comparison("equal", lambda xp, x, y: xp.equal(x, y), "eq", "x == y.", parts.equal)
+not_equal = _comparison("not_equal", lambda xp, x, y: xp.not_equal(x, y), "ne", "x != y; NaN differs from itself.",
+                        parts.not_equal)
 less = _comparison("less", lambda xp, x, y: xp.less(x, y), "lt", "x < y.")
 less_equal = _comparison("less_equal", lambda xp, x, y: xp.less_equal(x, y), "le", "x <= y.")
 greater = _comparison("greater", lambda xp, x, y: xp.greater(x, y), "gt", "x > y.")
 greater_equal = _comparison("greater_equal", lambda xp, x, y: xp.greater_equal(x, y), "ge", "x >= y.")
 
 
-def _test(name, evaluate, scalar, doc):
-    return pointwise(name, evaluate, dtypes=DTYPES, result="bool", vjp=lambda g, y, x: (None,), scalar=scalar, doc=doc)
+def _test(name, evaluate, scalar, parts, doc):
+    return pointwise(name, evaluate, dtypes=DTYPES, result="bool", vjp=lambda g, y, x: (None,), scalar=scalar,
+                     parts=parts, doc=doc)
 
 
 def _is_infinite_scalar(s, x):
@@ -197,9 +197,9 @@ def _is_finite_scalar(s, x):
     return s.lt(s.abs(x), float("inf")) if s.dtype_of(x).is_float else s.eq(x, x)
 
 
-isnan = _test("isnan", lambda xp, x: xp.isnan(x), lambda s, x: s.ne(x, x), "Is it NaN?")
-isinf = _test("isinf", lambda xp, x: xp.isinf(x), widened(_is_infinite_scalar), "Is it an infinity?")
-isfinite = _test("isfinite", lambda xp, x: xp.isfinite(x), widened(_is_finite_scalar), "Is it finite?")
+isnan = _test("isnan", lambda xp, x: xp.isnan(x), lambda s, x: s.ne(x, x), parts.is_nan, "Is it NaN?")
+isinf = _test("isinf", lambda xp, x: xp.isinf(x), widened(_is_infinite_scalar), parts.is_infinite, "Is it an infinity?")
+isfinite = _test("isfinite", lambda xp, x: xp.isfinite(x), widened(_is_finite_scalar), parts.is_finite, "Is it finite?")
 signbit = pointwise("signbit", lambda xp, x: xp.signbit(x), dtypes=FLOATS, result="bool", vjp=lambda g, y, x: (None,),
                     scalar=lambda s, x: s.lt(s.copysign(s.constant(1.0, s.dtype_of(x)), x), 0.0),
                     doc="Is the sign bit set?")
@@ -247,4 +247,5 @@ def _where_jvp(tangents, z, c, x, y):
 where = pointwise("where", lambda xp, c, x, y: xp.where(c, x, y), scalar=lambda s, c, x, y: s.select(c, x, y),
                   infer=_infer_where,
                   vjp=lambda g, z, c, x, y: (None, F.where(c, g, F.zeros_like(g)), F.where(c, F.zeros_like(g), g)),
-                  jvp=_where_jvp, traits=("choice",), doc="x where the bool condition holds, else y.")
+                  jvp=_where_jvp, traits=("choice",), parts=parts.where,
+                  doc="x where the bool condition holds, else y.")

@@ -12,6 +12,8 @@ from ..expr import Dim
 from ..types import accumulator
 from .declare import NUMBERS, broadcast_shapes, conjugate, general, same_size, show_shape, sum_to
 from .namespace import F
+from .parts_products import conv as conv_parts
+from .parts_products import matmul as matmul_parts
 
 
 def _infer_matmul(types):
@@ -91,7 +93,7 @@ def _lower_matmul(c, index, types):
 
 matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
                  dtypes=NUMBERS, samples=_MATMUL_SAMPLES, vjp=_matmul_vjp, lower=_lower_matmul,
-                 traits=("bilinear", "narrow"),
+                 traits=("bilinear", "narrow"), parts=matmul_parts,
                  doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
 
 
@@ -201,7 +203,7 @@ _CONV_SAMPLES = (
 )
 
 conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
-               samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv,
+               samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv, parts=conv_parts,
                parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear", "narrow"),
                doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each "
                    "dimension.")

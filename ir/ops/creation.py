@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import TensorType, dtype, float32, int64, uint32, uint64
+from . import parts
 from .declare import as_dim, composite, general
 from .namespace import F
 from .views import flat_index
@@ -15,7 +16,7 @@ _CONSTANTS = tuple(((), {"value": value, "dtype": dtype(name)}) for value, name 
 constant = general("constant", "view", lambda xp, value, dtype: xp.asarray(value).astype(dtype.numpy), arity=0,
                    parameters=("value", "dtype"),
                    infer=lambda types, value, dtype: TensorType((), dtype), vjp=lambda g, y, value, dtype: (),
-                   samples=_CONSTANTS, doc="A 0-d number.")
+                   parts=parts.constant, samples=_CONSTANTS, doc="A 0-d number.")
 size = general("size", "view", lambda xp, dim: xp.asarray(dim, xp.int64), arity=0, parameters=("dim",),
                lower=lambda c, index, types, dim: c.k.index(dim),
                infer=lambda types, dim: TensorType((), int64), vjp=lambda g, y, dim: (), samples=(((), {"dim": 5}),),

@@ -49,7 +49,8 @@ class Op:
     """
 
     __slots__ = ("name", "kind", "arity", "dtypes", "evaluate", "infer", "vjp", "jvp", "scalar", "result", "traits",
-                 "dims", "pull", "lower", "domain", "samples", "source", "doc", "parameters", "results", "_defaults")
+                 "dims", "pull", "lower", "parts", "domain", "samples", "source", "doc", "parameters", "results",
+                 "_defaults")
 
     name: str
     kind: str
@@ -68,6 +69,8 @@ class Op:
     dims: Callable[..., Map] | None
     pull: Any                                  # views: where elements come from
     lower: Any                                 # kernel IR of reductions, contractions, gathers, scatters and sorts
+    # the op on complex operands, written with real ops on their parts (ir/ops/parts.py); None where that is not known
+    parts: Callable[..., Any] | None
     domain: tuple[float, float] | None         # where a function is real
     samples: Any                               # operands (shapes, or lists of indices) with attributes, for tests
     source: str
@@ -278,9 +281,9 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
               scalar: Callable[..., Any] | None = None, result: str = "same", traits: Sequence[str] = (),
               domain: Any = None, source: str = "", doc: str = "", arity: int | None = None, samples: Any = None,
               infer: Callable[..., Any] | None = None, parameters: tuple[str, ...] = (),
-              jvp: Callable[..., Any] | None = None) -> Op:
+              jvp: Callable[..., Any] | None = None, parts: Callable[..., Any] | None = None) -> Op:
     """Element by element with broadcasting. `scalar(s, *x)` expands it in the scalar core (default: the member of its
-    name).
+    name); `parts(*x)` writes it with real ops where operands are complex.
     """
     arity = _arity(evaluate) if arity is None else arity
 
@@ -292,7 +295,7 @@ def pointwise(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         name, "pointwise", arity=arity, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer or infer_pointwise,
         vjp=vjp,
         scalar=scalar or (lambda s, *x: getattr(s, name)(*x)), result=result, traits=traits, dims=dims.broadcast,
-        domain=domain, jvp=jvp, source=source, doc=doc, parameters=parameters, samples=samples, results=1))
+        domain=domain, jvp=jvp, parts=parts, source=source, doc=doc, parameters=parameters, samples=samples, results=1))
 
 
 def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
@@ -311,7 +314,8 @@ def widened(expansion: Callable[..., Any]) -> Callable[..., Any]:
 def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType] = DTYPES,
               vjp: Callable[..., Any] | None = None,
               lower: Callable[..., Any] | None = None, result: Callable[[DType], DType] | None = None,
-              traits: Sequence[str] = (), source: str = "", doc: str = "", jvp: Callable[..., Any] | None = None) -> Op:
+              traits: Sequence[str] = (), source: str = "", doc: str = "", jvp: Callable[..., Any] | None = None,
+              parts: Callable[..., Any] | None = None) -> Op:
     """Removes `axes`. `lower(k, x, over, positions)` says it in kernel IR (default: `k.reduce(name, x, over)`)."""
 
     def infer(types: Sequence[TensorType], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
@@ -321,7 +325,7 @@ def reduction(name: str, evaluate: Callable[..., Any], *, dtypes: Sequence[DType
         return (TensorType(shape, result(x.dtype) if result else x.dtype, x.device),)
 
     return F.declare(name, Op(name, "reduction", arity=1, dtypes=tuple(dtypes), evaluate=evaluate, infer=infer, vjp=vjp,
-                              jvp=jvp,
+                              jvp=jvp, parts=parts,
                               lower=lower or (lambda k, x, over, positions: k.reduce(name, x, over)), dims=dims.reduced,
                               traits=traits, source=source, doc=doc, parameters=("axes",), results=1))
 
@@ -338,7 +342,7 @@ def scan(name: str, combine: str, evaluate: Callable[..., Any], *, dtypes: Seque
 def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., TensorType], pull: Callable[..., Any],
          vjp: Callable[..., Any], parameters: tuple[str, ...], arity: int | None = 1,
          traits: Sequence[str] = ("linear",), doc: str = "", jvp: Callable[..., Any] | None = None, samples: Any = None,
-         dims: Callable[..., Map] | None = None) -> Op:
+         dims: Callable[..., Map] | None = None, parts: Callable[..., Any] | None = None) -> Op:
     """Elements of the operands at other places. `pull(read, index, types, **attrs)` says where, `dims` which dimensions
     stay whole.
 
@@ -347,7 +351,8 @@ def view(name: str, evaluate: Callable[..., Any], *, infer: Callable[..., Tensor
     """
     return F.declare(name, Op(name, "view", arity=arity, dtypes=DTYPES, evaluate=evaluate,
                               infer=lambda types, attrs: (infer(types, **attrs),), pull=pull, vjp=vjp, jvp=jvp,
-                              traits=traits, dims=dims, doc=doc, parameters=parameters, samples=samples, results=1))
+                              parts=parts, traits=traits, dims=dims, doc=doc, parameters=parameters,
+                              samples=samples, results=1))
 
 
 def general(name: str, kind: str, evaluate: Callable[..., Any], *, infer: Callable[..., Any], arity: int | None,

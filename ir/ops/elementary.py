@@ -9,7 +9,8 @@ import math
 
 from .. import scalar as core
 from ..types import FLOAT8, dtype
-from . import dims
+from . import dims, parts
+from . import parts_elementary as of_parts
 from .declare import BITS, FLOATS, INEXACT, NUMBERS, REAL, conjugate, general, pointwise, widened
 from .namespace import F
 
@@ -28,10 +29,11 @@ def in_float32(f):
     return run
 
 
-def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", doc="", dtypes=INEXACT, traits=()):
+def function(name, evaluate, vjp, *, scalar=None, domain=REAL_LINE, source="", doc="", dtypes=INEXACT, traits=(),
+             parts=None):
     """A smooth function of one variable; domain: where it is real."""
     return pointwise(name, in_float32(evaluate), dtypes=dtypes, vjp=vjp, domain=domain, source=source, doc=doc,
-                     scalar=scalar and widened(scalar), traits=traits)
+                     scalar=scalar and widened(scalar), traits=traits, parts=parts)
 
 
 # Functions that span many magnitudes, or end in poles: mixed precision computes them in float32.
@@ -49,20 +51,21 @@ def _logarithm(s, x, base):
     return s.select(near, s.select(s.eq(s.pow(s.constant(float(base), s.dtype_of(x)), n), x), n, y), y)
 
 
-exp = steep("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), doc="e to the x.",
+exp = steep("exp", lambda xp, x: xp.exp(x), lambda g, y, x: (g * conjugate(y),), parts=of_parts.exp, doc="e to the x.",
                source="DLMF 4.2")
 exp2 = function("exp2", lambda xp, x: xp.exp2(x), lambda g, y, x: (g * y * math.log(2),), dtypes=FLOATS,
                 scalar=lambda s, x: s.pow(s.constant(2.0, s.dtype_of(x)), x), doc="2 to the x.")
 expm1 = steep("expm1", lambda xp, x: xp.expm1(x), lambda g, y, x: (g * conjugate(y + 1),),
-                 doc="exp(x) - 1, exact near 0.")
+                 parts=of_parts.expm1, doc="exp(x) - 1, exact near 0.")
 log = steep("log", lambda xp, x: xp.log(x), lambda g, y, x: (g / conjugate(x),), domain=POSITIVE, source="DLMF 4.2",
-               doc="The natural logarithm.")
+               parts=of_parts.log, doc="The natural logarithm.")
 log2 = steep("log2", lambda xp, x: xp.log2(x), lambda g, y, x: (g / (conjugate(x) * math.log(2)),), domain=POSITIVE,
-                scalar=lambda s, x: _logarithm(s, x, 2), doc="The logarithm to base 2.")
+                scalar=lambda s, x: _logarithm(s, x, 2), parts=of_parts.log2, doc="The logarithm to base 2.")
 log10 = steep("log10", lambda xp, x: xp.log10(x), lambda g, y, x: (g / (conjugate(x) * math.log(10)),),
-                 domain=POSITIVE, scalar=lambda s, x: _logarithm(s, x, 10), doc="The logarithm to base 10.")
+                 domain=POSITIVE, scalar=lambda s, x: _logarithm(s, x, 10),
+                 parts=of_parts.log10, doc="The logarithm to base 10.")
 log1p = steep("log1p", lambda xp, x: xp.log1p(x), lambda g, y, x: (g / conjugate(1 + x),), domain=(-1.0, math.inf),
-                 doc="log(1 + x), exact near 0.")
+                 parts=of_parts.log1p, doc="log(1 + x), exact near 0.")
 
 
 # ---- powers and roots ------------------------------------------------------------------------------------------------
@@ -80,15 +83,16 @@ def _cbrt_scalar(s, x):
 
 
 sqrt = function("sqrt", lambda xp, x: xp.sqrt(x), lambda g, y, x: (g / (2 * conjugate(y)),), domain=POSITIVE,
-                doc="The square root.")
+                parts=of_parts.sqrt, doc="The square root.")
 rsqrt = steep("rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda g, y, x: (-0.5 * g * y * y * y,), domain=POSITIVE,
                  dtypes=FLOATS, scalar=lambda s, x: s.div(1.0, s.sqrt(x)), doc="1 / sqrt(x).", source="d/dx x^(-1/2)")
 cbrt = function("cbrt", lambda xp, x: xp.cbrt(x), lambda g, y, x: (g / (3 * y * y),), domain=POSITIVE, dtypes=FLOATS,
                 scalar=_cbrt_scalar, doc="The cube root, of negative numbers too.")
 square = pointwise("square", lambda xp, x: xp.multiply(x, x), dtypes=NUMBERS,
-                   vjp=lambda g, y, x: (2 * g * conjugate(x),), scalar=lambda s, x: s.mul(x, x), doc="x * x.")
+                   vjp=lambda g, y, x: (2 * g * conjugate(x),), scalar=lambda s, x: s.mul(x, x),
+                   parts=parts.square, doc="x * x.")
 reciprocal = steep("reciprocal", lambda xp, x: 1 / x, lambda g, y, x: (-g * conjugate(y * y),), domain=POSITIVE,
-                      scalar=lambda s, x: s.div(1.0, x), doc="1 / x.")
+                      scalar=lambda s, x: s.div(1.0, x), parts=of_parts.reciprocal, doc="1 / x.")
 
 
 def _root(s, x):
@@ -147,7 +151,7 @@ def _power_vjp(g, z, x, y):
 
 
 pow_ = pointwise("pow", _power, dtypes=NUMBERS, scalar=_power_scalar, domain=POSITIVE, source="DLMF 4.2",
-                 vjp=_power_vjp, traits=("wide",),
+                 vjp=_power_vjp, traits=("wide",), parts=of_parts.power,
                  doc="x to the y; a negative integer power of an integer is 0 (1 and -1 excepted).")
 
 
@@ -172,27 +176,33 @@ def _atanh_scalar(s, x):
     return s.copysign(s.mul(0.5, s.log1p(s.div(s.mul(2.0, a), s.sub(1.0, a)))), x)
 
 
-sin = function("sin", lambda xp, x: xp.sin(x), lambda g, y, x: (g * conjugate(F.cos(x)),), doc="Sine.",
+sin = function("sin", lambda xp, x: xp.sin(x), lambda g, y, x: (g * conjugate(F.cos(x)),),
+                parts=of_parts.sin, doc="Sine.",
                source="DLMF 4.20")
-cos = function("cos", lambda xp, x: xp.cos(x), lambda g, y, x: (-g * conjugate(F.sin(x)),), doc="Cosine.",
+cos = function("cos", lambda xp, x: xp.cos(x), lambda g, y, x: (-g * conjugate(F.sin(x)),),
+                parts=of_parts.cos, doc="Cosine.",
                source="DLMF 4.20")
 tan = steep("tan", lambda xp, x: xp.tan(x), lambda g, y, x: (g * conjugate(1 + y * y),), domain=(-1.4, 1.4),
-               doc="Tangent.")
+               parts=of_parts.tan, doc="Tangent.")
 asin = steep("asin", lambda xp, x: xp.arcsin(x), lambda g, y, x: (g / conjugate(F.sqrt(1 - x * x)),),
-                domain=(-1.0, 1.0), doc="Arc sine.")
+                domain=(-1.0, 1.0), parts=of_parts.asin, doc="Arc sine.")
 acos = steep("acos", lambda xp, x: xp.arccos(x), lambda g, y, x: (-g / conjugate(F.sqrt(1 - x * x)),),
-                domain=(-1.0, 1.0), doc="Arc cosine.")
-atan = function("atan", lambda xp, x: xp.arctan(x), lambda g, y, x: (g / conjugate(1 + x * x),), doc="Arc tangent.")
-sinh = steep("sinh", lambda xp, x: xp.sinh(x), lambda g, y, x: (g * conjugate(F.cosh(x)),), doc="Hyperbolic sine.")
-cosh = steep("cosh", lambda xp, x: xp.cosh(x), lambda g, y, x: (g * conjugate(F.sinh(x)),), doc="Hyperbolic cosine.")
+                domain=(-1.0, 1.0), parts=of_parts.acos, doc="Arc cosine.")
+atan = function("atan", lambda xp, x: xp.arctan(x), lambda g, y, x: (g / conjugate(1 + x * x),),
+                parts=of_parts.atan, doc="Arc tangent.")
+sinh = steep("sinh", lambda xp, x: xp.sinh(x), lambda g, y, x: (g * conjugate(F.cosh(x)),),
+                parts=of_parts.sinh, doc="Hyperbolic sine.")
+cosh = steep("cosh", lambda xp, x: xp.cosh(x), lambda g, y, x: (g * conjugate(F.sinh(x)),),
+                parts=of_parts.cosh, doc="Hyperbolic cosine.")
 tanh = function("tanh", lambda xp, x: xp.tanh(x), lambda g, y, x: (g * conjugate(1 - y * y),),
-                doc="Hyperbolic tangent.", source="DLMF 4.35")
+                parts=of_parts.tanh, doc="Hyperbolic tangent.", source="DLMF 4.35")
 asinh = function("asinh", lambda xp, x: xp.arcsinh(x), lambda g, y, x: (g / conjugate(F.sqrt(x * x + 1)),),
-                 scalar=_asinh_scalar, doc="Inverse hyperbolic sine.", source="DLMF 4.37")
+                 scalar=_asinh_scalar, parts=of_parts.asinh, doc="Inverse hyperbolic sine.", source="DLMF 4.37")
 acosh = function("acosh", lambda xp, x: xp.arccosh(x), lambda g, y, x: (g / conjugate(F.sqrt(x - 1) * F.sqrt(x + 1)),),
-                 domain=(1.0, math.inf), scalar=_acosh_scalar, doc="Inverse hyperbolic cosine.", source="DLMF 4.37")
+                 domain=(1.0, math.inf), scalar=_acosh_scalar,
+                 parts=of_parts.acosh, doc="Inverse hyperbolic cosine.", source="DLMF 4.37")
 atanh = function("atanh", lambda xp, x: xp.arctanh(x), lambda g, y, x: (g / conjugate(1 - x * x),), domain=(-1.0, 1.0),
-                 scalar=_atanh_scalar, doc="Inverse hyperbolic tangent.", source="DLMF 4.37")
+                 scalar=_atanh_scalar, parts=of_parts.atanh, doc="Inverse hyperbolic tangent.", source="DLMF 4.37")
 atan2 = pointwise("atan2", lambda xp, y, x: xp.arctan2(y, x), dtypes=FLOATS, doc="The angle of (x, y), in radians.",
                   vjp=lambda g, z, y, x: (g * x / (x * x + y * y), -g * y / (x * x + y * y)))
 
@@ -258,7 +268,7 @@ def _cast_vjp(g, y, x, dtype):
 cast = general("cast", "pointwise", _cast, arity=1, parameters=("dtype",),
                infer=lambda types, dtype: types[0].with_dtype(dtype), vjp=_cast_vjp,
                jvp=lambda tangents, y, x, dtype: F.cast(tangents[0], dtype=dtype),
-               scalar=lambda s, x, dtype: s.cast(x, dtype), dims=dims.same, traits=("linear",),
+               scalar=lambda s, x, dtype: s.cast(x, dtype), dims=dims.same, traits=("linear",), parts=parts.cast,
                source="ir/scalar.py: cast",
                doc="Another dtype; float to integer saturates and NaN becomes 0, integers wrap, complex numbers lose "
                    "what is imaginary.")
@@ -270,4 +280,4 @@ mulhi = pointwise("mulhi", lambda xp, x, y: core.evaluate("mulhi", (x, y)), dtyp
                   vjp=lambda g, z, x, y: (None, None), doc="The upper half of the full product of unsigned integers.")
 stop_gradient = pointwise("stop_gradient", lambda xp, x: x, vjp=lambda g, y, x: (None,), scalar=lambda s, x: x,
                           traits=("idempotent", "free"),
-                          doc="x itself, with no gradient through it (`detach`, `no_grad`).")
+                          parts=lambda x: x, doc="x itself, with no gradient through it (`detach`, `no_grad`).")

@@ -7,6 +7,7 @@ import math
 from .. import expr
 from ..precision import in_full_precision
 from ..types import REALS, DType, accumulator, bool_, dtype, int64
+from . import parts_products
 from .declare import NUMBERS, REAL, composite, conjugate, element_count, normalize_axes, reduction, scan
 from .namespace import F
 
@@ -68,6 +69,7 @@ def _without_gradient(name, evaluate, **fields):
 sum_ = reduction("sum", _accumulated("sum"), dtypes=NUMBERS, lower=_sum_lower("sum"), traits=("linear", "wide"),
                  vjp=lambda g, y, x, axes: (_spread(g, x, axes),), doc="The sum over axes.")
 prod = reduction("prod", _accumulated("prod"), dtypes=NUMBERS, lower=_sum_lower("prod"), traits=("wide",),
+                 parts=parts_products.prod,
                  vjp=lambda g, y, x, axes: (expand(g, axes) * conjugate(_others(x, axes)),),
                  jvp=lambda tangents, y, x, axes: F.sum(tangents[0] * _others(x, axes), axes=axes),
                  doc="The product over axes.")

@@ -18,11 +18,18 @@ from .namespace import F
 
 
 def _hypot_scalar(s, x, y):
-    """The larger times sqrt(1 + ratio^2), so that nothing overflows on the way."""
-    a, b = s.abs(x), s.abs(y)
-    large, small = s.max(a, b), s.min(a, b)
-    ratio = s.div(small, s.select(s.eq(large, 0.0), s.constant(1.0, s.dtype_of(x)), large))
-    z = s.mul(large, s.sqrt(s.fma(ratio, ratio, s.constant(1.0, s.dtype_of(x)))))
+    """The root of the sum of squares, of both times a power of two where squares would overflow or be lost."""
+    a, b, d = s.abs(x), s.abs(y), s.dtype_of(x)
+    bound, down, up = (2.0**60, 2.0**-80, 2.0**100) if d.bits <= 32 else (2.0**500, 2.0**-600, 2.0**700)
+    large = s.max(a, b)
+    huge, tiny = s.gt(large, bound), s.lt(large, 1 / bound)
+
+    def by(of_huge, of_tiny):
+        return s.select(huge, s.constant(of_huge, d), s.select(tiny, s.constant(of_tiny, d), s.constant(1.0, d)))
+
+    scale = by(down, up)
+    p, q = s.mul(a, scale), s.mul(b, scale)
+    z = s.mul(s.sqrt(s.fma(p, p, s.mul(q, q))), by(1 / down, 1 / up))
     infinite = s.or_(s.eq(a, math.inf), s.eq(b, math.inf))
     return s.select(infinite, s.constant(math.inf, s.dtype_of(x)), z)
 

@@ -13,6 +13,7 @@ from ..types import TensorType
 from . import dims
 from .declare import composite, same_size, show_shape, sum_to, view
 from .namespace import F
+from .parts import pad as pad_parts
 
 
 def _check(ok: bool, message: str) -> None:
@@ -226,7 +227,7 @@ def _pull_pad(read, index, types, low, high, value):
 pad = view("pad", _evaluate_pad, infer=_infer_pad, pull=_pull_pad, parameters=("low", "high", "value"), traits=(),
            jvp=lambda tangents, y, x, low, high, value: F.pad(tangents[0], low=low, high=high, value=0),
            vjp=lambda g, y, x, low, high, value: (_unpad(g, low, high, x.shape),),
-           dims=dims.padded, samples=_PADS,
+           dims=dims.padded, samples=_PADS, parts=pad_parts,
            doc="`low` and `high` elements of `value` more at the ends of each dimension; negative ones cut away.")
 
 

@@ -150,6 +150,8 @@ CASES = {
                 (lambda x: F.isclose(x, x, equal_nan=True), lambda x: np.isclose(x, x, equal_nan=True), HOLES)],
     "square_modulus": [(lambda x: F.square_modulus(x), lambda x: np.abs(x) ** 2, Z)],
     "angle": [(lambda x: F.angle(x), np.angle, Z), (lambda x: F.angle(x), np.angle, X)],
+    "view_as_complex": [(lambda x: F.view_as_complex(F.reshape(x, shape=(3, 2, 2))),
+                         lambda x: x[:, ::2] + 1j * x[:, 1::2], X)],
     "polar": [(lambda x, y: F.polar(x, y), lambda x, y: x * np.exp(1j * y), X, Y)],
     "gelu": [(lambda x: F.gelu(x), lambda x: x * scipy.special.ndtr(x), X)],
     "silu": [(lambda x: F.silu(x), lambda x: x * scipy.special.expit(x), X)],

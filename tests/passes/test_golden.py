@@ -15,11 +15,13 @@ from braze.passes.forward import jvp
 from braze.passes.partition import partition
 from braze.passes.prepare import prepare
 from braze.passes.simplify import simplify, strip_markers
+from braze.passes.take_apart import take_apart
 
 FILES = sorted(Path(__file__).parent.glob("*.ir"))
 PASSES = {
     "dce": lambda g: [dce(g)],
     "simplify": lambda g: [simplify(g)],
+    "take_apart": lambda g: [take_apart(g)],
     "strip_markers": lambda g: [strip_markers(g)],
     "expand_gradients": lambda g: [expand_gradients(g)],
     "differentiate": lambda g: [differentiate(g, range(len(g.inputs)))],

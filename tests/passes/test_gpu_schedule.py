@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import kernel_zoo as zoo
 import pytest
+from braze.ir.build import GraphBuilder
 from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_tiled import Tiled
+from braze.ir.interpreter import interpreting
+from braze.ir.ops import F
+from braze.ir.types import TensorType, complex64, float32
+from braze.passes.assemble import assemble
 from braze.passes.gpu_schedule import plan
+from braze.passes.simplify import simplify
+from braze.passes.take_apart import take_apart
 from braze.passes.walks import usual
 from kernel_zoo import ZOO, M, N
 
@@ -58,3 +65,17 @@ def test_the_order_of_a_sum_does_not_depend_on_the_device():
     for name in ("softmax_wide", "layer_norm_MN", "sum_long", "variance_over_rows", "rms_norm_gradient"):
         mine, other = ([s for _, s in plan(ZOO[name], t)] for t in (small, large))
         assert all(isinstance(s, Tiled) for s in mine) and mine == other
+
+
+@pytest.mark.parametrize("d, function", [(float32, lambda x, w, v: F.matmul(x, w) * F.sigmoid(F.matmul(x, v))),
+                                         (complex64, lambda x, w, v: F.matmul(x, w) + v)], ids=["gate", "complex"])
+def test_products_of_the_same_rows_are_kernels_of_their_own(d, function):
+    """The tile of a GPU has room for one sum."""
+    b = GraphBuilder("products")
+    operands = [b.input(TensorType((512, 512), d), name) for name in "xwv"]
+    with interpreting(b):
+        graph = simplify(take_apart(b.build([function(*operands)])))
+    products = [s for s in assemble(graph, GpuTarget()).steps if any(v.op == "reduce" for v in s.kernel.values)]
+    assert sum("piece" not in s.kernel.axes or "k" in s.kernel.axes for s in products) == 2
+    for s in products:
+        s.schedule.check(s.kernel)
