@@ -25,7 +25,7 @@ class Slot:
     """Row-major contiguous memory. `role` is "input", "output" or "temporary".
 
     `takes` (output): the input whose buffer this output may be written into, when the caller donates it.
-    `offset` (temporary): its place in the arena, in bytes, a multiple of 64.
+    `offset` (temporary): its place in the arena, in bytes, a multiple of 64; the same for all that share memory.
     """
 
     name: str

@@ -9,7 +9,7 @@ overflow.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ def _exact_sum(a, b):
 def _odd_sum(a, b):
     """The float64 sum, its last digit odd where something was cut off: what is rounded again is then rounded right."""
     total, cut = _exact_sum(a, b)
-    digits = np.asarray(total).view(np.int64)
+    digits = total.view(np.int64)
     outwards = np.where((cut > 0) == (total > 0), 1, -1)
     is_even = np.isfinite(total) & np.isfinite(cut) & (cut != 0) & (digits % 2 == 0)
     return np.where(is_even, digits + outwards, digits).view(np.float64)
@@ -266,6 +266,13 @@ class ScalarBuilder:
     def bitcast(self, x: Any, to: DType) -> Any:
         """The bits of x read as another dtype of the same width."""
         return self.apply("bitcast", (x,), to)
+
+    def polynomial(self, x: Any, coefficients: Sequence[float]) -> Any:
+        """The polynomial's value by Horner's rule, lowest coefficient first, each step rounded once."""
+        result = self.lift((x, coefficients[-1]))[1]
+        for c in reversed(coefficients[:-1]):
+            result = self.apply("fma", self.lift((x, result, c)))
+        return result
 
     def lift(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Numbers among the arguments become constants of the dtype that the others have."""

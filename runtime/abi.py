@@ -16,12 +16,15 @@ POOL_FUNCTIONS = (
 SET_MASK = FUNCTIONS + 8 * len(POOL_FUNCTIONS)   # the number that SIG_SETMASK is here
 
 # ---- step records: the first word, then words of the frame unless said otherwise -------------------------------------
-DONE, LAUNCH, ZERO, COPY, JUMP, UNLESS, NOT_LESS, MOVE, COMPUTE, READ, HOST, ENTER, TURN, LEAVE, POLL = range(15)
+(DONE, LAUNCH, TOGETHER, ZERO, COPY, JUMP, UNLESS, NOT_LESS, MOVE, COMPUTE, READ, HOST, ENTER, TURN, LEAVE,
+ POLL) = range(16)
 RECORD_WORDS = {
     DONE: 1,
     # function address (itself), units, grain (itself), scratch, first argument word, count (itself),
-    LAUNCH: 8,
-                                 # where the list of the arguments' words ends (a place in the code); the list follows
+    # where the list of the arguments' words ends (a place in the code), its row in a table of parts (the word itself;
+    # 0: run it now); the list follows
+    LAUNCH: 9,
+    TOGETHER: 4,                 # the table's first row, its last end (words themselves); scratch
     ZERO: 3, COPY: 4,            # slot, bytes; source, target, bytes
     JUMP: 2, UNLESS: 3,          # a place in the code; slot of a b1, a place
     NOT_LESS: 4,                 # left, right, a place
@@ -44,5 +47,10 @@ PYTHON_FUNCTIONS = (
 TABLE = (*PYTHON_FUNCTIONS, "none", "type_error", "message", "time", "array_type")
 # where an object has its type, and a NumPy array its data (checked by `native`)
 OBJECT_TYPE, ARRAY_DATA = 8, 16
+
+# ---- a table of parts, kernels that run in one region: the words of a row; the word before the first row is 0 --------
+PART_KERNEL, PART_ARGUMENTS, PART_UNITS, PART_GRAIN, PART_END, PART_WORDS = range(6)
+MOST_PARTS = 256
+TICKS = 10                       # a part's share of the region: 2^10 ticks for each grain, one at least
 
 MOST_CHUNKS = 256                # of one region: many enough to balance, few enough that taking one costs nothing

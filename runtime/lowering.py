@@ -20,12 +20,12 @@ from ..ir.expr import Dim, Expr
 from ..ir.program import Branch, Carry, Copy, HostCall, Launch, Loop, Program, Slot, Step
 from ..ir.schedule import Skewed, Source
 from . import abi
+from .together import together
 
 _KINDS = {"floordiv": abi.FLOOR_DIVIDE, "mod": abi.REMAINDER, "min": abi.MINIMUM, "max": abi.MAXIMUM}
 
 
-# of a skewed kernel, beyond buffers and sizes: the other array, the number of turns, the phase
-_PASS_WORDS = 3
+_TABLE = 1                               # where the table of parts begins in the area of regions
 
 
 class Native(NamedTuple):
@@ -81,7 +81,8 @@ class _Lowering:
         self.types: dict[str, Slot] = dict(program.slots)
         self.labels: dict[int, int] = {}             # label (negative) to place
         self.label_uses: list[int] = []
-        self.argument_uses: list[int] = []
+        self.area_uses: list[int] = []
+        self.area_words = _TABLE                     # 0 before a table of parts; the table; arguments
         self.pointers = {n: self._word() for n in (*program.inputs, *outputs_of(program))}
         self.sizes = {n: self._word() for n in program.sizes}
         self.arena, self.scratch = self._word(), self._word()
@@ -95,22 +96,21 @@ class _Lowering:
         """Lower all steps."""
         self._steps(self.program.steps)
         self.code.append(abi.DONE)
-        most = max((len(k.kernel.buffers) + len(k.kernel.sizes) + _PASS_WORDS for k in self.kernels), default=0)
-        arguments = len(self.frame)                  # one area for all launches: a region ends before the next begins
-        self.frame += [0] * most
-        code = self._resolved(arguments)
+        area = len(self.frame)                       # one for all regions: each ends before the next begins
+        self.frame += [0] * self.area_words
+        code = self._resolved(area)
         return Lowered(np.array(code, np.int64), np.array(self.frame, np.int64), self.arguments, self.needs_memory,
                        tuple(self.host_steps))
 
-    def _resolved(self, arguments: int) -> list[int]:
-        """The prologue and the code, with labels as places and the argument area put in."""
+    def _resolved(self, area: int) -> list[int]:
+        """The prologue and the code, with labels as places, and words of the regions' area as words of the frame."""
         shift = len(self.prologue)
         places = {label: place + shift for label, place in self.labels.items()}
         code = self.prologue + self.code
         for place in self.label_uses:
             code[place + shift] = places[code[place + shift]]
-        for place in self.argument_uses:
-            code[place + shift] = arguments
+        for place in self.area_uses:
+            code[place + shift] += area
         return code
 
     # ---- words ----
@@ -198,31 +198,55 @@ class _Lowering:
     def _steps(self, steps: Sequence[Step]) -> None:
         lowerings: dict[type, Callable] = {
             Launch: self._launch, HostCall: self._host_call, Loop: self._loop, Branch: self._branch, Copy: self._copy}
-        for step in steps:
-            lowerings[type(step)](step)
+        for group in together(steps, self.program.slots, self._is_native):
+            if len(group) > 1:
+                self._together([step for step in group if isinstance(step, Launch)])
+            else:
+                lowerings[type(group[0])](group[0])
+
+    def _is_native(self, step: Launch) -> bool:
+        return self.kernels[step].address != 0
 
     def _launch(self, step: Launch) -> None:
+        self._zero(step)
+        if self._is_native(step):
+            self._region(step)
+        else:
+            self._host(step, [step.arguments[b] for b in step.kernel.buffers], step.kernel.sizes)
+
+    def _zero(self, step: Launch) -> None:
         for name in step.zeroed:
             self._emit(abi.ZERO, self._pointer(name), self._size(self.types[name].bytes))
-        if not self.kernels[step].address:
-            self._host(step, [step.arguments[b] for b in step.kernel.buffers], step.kernel.sizes)
-            return
-        self._region(step)
 
-    def _region(self, step: Launch, *further: int) -> None:
-        """A launch of native code, with further words after the arguments of every kernel."""
+    def _together(self, steps: Sequence[Launch]) -> None:
+        """Launches of native code as one region."""
+        for step in steps:
+            self._zero(step)
+        place = end = _TABLE + len(steps) * abi.PART_WORDS
+        for n, step in enumerate(steps):
+            place += self._region(step, place=place, row=_TABLE + n * abi.PART_WORDS)
+        start = len(self.code)
+        self._emit(abi.TOGETHER, _TABLE, end - abi.PART_WORDS + abi.PART_END, self.scratch)
+        self.area_uses += [start + 1, start + 2]
+
+    def _region(self, step: Launch, *further: int, place: int = _TABLE, row: int = 0) -> int:
+        """A launch of native code, with further words after the arguments of every kernel; how many those are.
+
+        They are put into the `place` of the area. With a `row` of a table of parts it is only entered there.
+        """
         native = self.kernels[step]
         words = [self._pointer(step.arguments[b]) for b in step.kernel.buffers]
         words += [self._symbol(name) for name in step.kernel.sizes]
         words += further
         units = self._size(native.source.units)
-        start = len(self.code)
-        self._emit(abi.LAUNCH, native.address, units, native.source.grain, self.scratch, 0, len(words))
-        self.argument_uses.append(start + 5)
-        end = self._label()
+        start, end = len(self.code), self._label()
+        self._emit(abi.LAUNCH, native.address, units, native.source.grain, self.scratch, place, len(words))
         self._emit_to(end)
-        self._emit(*words)
+        self._emit(row, *words)
         self._here(end)
+        self.area_uses += [start + 5, start + 8] if row else [start + 5]
+        self.area_words = max(self.area_words, place + len(words))
+        return len(words)
 
     def _copy(self, step: Copy) -> None:
         self._emit(abi.COPY, self._pointer(step.source), self._pointer(step.target),

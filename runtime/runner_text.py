@@ -7,6 +7,7 @@ holds none.
 from __future__ import annotations
 
 from . import abi
+from .parts_text import parts_text
 from .pool_text import pool_text
 
 _PAUSE = {
@@ -21,7 +22,7 @@ def runner_text(architecture: str, bytes_header: int) -> str:
     `bytes_header` is where the contents of a bytes object begin in this Python.
     """
     declaration, pause = _PAUSE.get({"arm64": "aarch64"}.get(architecture, architecture), ("", ""))
-    return "\n".join([declaration, *_DECLARATIONS, pool_text(pause), _interpreter(), _builtin(bytes_header)])
+    return "\n".join([declaration, *_DECLARATIONS, pool_text(pause), parts_text(), _interpreter(), _builtin(bytes_header)])
 
 
 _DECLARATIONS = (
@@ -49,7 +50,7 @@ def _advance(record: int, *, label: str) -> str:
 
 
 _LABELS = {
-    "launch": abi.LAUNCH, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP, "unless": abi.UNLESS,
+    "launch": abi.LAUNCH, "together": abi.TOGETHER, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP, "unless": abi.UNLESS,
     "less": abi.NOT_LESS,
     "move": abi.MOVE, "compute": abi.COMPUTE, "read": abi.READ, "host": abi.HOST, "enter": abi.ENTER, "turn": abi.TURN,
     "leave": abi.LEAVE, "poll": abi.POLL,
@@ -57,7 +58,7 @@ _LABELS = {
 
 
 def _interpreter() -> str:
-    ends = {"launch": "gathered", "enter": "entered", "leave": "left", "compute": "computed", "copy": "copied"}
+    ends = {"launch": "launched", "enter": "entered", "leave": "left", "compute": "computed", "copy": "copied"}
     sources = ", ".join(f"[%{name}.next, %{ends.get(name, name)}]" for name in _LABELS if name != "host")
     table = "\n    ".join(f"i64 {op}, label %{name}" for name, op in _LABELS.items())
     return f"""
@@ -74,7 +75,7 @@ step:
 done:
   ret i64 {abi.FINISHED}
 launch:
-{_operands(7, "l")}
+{_operands(8, "l")}
 {_word("units", "l2")}
 {_word("scratch", "l4", "ptr")}
   %kernel = inttoptr i64 %l1 to ptr
@@ -93,9 +94,25 @@ gather:
   %more = icmp ult i64 %g1, %l6
   br i1 %more, label %gather, label %gathered
 gathered:
+  %l.now = icmp eq i64 %l8, 0
+  br i1 %l.now, label %alone, label %part
+alone:
   call void @region(ptr %pool, ptr %kernel, ptr %arguments, i64 %units, i64 %l3, ptr %scratch)
+  br label %launched
+part:
+  %row = getelementptr i64, ptr %frame, i64 %l8
+  call void @enter_part(ptr %row, ptr %kernel, ptr %arguments, i64 %units, i64 %l3)
+  br label %launched
+launched:
   %launch.next = add i64 %l7, 0
   br label %step
+together:
+{_operands(3, "p")}
+{_word("p.ticks", "p2")}
+{_word("p.scratch", "p3", "ptr")}
+  %p.table = getelementptr i64, ptr %frame, i64 %p1
+  call void @region(ptr %pool, ptr @run_parts, ptr %p.table, i64 %p.ticks, i64 {1 << abi.TICKS}, ptr %p.scratch)
+{_advance(abi.TOGETHER, label="together")}
 zero:
 {_operands(2, "z")}
 {_word("z.slot", "z1", "ptr")}

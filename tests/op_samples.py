@@ -91,7 +91,7 @@ def _specs(op: Op, d: DType) -> Iterator[tuple[Any, dict[str, Any]]]:
         for t in targets:
             for shapes in POINTWISE_SHAPES[1]:
                 yield shapes, {"dtype": t}
-    elif op.kind == "pointwise" or "elementwise" in op.traits:
+    elif op.kind == "pointwise":
         for shapes in POINTWISE_SHAPES[op.arity]:
             yield shapes, {}
     elif op.kind == "reduction":

@@ -9,6 +9,8 @@ from . import (
     control,
     creation,
     elementary,
+    error_functions,
+    gamma,
     indexing,
     linear_algebra,
     losses,
@@ -22,5 +24,6 @@ from .namespace import F
 
 __all__ = [
     "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation",
-    "elementary", "indexing", "linear_algebra", "losses", "manipulation", "reductions", "sorting", "special", "views",
+    "elementary", "error_functions", "gamma", "indexing", "linear_algebra", "losses", "manipulation", "reductions",
+    "sorting", "special", "views",
 ]

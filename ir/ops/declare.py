@@ -32,7 +32,6 @@ TRAITS = {
     "idempotent": "op(op(x)) is op(x)",
     "linear": "its tangent is the op itself on the tangents",
     "bilinear": "linear in each of two operands",
-    "elementwise": "a library op that works element by element, whose reverse rule is its forward rule too",
     "choice": "the first operand is a bool that chooses, and takes no part in promotion",
     "free": "a kernel need compute nothing for it",
     "repeats": "a view that shows an element more than once",
@@ -116,7 +115,7 @@ class Op:
             return None
         if self.jvp is not None:
             return self.jvp(tangents, y, *operands, **attrs)
-        if self.kind == "pointwise" or "elementwise" in self.traits:
+        if self.kind == "pointwise":
             return _push_elementwise(self, tangents, y, operands, attrs)
         if "linear" in self.traits:
             return _push_linear(self, tangents, operands, attrs)

@@ -1,17 +1,11 @@
-"""Special functions. What the scalar core can say is pointwise; lgamma, digamma and the inverse error function are
-library calls.
-"""
+"""Special functions of two arguments, accumulated logarithms, and what is written with the others."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from .. import scalar as core
-from ..types import inexact
-from .declare import FLOATS, REAL, composite, conjugate, general, pointwise, widened
-from .elementary import REAL_LINE, in_float32
+from .declare import FLOATS, composite, conjugate, general, pointwise, widened
+from .elementary import in_float32
 from .namespace import F
 
 # ---- two arguments ---------------------------------------------------------------------------------------------------
@@ -50,110 +44,6 @@ logaddexp = pointwise("logaddexp", in_float32(lambda xp, x, y: xp.logaddexp(x, y
                       scalar=widened(_logaddexp_scalar),
                       vjp=lambda g, z, x, y: (g * F.sigmoid(x - y), g * F.sigmoid(y - x)), traits=("commutative",),
                       doc="log(exp(x) + exp(y)), without overflow.")
-
-
-# ---- library functions of one real argument --------------------------------------------------------------------------
-
-
-def _library(name, evaluate, vjp, domain=REAL_LINE, source="", doc=""):
-    """Elementwise on the host, in float64; integers give float32."""
-
-    def run(xp, x):
-        d = x.dtype if x.dtype.kind not in "bui" else np.dtype(np.float32)
-        return xp.asarray(evaluate(np.asarray(x, np.float64))).astype(d)
-
-    return general(name, "library", run, arity=1, dtypes=REAL, vjp=vjp, domain=domain, source=source, doc=doc,
-                   traits=("elementwise", "host"), infer=lambda types: types[0].with_dtype(inexact(types[0].dtype)))
-
-
-def _each(name, fallback):
-    """SciPy's function where there is a SciPy, else Python's, one element at a time."""
-
-    def run(x):
-        try:
-            from scipy import special
-        except ImportError:
-            return np.asarray(np.frompyfunc(fallback, 1, 1)(x), np.float64)
-        return getattr(special, name)(x)
-
-    return run
-
-
-def _log_gamma(x):
-    if x == math.inf or x == -math.inf or (x <= 0 and x == math.floor(x)):
-        return math.inf
-    return math.lgamma(x)
-
-
-def _digamma(x):
-    """Reflection to positive numbers, recurrence up to 10, then the asymptotic series."""
-    x = np.asarray(x, np.float64)
-    mirrored = x <= 0
-    z = np.where(mirrored, 1 - x, x)
-    total = np.zeros_like(z)
-    for _ in range(10):
-        low = z < 10
-        total = np.where(low, total - 1 / np.where(low, z, 1), total)
-        z = np.where(low, z + 1, z)
-    w = 1 / (z * z)
-    series = w * (1 / 12 - w * (1 / 120 - w * (1 / 252 - w * (1 / 240 - w * (1 / 132 - w * (691 / 32760 - w / 12))))))
-    y = np.log(z) - 0.5 / z - series + total
-    fraction = x - np.round(x)                                 # the poles are where this is 0
-    reflected = y - np.pi / np.tan(np.pi * np.where(fraction == 0, np.nan, fraction))
-    return np.where(x == 0, np.copysign(np.inf, -x), np.where(mirrored, reflected, y))
-
-
-def _trigamma(x):
-    """The derivative of digamma, the same way."""
-    x = np.asarray(x, np.float64)
-    mirrored = x <= 0
-    z = np.where(mirrored, 1 - x, x)
-    total = np.zeros_like(z)
-    for _ in range(12):
-        low = z < 12
-        total = np.where(low, total + 1 / np.where(low, z * z, 1), total)
-        z = np.where(low, z + 1, z)
-    w = 1 / (z * z)
-    series = w * (1 / 6 - w * (1 / 30 - w * (1 / 42 - w * (1 / 30 - w * (5 / 66 - w * (691 / 2730 - w * 7 / 6))))))
-    y = 1 / z + w / 2 + series / z + total
-    sine = np.sin(np.pi * (x - np.round(x)))
-    return np.where(sine == 0, np.where(mirrored, np.inf, y),
-                    np.where(mirrored, (np.pi / np.where(sine == 0, 1, sine)) ** 2 - y, y))
-
-
-def _inverse_erf(p):
-    """Giles' approximation (2010), then two steps of Halley's method on erfc, which keeps its digits in the tails."""
-    p = np.asarray(p, np.float64)
-    q = 1 - np.abs(p)
-    w = -np.log(np.where(q > 0, q * (2 - q), 1))
-    near, far = w - 2.5, np.sqrt(np.maximum(w, 5)) - 3
-    low = np.polyval((2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503,
-                      -0.00417768164, 0.246640727, 1.50140941), near)
-    high = np.polyval((-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613,
-                       0.00943887047, 1.00167406, 2.83297682), far)
-    y = np.abs(np.where(w < 5, low, high) * p)
-    with np.errstate(all="ignore"):
-        for _ in range(2):
-            small = np.abs(p) < 0.5
-            error = np.where(small, core.evaluate("erf", (y,)) - np.abs(p), q - _erfc(y))
-            step = error / (2 / math.sqrt(math.pi) * np.exp(-y * y))
-            y = y - step / (1 + y * step)
-    y = np.where(q > 0, y, np.where(q == 0, np.inf, np.nan))
-    return np.copysign(y, p)
-
-
-_erfc = _each("erfc", math.erfc)
-
-erfc = _library("erfc", _erfc, lambda g, y, x: (-2 / math.sqrt(math.pi) * g * F.exp(-x * x),), source="DLMF 7.2",
-                doc="1 - erf(x), with all digits where that is small.")
-erfinv = _library("erfinv", _inverse_erf, lambda g, y, x: (math.sqrt(math.pi) / 2 * g * F.exp(y * y),),
-                  domain=(-1.0, 1.0), source="Giles 2010, Approximating the erfinv function", doc="The inverse of erf.")
-lgamma = _library("lgamma", _each("gammaln", _log_gamma), lambda g, y, x: (g * F.digamma(x),), domain=(0.0, math.inf),
-                  source="DLMF 5.2", doc="log |gamma(x)|.")
-digamma = _library("digamma", _digamma, lambda g, y, x: (g * F.trigamma(x),), domain=(0.0, math.inf),
-                   source="DLMF 5.11", doc="The derivative of lgamma.")
-trigamma = _library("trigamma", _trigamma, None, domain=(0.0, math.inf), source="DLMF 5.15",
-                    doc="The derivative of digamma.")
 
 
 # ---- accumulated logarithms ------------------------------------------------------------------------------------------
