@@ -3,8 +3,8 @@
 Contractions, and contractions that share an axis, have tiles of their own (`gpu_contraction.py`, `gpu_streamed.py`).
 All others become `Tiled`: here it is decided which axes are cut among programs, which are held whole and which are run
 through in turns, and how many elements of each a tile has. A kernel that does not fit one nest is taken apart
-(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). Rows that are sorted are held whole
-(`gpu_sorted.py`). What decides the order of a sum depends on the kernel alone, not on the device.
+(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). Rows that are sorted are held whole,
+or merged of such (`gpu_sorted.py`). What decides the order of a sum depends on the kernel alone, not on the device.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ Part = tuple[Kernel, Schedule]
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels that do what one does, in order, with their schedules."""
     if sorts(kernel):
-        return list(gpu_sorted.plan(kernel, target))
+        several = gpu_sorted.in_several(kernel)
+        return [*gpu_sorted.plan(kernel, target)] if several is None else [p for k in several for p in plan(k, target)]
     found = gpu_rows.with_rows(kernel)
     if found is not None:
         return _streamed(*found, target)
