@@ -5,7 +5,7 @@ computes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -280,11 +280,21 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
 
 
 def _is_injective(kernel: Kernel, s: Store) -> bool:
-    """Does the flat index run through a mixed-radix number system of the axes?"""
+    """Do no two positions name the same place? The flat index tells all axes apart, or each entry of the index its own
+    (what lies outside is dropped).
+    """
+    entries = [(i, [a for a in s.axes if a in expr.symbols(i)]) for i in s.index if isinstance(i, Expr)]
     flat, _ = flat_index(kernel.buffers[s.buffer], s.index)
+    return _tells_apart(kernel, flat, s.axes) or sorted(a for _, axes in entries for a in axes) == sorted(
+        s.axes) and all(_tells_apart(kernel, i, axes) for i, axes in entries)
+
+
+def _tells_apart(kernel: Kernel, place: Dim, axes: Sequence[str]) -> bool:
+    """Does an expression run through a mixed-radix number system of these axes, up- or downwards?"""
     steps = []
-    for a in (a for a in s.axes if kernel.axes[a] != 1):
-        c = expr.coefficient(flat, a)
+    for a in (a for a in axes if kernel.axes[a] != 1):
+        c = expr.coefficient(place, a)
+        c = -c if c is not None and expr.is_less(c, 0) else c
         if c is None or not expr.is_less(0, c) and expr.is_less(1, kernel.axes[a]):
             return False
         steps.append((c, kernel.axes[a]))
