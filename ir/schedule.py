@@ -341,7 +341,8 @@ class Source:
     "arguments", a tuple of (name, Triton type such as "*fp32" or "i32"), which are the buffers' pointers in the
     kernel's order and then its sizes in the order of `Kernel.sizes`; "grid", three expressions of those sizes; "warps"
     and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16. By a `Joined`
-    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`).
+    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`). With a "workspace",
+    the last pointer is that of so many bytes of memory, which the source that runs `then` gets too.
     """
 
     text: str
@@ -351,3 +352,9 @@ class Source:
     grain: int = 1
     scratch: Dim = 0                 # bytes a thread
     facts: dict[str, Any] = field(default_factory=dict)
+    then: Source | None = None       # what runs behind it, with the same arguments
+
+    @property
+    def chain(self) -> tuple[Source, ...]:
+        """All that runs, in order."""
+        return (self,) if self.then is None else (self, *self.then.chain)

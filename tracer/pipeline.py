@@ -70,7 +70,7 @@ class Stages:
         seen: dict[str, None] = {}
         for step in walk(emitted.program.steps):
             if isinstance(step, Launch):
-                seen[emitted.sources[step].text] = None
+                seen |= dict.fromkeys(source.text for source in emitted.sources[step].chain)
         return "\n\n".join(seen)
 
 
