@@ -119,6 +119,8 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
     stages = Stages()
     target = target or target_for(backend, device)
+    if device != "cpu":
+        hardware(device).expect_kernels()
     with interpreting(None):
         program = fuse_graph(stages, graph, target, donated, hints)
         emit = _emitter(backend, target, device)
