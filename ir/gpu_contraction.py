@@ -72,15 +72,28 @@ def epilogue(kernel: Kernel, total: Value) -> list[Value]:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """The `first` tiles are made whole; each program has `length` steps along K of the `rest`, which have `steps` each.
+    Tiles and steps are numbered through, so that a share is of two tiles at most.
+    """
+
+    first: int
+    rest: int
+    steps: int
+    length: int
+
+
+@dataclass(frozen=True)
 class GpuContraction(GpuSchedule):
     """One sum over `k` of mul(A[g, i, k], B[g, k, j]), each program a tile of I x J, K in steps: `tile` is (I, J, K).
 
     `variant` "dot": a product on tiles whose operands are given as `operand`, float32 ones multiplied with `precision`.
     "sum": terms of any kind are made on a tile of all three dimensions, and added along K. `together` tiles of I run
     side by side, so that programs that run at the same time share rows of A and columns of B in the L2 cache. With
-    `programs`, so many of them (one a processor) work through all tiles. `descriptors` says which operands are fetched
-    by tensor descriptors: any of "left", "right". What follows the sum is written on one of `parts` of the tile's
-    columns after the other, so that only a part's values need registers beside the sums.
+    `programs`, so many of them (one a processor) work through all tiles; the `rest`, when all have made as many, are
+    made as "tiles", or in equal "shares" of their steps along K, which a second kernel adds in order. `descriptors`
+    says which operands are fetched by tensor descriptors: any of "left", "right". What follows the sum is written on
+    one of `parts` of the tile's columns after the other, so that only a part's values need registers beside the sums.
     """
 
     g: tuple[str, ...] = ()
@@ -93,6 +106,7 @@ class GpuContraction(GpuSchedule):
     precision: str = "ieee"
     together: int = 8
     programs: int = 0
+    rest: str = "tiles"
     descriptors: tuple[str, ...] = ()
     parts: int = 1
 
@@ -100,6 +114,14 @@ class GpuContraction(GpuSchedule):
         """The number of tiles of one place of g."""
         return product(blocks(product(kernel.axes[a] for a in axes), size)
                        for axes, size in ((self.i, self.tile[0]), (self.j, self.tile[1])))
+
+    def shares(self, kernel: Kernel) -> Shares:
+        """How the rest of the tiles is shared, of a kernel of known sizes."""
+        tiles = self.tiles(kernel) * product(kernel.axes[a] for a in self.g)
+        steps = blocks(product(kernel.axes[a] for a in self.k), self.tile[2])
+        assert isinstance(tiles, int) and isinstance(steps, int)
+        rest = tiles % self.programs
+        return Shares(tiles - rest, rest, steps, blocks(rest * steps, self.programs))      # type: ignore[arg-type]
 
     def check(self, kernel: Kernel) -> None:
         """Raise VerifyError where the kernel must not run so."""
@@ -126,6 +148,11 @@ class GpuContraction(GpuSchedule):
             yield f"{self.tile[1]} columns are not written in {self.parts} parts"
         if self.variant == "dot" and folds and folds[0].args[0].op != "mul":
             yield "its term is no product"
+        if self.rest not in ("tiles", "shares"):
+            yield f"{self.rest} is no way to make the rest"
+        if self.rest == "shares" and not (self.programs and self.variant == "dot" and all(
+                isinstance(n, int) for n in kernel.axes.values())):
+            yield "only products of known sizes are shared, among a number of programs"
 
 
 @dataclass(frozen=True)

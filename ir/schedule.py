@@ -5,7 +5,7 @@ computes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -282,11 +282,21 @@ def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:
 
 
 def _is_injective(kernel: Kernel, s: Store) -> bool:
-    """Does the flat index run through a mixed-radix number system of the axes?"""
+    """Do no two positions name the same place? The flat index tells all axes apart, or each entry of the index its own
+    (what lies outside is dropped).
+    """
+    entries = [(i, [a for a in s.axes if a in expr.symbols(i)]) for i in s.index if isinstance(i, Expr)]
     flat, _ = flat_index(kernel.buffers[s.buffer], s.index)
+    return _tells_apart(kernel, flat, s.axes) or sorted(a for _, axes in entries for a in axes) == sorted(
+        s.axes) and all(_tells_apart(kernel, i, axes) for i, axes in entries)
+
+
+def _tells_apart(kernel: Kernel, place: Dim, axes: Sequence[str]) -> bool:
+    """Does an expression run through a mixed-radix number system of these axes, up- or downwards?"""
     steps = []
-    for a in (a for a in s.axes if kernel.axes[a] != 1):
-        c = expr.coefficient(flat, a)
+    for a in (a for a in axes if kernel.axes[a] != 1):
+        c = expr.coefficient(place, a)
+        c = -c if c is not None and expr.is_less(c, 0) else c
         if c is None or not expr.is_less(0, c) and expr.is_less(1, kernel.axes[a]):
             return False
         steps.append((c, kernel.axes[a]))
@@ -333,7 +343,8 @@ class Source:
     "arguments", a tuple of (name, Triton type such as "*fp32" or "i32"), which are the buffers' pointers in the
     kernel's order and then its sizes in the order of `Kernel.sizes`; "grid", three expressions of those sizes; "warps"
     and "stages". The caller compiles a variant for each combination of sizes that are divisible by 16. By a `Joined`
-    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`).
+    schedule the arguments are two tables and what the parts share (`codegen/triton/joined.py`). With a "workspace",
+    the last pointer is that of so many bytes of memory, which the source that runs `then` gets too.
     """
 
     text: str
@@ -343,3 +354,9 @@ class Source:
     grain: int = 1
     scratch: Dim = 0                 # bytes a thread
     facts: dict[str, Any] = field(default_factory=dict)
+    then: Source | None = None       # what runs behind it, with the same arguments
+
+    @property
+    def chain(self) -> tuple[Source, ...]:
+        """All that runs, in order."""
+        return (self,) if self.then is None else (self, *self.then.chain)

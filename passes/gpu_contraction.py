@@ -11,6 +11,9 @@ steps of K:
   bytes a cycle, 4.6 times its memory). Operands and results pass through memory once.
 - Programs run in waves: the processor that gets most of them decides. Starting, filling the pipeline and storing costs
   `PROGRAM` nanoseconds, a step of K `STEP`, a kernel `LAUNCH`.
+- Tiles that are left when all programs have as many may be shared along K (Stream-K): then all processors have equal
+  work, sums of shares go through the L2 cache, and a second kernel starts. It must be `SHARES_WORTH` in the model's
+  eyes.
 - Operand tiles of all stages must fit in shared memory, and sums in `MOST_SUMS` registers a thread: `FEWER_SUMS` where
   operands have not 16 bits in memory, or pass through registers while an epilogue is dear; `FEW_SUMS` where they are
   copied by registers since their rows are not aligned, where plain float32 products are made of computed numbers, or
@@ -58,6 +61,7 @@ DEAR = 12.0                               # additions that an elementary functio
 LIKELY = 2048                             # what a symbolic size is taken for
 ALIGNED = 16                              # bytes that rows of operands are multiples of, to be copied as they are
 MOST_STAGES = 4
+SHARES_WORTH = 0.92                       # of the time of whole tiles
 SIDES = (16, 32, 64, 128, 256)            # of tiles
 DEPTH_BYTES = (64, 128)                   # of a row of an operand's tile
 SUM_TILES = ((8, 64, 8), (16, 32, 8), (64, 8, 8), (1, 64, 32))
@@ -71,7 +75,7 @@ FEW_ROWS = 1                              # up to so many, rows of a reduction d
 @dataclass(frozen=True)
 class _Sizes:
     """What the model asks of a contraction: extents, bytes of an operand's element and of each result, bytes of all
-    buffers, how many sums a thread may hold, whether what follows them is dear.
+    buffers, how many sums a thread may hold, whether what follows them is dear, whether all extents are known.
     """
 
     g: int
@@ -83,6 +87,7 @@ class _Sizes:
     moved: int
     sums: int
     is_dear: bool
+    is_static: bool
 
 
 def suits(kernel: Kernel, m: Match) -> bool:
@@ -166,7 +171,8 @@ def _sizes(kernel: Kernel, m: Match, base: GpuContraction, target: GpuTarget) ->
     is_narrow = base.operand.itemsize == 2 and not any(narrow_source(v).dtype.is_storage for v in (m.left, m.right))
     most = MOST_SUMS if is_narrow and (target.multiplies_from_shared or not is_dear) else FEWER_SUMS
     few = not _is_aligned(kernel, m) or _is_made_in_registers(m, base) or (is_dear and base.operand is float64)
-    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, FEW_SUMS if few else most, is_dear)
+    is_static = all(isinstance(n, int) for n in kernel.axes.values())
+    return _Sizes(g, i, j, k, base.operand.itemsize, stored, moved, FEW_SUMS if few else most, is_dear, is_static)
 
 
 def _likely(x: Dim) -> int:
@@ -202,8 +208,10 @@ def _best(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> tuple[GpuCo
     """The candidates that fit, the best first."""
     found = sorted(_fitting(base, sizes, target), key=lambda s: nanoseconds(s, sizes, target))
     smallest = replace(base, tile=(SIDES[0], SIDES[0], LEAST_DEPTH[sizes.operand]), stages=1)
-    each = {s.tile: s for s in reversed(found)}                # the best stages of a tile
-    return tuple(s for s in found if each[s.tile] is s)[:CANDIDATES] or (smallest,)
+    each = {(s.tile, s.rest): s for s in reversed(found)}      # the best stages of a tile
+    best = [s for s in found if each[s.tile, s.rest] is s]
+    shared = [s for s in best[CANDIDATES:] if s.rest == "shares"][:1]
+    return (*best[:CANDIDATES], *shared) or (smallest,)
 
 
 def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator[GpuContraction]:
@@ -213,8 +221,22 @@ def _fitting(base: GpuContraction, sizes: _Sizes, target: GpuTarget) -> Iterator
     for tile, warps in _tiles(sizes):
         most = _stages(tile, sizes, target)
         for stages in range(most, max(0, min(most, MOST_STAGES - 1) - 1), -1):
-            yield replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4,
-                          parts=_parts(tile, warps, sizes, target))
+            s = replace(base, tile=tile, warps=warps, stages=stages, together=8 if sizes.i > 8 * tile[0] else 4,
+                        parts=_parts(tile, warps, sizes, target))
+            yield s
+            programs = target.processors * _resident(s, sizes, target)
+            if _may_share(s, sizes, target) and _tile_count(s, sizes) > programs and _tile_count(s, sizes) % programs:
+                yield replace(s, programs=programs, rest="shares")
+
+
+def _may_share(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> bool:
+    """Are there registers for what a share needs to know, beside the sums?"""
+    sums = s.tile[0] * s.tile[1] * _words(sizes) // (s.warps * target.warp)
+    return sizes.is_static and (target.multiplies_from_shared or sums <= FEWER_SUMS)
+
+
+def _tile_count(s: GpuContraction, sizes: _Sizes) -> int:
+    return sizes.g * -(-sizes.i // s.tile[0]) * -(-sizes.j // s.tile[1])
 
 
 def _parts(tile: tuple[int, int, int], warps: int, sizes: _Sizes, target: GpuTarget) -> int:
@@ -259,7 +281,7 @@ def _stages(tile: tuple[int, int, int], sizes: _Sizes, target: GpuTarget) -> int
 def nanoseconds(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> float:
     """What a way to run a contraction is thought to take."""
     i, j, k = s.tile
-    tiles = sizes.g * -(-sizes.i // i) * -(-sizes.j // j)
+    tiles = _tile_count(s, sizes)
     steps = -(-sizes.k // k)
     resident = min(_resident(s, sizes, target), -(-tiles // target.processors))
     busy = min(1.0, (resident * s.warps + BUSY_WARPS / 2) / (1.5 * BUSY_WARPS))
@@ -268,8 +290,17 @@ def nanoseconds(s: GpuContraction, sizes: _Sizes, target: GpuTarget) -> float:
     fetch = (i + j) * k * sizes.operand / (L2_RATIO * target.bandwidth / target.processors)
     store = i * j * sizes.result / (target.bandwidth / target.processors)
     turns = -(-tiles // target.processors)
-    compute = turns * (steps * max(multiply, fetch) + (PROGRAM + STEP * steps + store) / resident)
+    each, beside = steps * max(multiply, fetch), (PROGRAM + STEP * steps + store) / resident
     memory = sizes.moved / target.bandwidth
+    if s.rest == "tiles":
+        return _together(turns * (each + beside), memory)
+    partials = 4.0 * i * j * (s.programs + tiles % s.programs)
+    added = LAUNCH + 2 * PROGRAM + 2 * partials / (L2_RATIO * target.bandwidth)
+    return (_together(tiles / target.processors * each + turns * beside, memory) + added) / SHARES_WORTH
+
+
+def _together(compute: float, memory: float) -> float:
+    """A kernel that takes so long to compute and to move."""
     return LAUNCH + max(compute, memory) + HIDDEN * min(compute, memory)
 
 

@@ -3,8 +3,9 @@
 Contractions, and contractions that share an axis, have tiles of their own (`gpu_contraction.py`, `gpu_streamed.py`).
 All others become `Tiled`: here it is decided which axes are cut among programs, which are held whole and which are run
 through in turns, and how many elements of each a tile has. A kernel that does not fit one nest is taken apart
-(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`). Rows that are sorted are held whole
-(`gpu_sorted.py`). What decides the order of a sum depends on the kernel alone, not on the device.
+(`gpu_parts.py`), a long reduction with few results is cut in two (`split.py`), a long scan in three
+(`gpu_split_scan.py`). Rows that are sorted are held whole, or merged of such (`gpu_sorted.py`). What decides the order
+of a sum depends on the kernel alone, not on the device.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from . import (
 )
 from .collapse import collapse
 from .gpu_access import Access
+from .gpu_split_scan import cut_scan
 from .grouping import split_groups
 from .patch import split_patch
 from .split import cut_reduction
@@ -67,7 +69,8 @@ Part = tuple[Kernel, Schedule]
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:
     """Kernels that do what one does, in order, with their schedules."""
     if sorts(kernel):
-        return list(gpu_sorted.plan(kernel, target))
+        several = gpu_sorted.in_several(kernel)
+        return [*gpu_sorted.plan(kernel, target)] if several is None else [p for k in several for p in plan(k, target)]
     found = gpu_rows.with_rows(kernel)
     if found is not None:
         return _streamed(*found, target)
@@ -119,9 +122,10 @@ def tiled(kernel: Kernel, target: GpuTarget) -> list[Part]:
     if chosen is None:
         return _apart(kernel, target) or [(kernel, Serial())]    # not for Triton: it runs as NumPy source
     each = _reduced(kernel) // max(1, usual(chosen.programs(kernel)))
-    halves = cut_reduction(kernel, _pieces(kernel, chosen)) if _is_idle(kernel, chosen) and each >= LONG else None
-    if halves is not None:
-        return [p for k in halves for p in tiled(collapse(k), target)]
+    if _is_idle(kernel, chosen) and each >= LONG:
+        cut = cut_reduction(kernel, _pieces(kernel, chosen)) or cut_scan(kernel, _pieces(kernel, chosen))
+        if cut is not None:
+            return [p for k in cut for p in tiled(collapse(k), target)]
     is_worth_parts = _is_idle(kernel, chosen) and each >= VERY_LONG and len(_folds(kernel)) > 1
     return (_apart(kernel, target) if is_worth_parts else []) or [(kernel, chosen)]
 
@@ -150,8 +154,8 @@ def _folds(kernel: Kernel) -> list:
 
 
 def _is_idle(kernel: Kernel, chosen: Tiled) -> bool:
-    """Are there fewer programs than a device could run, of a kernel that may be cut?"""
-    return usual(chosen.programs(kernel)) < FEW_PROGRAMS and all(v.op != "scan" for v in kernel.values)
+    """Are there fewer programs than a device could run?"""
+    return usual(chosen.programs(kernel)) < FEW_PROGRAMS
 
 
 def _reduced(kernel: Kernel) -> int:

@@ -1,5 +1,6 @@
 """Kernels that sort, on a GPU: a tile holds whole rows, and sorts them in registers. Of longer rows the first few
-places are found in turns. What does not fit is for the host.
+places are found in turns. What does not fit is sorted by several kernels (`gpu_merge.py`), which needs rows of a known
+length; others are for the host.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from ..ir.gpu import GpuTarget, holding
 from ..ir.gpu_tiled import Block, Tiled
 from ..ir.graph import Node
 from ..ir.kernel import Kernel
-from ..ir.sorted_rows import sorting_of, sorts
+from ..ir.sorted_rows import Sorting, sorting_of, sorts
 from ..ir.sorting import fits_a_word
 from . import gpu_parts
 from .collapse import collapse
+from .gpu_merge import LONGEST, merging_sort
 from .walks import usual
 
 MOST_SORTED = 4096              # elements of a row: the network of a longer one takes minutes to compile, and spills
@@ -29,14 +31,35 @@ Part = tuple[Kernel, Tiled]
 
 
 def fits(n: Node) -> bool:
-    """Is there a kernel for a sort?"""
+    """Are there kernels for a sort?"""
     (x,), (places,), axis = n.operands, n.results, n.attrs["axis"]
     extent, count, start = x.shape[axis], places.shape[axis], n.attrs.get("start", 0)
-    if not isinstance(count, int) or not isinstance(start, int) or not fits_a_word(x.dtype):
+    if isinstance(extent, int):
+        return extent < LONGEST
+    return start == 0 and isinstance(count, int) and count <= MOST_KEPT and fits_a_word(x.dtype)
+
+
+def in_several(kernel: Kernel) -> list[Kernel] | None:
+    """Kernels that do together what no tile can; None where one can."""
+    found = sorts(kernel)
+    if len(found) != 1:
+        return None
+    sorting = sorting_of(kernel, found[0])
+    return None if _holds(kernel, sorting) else merging_sort(kernel, MOST_SORTED)
+
+
+def _holds(kernel: Kernel, sorting: Sorting) -> bool:
+    """Can a tile sort the rows, or find their first places in turns?"""
+    extent, wanted = kernel.axes[sorting.axis], sorting.wanted(kernel)
+    if not isinstance(extent, int) or extent <= 1:
+        return True
+    if not fits_a_word(sorting.argsort.args[0].dtype) or not isinstance(wanted, int):
         return False
-    if isinstance(extent, int) and extent <= MOST_SORTED:
-        return start == 0 or count <= MOST_CHOSEN
-    return start == 0 and count <= MOST_KEPT
+    (place,) = sorting.argsort.index
+    first = expr.substitute(place, dict.fromkeys(kernel.axes, 0))       # type: ignore[arg-type]
+    if extent <= MOST_SORTED:
+        return first == 0 or isinstance(first, int) and wanted - first <= MOST_CHOSEN
+    return first == 0 and wanted <= MOST_KEPT
 
 
 def plan(kernel: Kernel, target: GpuTarget) -> list[Part]:

@@ -19,7 +19,7 @@ import numpy as np
 from ..ir.errors import CompileError, DeviceError
 from ..ir.gpu import GpuTarget
 from ..ir.ops.declare import Op
-from . import cuda_facts, float8
+from . import cuda_facts, float8, triton_import
 from .cublas import Cublas
 from .device import Device, DeviceKernel, Frame, MatrixProduct
 from .triton_compiler import Compiled, Request, compile_sources
@@ -259,6 +259,10 @@ class Cuda(Device):
     def stream(self) -> int:
         """The current stream, on which work runs in order."""
         return self.xp.cuda.get_current_stream().ptr
+
+    def expect_kernels(self) -> None:
+        """Load Triton's library while Python decides what kernels there are."""
+        triton_import.load_ahead()
 
     def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
         """These kernels, compiled together and loaded, equal ones once."""

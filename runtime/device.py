@@ -83,6 +83,10 @@ class Device(ABC):
     def __repr__(self) -> str:
         return f"<device {self.name}>"
 
+    @abstractmethod
+    def expect_kernels(self) -> None:
+        """Kernels are about to be compiled: what takes long to load may be loaded meanwhile."""
+
     # ---- arrays ----
 
     @abstractmethod

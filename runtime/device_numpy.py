@@ -63,7 +63,7 @@ def substitutes(launches: Iterable[Launch], sources: Mapping[Launch, Source], de
     found = {}
     for launch in launches:
         try:
-            device.kernels([request(launch, sources[launch], device, sizes)])
+            device.kernels([request(launch, source, device, sizes) for source in sources[launch].chain])
         except CompileError as error:
             found[launch] = NumpyFunction(emit(launch.kernel), device, str(error))
             warnings.warn(f"kernel {launch.kernel.name} runs as NumPy source on {device.name}, which is slow: "

@@ -39,8 +39,9 @@ class Prepared:
     """A program for given sizes: its steps, the words of their arguments with the sizes filled in, which words are
     addresses of which slots, and the memory that it needs.
 
-    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory. A
-    program with `tables` has an arena even where nothing lies in it: its address tells streams apart.
+    Slots are numbered: inputs, outputs, temporaries (at `offsets` of the arena), then the kernels' scratch memory, and
+    their workspace. A program with `tables` has an arena even where nothing lies in it: its address tells streams
+    apart.
     """
 
     steps: list[Ready]
@@ -63,8 +64,9 @@ def prepare(program: Program, sources: Mapping[Launch, Source], functions: Mappi
     """
     launches = [s for s in walk(program.steps)
                 if isinstance(s, Launch) and s not in functions and sources[s].language == "triton"]
-    kernels = device.kernels([request(s, sources[s], device, sizes) for s in launches])
-    return _Planner(program, sources, functions, dict(zip(launches, kernels)), sizes, taken).prepared(extra)
+    made = iter(device.kernels([request(s, part, device, sizes) for s in launches for part in sources[s].chain]))
+    kernels = {s: [next(made) for _ in sources[s].chain] for s in launches}
+    return _Planner(program, sources, functions, kernels, sizes, taken).prepared(extra)
 
 
 def request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, int]) -> Request:
@@ -74,9 +76,13 @@ def request(launch: Launch, source: Source, device: Device, sizes: Mapping[str, 
     return Request(source, device.target, divisible)
 
 
+def _aligned(offset: int) -> int:
+    return -(-offset // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
+
+
 class _Planner:
     def __init__(self, program: Program, sources: Mapping[Launch, Source],
-                 functions: Mapping[Launch, NumpyFunction], kernels: Mapping[Launch, DeviceKernel],
+                 functions: Mapping[Launch, NumpyFunction], kernels: Mapping[Launch, Sequence[DeviceKernel]],
                  sizes: Mapping[str, int], taken: Mapping[str, str]):
         self.program, self.sources, self.functions, self.kernels = program, sources, functions, kernels
         self.sizes = dict(sizes)
@@ -85,6 +91,7 @@ class _Planner:
         self.names = {n: self._place(k, n) for k, n in enumerate((*program.inputs, *outputs, *self.temporaries))}
         self.taken = {self.names[o]: self.names[i] for o, i in taken.items()}
         self.scratch_number, self.scratch_bytes = len(self.names), 0
+        self.workspace_number, self.workspace_bytes = len(self.names) + 1, 0
         self.words: list[int] = []
         self.places: list[int] = []
         self.slots: list[int] = []
@@ -95,12 +102,15 @@ class _Planner:
         """All of it."""
         steps = self._steps(self.program.steps, self.names)
         arena = max(extra + int(expr.evaluate(self.program.arena, self.sizes)), bool(self.tables))
-        scratch = -(-arena // _SCRATCH_ALIGNMENT) * _SCRATCH_ALIGNMENT
-        offsets = [extra + int(expr.evaluate(self.program.slots[n].offset, self.sizes)) for n in self.temporaries]
-        places, slots, offset_array = (np.array(x, np.int64) for x in (self.places, self.slots, [*offsets, scratch]))
-        return Prepared(steps, np.array(self.words, np.int64), places, slots, offset_array,
-                        scratch + self.scratch_bytes if self.scratch_bytes else arena, self.launches, self.runs_alone,
-                        self.tables)
+        scratch = _aligned(arena)
+        workspace = _aligned(scratch + self.scratch_bytes)
+        places, slots = (np.array(x, np.int64) for x in (self.places, self.slots))
+        offsets = [*(extra + int(expr.evaluate(self.program.slots[n].offset, self.sizes)) for n in self.temporaries),
+                   scratch, workspace]
+        needed = (workspace + self.workspace_bytes if self.workspace_bytes else
+                  scratch + self.scratch_bytes if self.scratch_bytes else arena)
+        return Prepared(steps, np.array(self.words, np.int64), places, slots, np.array(offsets, np.int64), needed,
+                        self.launches, self.runs_alone, self.tables)
 
     def _place(self, number: int, name: str) -> Place:
         slot = self.program.slots[name]
@@ -121,20 +131,24 @@ class _Planner:
             written = {s.buffer for s in step.kernel.stores}
             stored = [b in written for b in step.kernel.buffers]
             return [*zeroed, ready.NumpyKernel(self.functions[step], buffers, stored, step.kernel.sizes)]
+        return [*zeroed, *(x for kernel, source in zip(self.kernels[step], self.sources[step].chain)
+                           for x in self._kernel(step, kernel, source, buffers))]
+
+    def _kernel(self, step: Launch, kernel: DeviceKernel, source: Source, buffers: Sequence[Place]) -> list[Ready]:
+        """The launch of one of a step's kernels."""
         self.launches += 1
         start = len(self.words)
-        counters = self._arguments(step, buffers)
-        grid = self.sources[step].facts["grid"]
+        counters = self._arguments(step, source, buffers)
+        grid = source.facts["grid"]
         turning = {s for d in grid for s in expr.symbols(d)} - self.sizes.keys()
-        kernel = self.kernels[step]
         if kernel.scratch:
             if turning:
                 raise CompileError(f"kernel {step.kernel.name} needs scratch memory for a grid that turns change")
-            self._scratch(kernel, grid, start)
+            self._scratch(kernel, grid)
         if counters or turning:
-            return [*zeroed, ready.TurnLaunch(kernel, grid, start, counters)]
+            return [ready.TurnLaunch(kernel, grid, start, counters)]
         numbers = ready.grid_for(grid, self.sizes)
-        return [*zeroed, ready.KernelLaunch(kernel, numbers, start)] if 0 not in numbers else zeroed
+        return [ready.KernelLaunch(kernel, numbers, start)] if 0 not in numbers else []
 
     def _product(self, kernel: Kernel, s: GpuLibrary, places: Mapping[str, Place]) -> list[Ready]:
         self.runs_alone = False                          # CuPy refuses to record its library's calls
@@ -158,7 +172,7 @@ class _Planner:
         table = Table.of(start, extents, slots, schedule.size, step.kernel.name)
         if not table.programs:
             return []
-        kernel = self.kernels[step]
+        (kernel,) = self.kernels[step]
         if kernel.scratch:
             raise CompileError(f"kernel {step.kernel.name} needs scratch memory, which joined launches have none of")
         self.launches += 1
@@ -172,25 +186,33 @@ class _Planner:
     def _pointers(self, buffers: Sequence[Place]) -> None:
         """Words that are addresses of slots."""
         for place in buffers:
-            self.places.append(len(self.words))
-            self.slots.append(place.number)
-            self.words.append(0)
+            self._address(place.number)
 
-    def _arguments(self, step: Launch, buffers: Sequence[Place]) -> dict[int, str]:
+    def _arguments(self, step: Launch, source: Source, buffers: Sequence[Place]) -> dict[int, str]:
         """Write the words of a kernel's arguments; the places of those that are counters of loops."""
         counters = {}
         self._pointers(buffers)
-        kinds = [kind for _, kind in self.sources[step].facts["arguments"]][len(buffers):]
+        kinds = [kind for _, kind in source.facts["arguments"]][len(buffers):]
         for name, kind in zip(step.kernel.sizes, kinds):
             if name not in self.sizes:
                 counters[len(self.words)] = name
             elif self.sizes[name] > _LARGEST[kind]:
                 raise CompileError(f"kernel {step.kernel.name} takes {name} as {kind}, and it is {self.sizes[name]}")
             self.words.append(self.sizes.get(name, 0))
+        shared = self.sources[step].facts.get("workspace", 0)
+        if shared:
+            self.workspace_bytes = max(self.workspace_bytes, shared)
+            self._address(self.workspace_number)
         self.words += [0] * HIDDEN_ARGUMENTS
         return counters
 
-    def _scratch(self, kernel: DeviceKernel, grid: Sequence[Dim], start: int) -> None:
+    def _address(self, slot: int) -> None:
+        """A word that is the address of a slot."""
+        self.places.append(len(self.words))
+        self.slots.append(slot)
+        self.words.append(0)
+
+    def _scratch(self, kernel: DeviceKernel, grid: Sequence[Dim]) -> None:
         self.places.append(len(self.words) - HIDDEN_ARGUMENTS)
         self.slots.append(self.scratch_number)
         programs = int(np.prod(ready.grid_for(grid, self.sizes), dtype=np.int64))

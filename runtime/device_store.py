@@ -8,6 +8,7 @@ read is none.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from ..ir.errors import BrazeError
@@ -28,7 +29,8 @@ def save(entry: str, executable: DeviceExecutable) -> bool:
     try:
         header = {
             "program": plain(executable.program, kernels), "kernels": [k for _, k in kernels.values()],
-            "sources": [[s.text, s.entry, s.language, plain(s.facts, kernels)] for s in sources.values()],
+            "sources": [[[s.text, s.entry, s.language, plain(s.facts, kernels)] for s in first.chain]
+                        for first in sources.values()],
             "launches": [places[id(executable.sources[s])] for s in launches],
         }  # fmt: skip
     except NotDataError:
@@ -45,10 +47,19 @@ def restore(entry: str, device: Device, mode: str) -> DeviceExecutable | None:
         header = json.loads(payload)
         reading = Reading(header["kernels"])
         program = reading.object(header["program"])
-        sources = [Source(text, name, language, facts=reading.object(facts))
-                   for text, name, language, facts in header["sources"]]
+        sources = [_chained([Source(text, name, language, facts=reading.object(facts))
+                             for text, name, language, facts in chain]) for chain in header["sources"]]
         launches = [s for s in walk(program.steps) if isinstance(s, Launch)]
         used = dict(zip(launches, (sources[n] for n in header["launches"]), strict=True))
     except (*DAMAGES, BrazeError):
         return None
     return DeviceExecutable(program, used, device, mode)
+
+
+def _chained(sources: list[Source]) -> Source:
+    """Sources that run one behind the other as one."""
+    last: Source | None = None
+    for source in reversed(sources):
+        last = replace(source, then=last)
+    assert last is not None
+    return last

@@ -255,6 +255,9 @@ class Simulated(Device):
         """There is one, and its work is done at once."""
         return 0
 
+    def expect_kernels(self) -> None:
+        """The interpreter compiles none."""
+
     def kernels(self, requests: Sequence[Request]) -> list[DeviceKernel]:
         """These kernels in the interpreter, equal ones once."""
         return [self._kernel(r.source) for r in requests]

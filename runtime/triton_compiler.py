@@ -2,7 +2,7 @@
 (whose key hashes its whole library), driver (which builds C at run time) and launcher.
 
 Works without a GPU, for any compute capability and for AMD. This is the only file that knows the compiler's internals
-(versions 3.6 to 3.9); those of its interpreter are in `triton_interpreter.py`.
+(versions 3.6 to 3.9); those of its interpreter are in `triton_interpreter.py`, of its import in `triton_import.py`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache as once
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from ..ir.errors import CompileError
 from ..ir.gpu import GpuTarget
 from ..ir.schedule import Source
 from . import cache
+from .triton_import import import_compiler, version
 
 _FORMAT = "1"
 _MOST_THREADS = 16
@@ -61,15 +60,6 @@ class Request(NamedTuple):
     divisible: tuple[bool, ...] = ()
 
 
-@once
-def version() -> str:
-    """The version of Triton that is installed; found without importing it."""
-    try:
-        return metadata.version("triton")
-    except metadata.PackageNotFoundError:
-        raise CompileError("Triton is not installed (pip install triton)") from None
-
-
 def compile_source(source: Source, target: GpuTarget, divisible: tuple[bool, ...] = ()) -> Compiled:
     """The machine code of a source, from the disk cache or compiled and kept there.
 
@@ -95,8 +85,16 @@ def _in_threads(requests: list[Request]) -> list[Compiled]:
     threads = threads_for(len(requests))
     if threads == 1:
         return [compile_source(*r) for r in requests]
+    order = sorted(range(len(requests)), key=lambda n: _dearness(requests[n]), reverse=True)     # none begins last
     with ThreadPoolExecutor(threads, "braze-triton") as pool:
-        return list(pool.map(lambda r: compile_source(*r), requests))
+        made = dict(zip(order, pool.map(lambda n: compile_source(*requests[n]), order)))
+    return [made[n] for n in range(len(requests))]
+
+
+def _dearness(request: Request) -> tuple[bool, int]:
+    """How long a source compiles, as far as its text tells: products and sorts take longest."""
+    text = request.source.text
+    return any(dear in text for dear in ("tl.dot(", "tl.sort(", "tl.topk(")), len(text)
 
 
 def threads_for(count: int) -> int:
@@ -158,6 +156,8 @@ def load_function(source: Source) -> Any:
 
 
 def _compile(request: Request) -> Compiled:
+    with _front_end:
+        import_compiler()
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
     from triton.errors import TritonError

@@ -457,6 +457,17 @@ def histogram(n):
     return k.build()
 
 
+def running(m, n):
+    """Scans of rows, of which one is written backwards and one is used on the way."""
+    k = Zoo("running", {"i": m, "j": n})
+    x, w = k.read("x", "ij"), k.read("w", "i")
+    i, j = k.axis("i"), k.axis("j")
+    k.store("least", (m, n), (i, n - 1 - j), k.scan("min", x, "j"))
+    k.write("sum", "ij", k.mul(k.scan("sum", k.mul(x, w), "j"), 0.5))
+    k.write("scaled", "ij", k.mul(x, w))
+    return k.build()
+
+
 def cumulative(m, n):
     k = Zoo("cumulative", {"i": m, "j": n})
     x = k.read("x", "ij")

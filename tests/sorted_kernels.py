@@ -98,6 +98,14 @@ SORTED: dict[str, Kernel] = {
     "largest_but_one": largest(3, 9, 2, 1), "middle": middle(5, 24), "of_sums": of_sums(45), "shared": shared(3, 20),
 }  # fmt: skip
 
+WIDE: dict[str, Kernel] = {
+    **{f"order_{d.name}": order(3, 21, d) for d in REAL if d not in NARROW},
+    **{f"order_down_{d.name}": order(2, 33, d, "descending") for d in REAL if d not in NARROW},
+    "columns_f64": order(19, 3, "f64", over="i"), "one_f64": order(4, 1, "f64"), "none_i64": order(3, 0, "i64"),
+    "no_row_i64": order(0, 5, "i64"), "rows_of_i64": order(M, 9, "i64"), "in_order_f64": in_order(3, 17, "f64"),
+    "largest_u64": largest_places(3, 30, 4, "u64"), "largest_but_one_f64": largest(3, 9, 2, 1, "f64"),
+}  # fmt: skip
+
 SYMBOLIC: dict[str, Kernel] = {
     **{f"order_{d.name}": order(M, N, d) for d in REAL},
     **{f"order_down_{d.name}": order(3, N, d, "descending") for d in REAL},

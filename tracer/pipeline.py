@@ -70,7 +70,7 @@ class Stages:
         seen: dict[str, None] = {}
         for step in walk(emitted.program.steps):
             if isinstance(step, Launch):
-                seen[emitted.sources[step].text] = None
+                seen |= dict.fromkeys(source.text for source in emitted.sources[step].chain)
         return "\n\n".join(seen)
 
 
@@ -119,6 +119,8 @@ def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints:
     """Differentiate, simplify, fuse, schedule, emit, load. The `target` is that of the device unless it is given."""
     stages = Stages()
     target = target or target_for(backend, device)
+    if device != "cpu":
+        hardware(device).expect_kernels()
     with interpreting(None):
         program = fuse_graph(stages, graph, target, donated, hints)
         emit = _emitter(backend, target, device)

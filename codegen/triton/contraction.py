@@ -29,10 +29,10 @@ IMPRECISE_SUMS = 128
 def emit_contraction(kernel: Kernel, s: GpuContraction) -> Source:
     """The text of a contraction."""
     s.check(kernel)
-    return (_Sums if s.variant == "sum" else _Products)(kernel, s).source()
+    return (_Sums if s.variant == "sum" else Products)(kernel, s).source()
 
 
-class _Contraction:
+class Tiles:
     """What both variants share: which program makes which tile, the loop over K, the end."""
 
     def __init__(self, kernel: Kernel, s: GpuContraction):
@@ -105,22 +105,23 @@ class _Contraction:
             return d
         return float32 if d.is_float else uint32 if d.kind == "u" else int32
 
-    def along(self, step) -> None:
-        """The loop over K: `step(start, is_whole)` writes one step."""
+    def along(self, step, first: str = "0", end: str = "") -> None:
+        """The loop over K: `step(start, is_whole)` writes one step. It may be from a `first` position to an `end`."""
         f, size = self.f, self.s.tile[2]
         whole = is_multiple(self.depth, size)
         count: Dim = self.depth // size
         full = f.spell(count * size) if is_static(count) or whole else f.let("full", f.spell(count * size))
+        last = full if not end else end if whole else f"tl.minimum({end}, {full})"
         if count != 0:
             start = f.names.fresh("k0")
-            with f.indented(f"for {start} in range(0, {full}, {size}):"):
+            with f.indented(f"for {start} in range({first}, {last}, {size}):"):
                 step(start, True)
         if whole:
             return
-        if is_static(self.depth):
+        if is_static(self.depth) and not end:
             step(full, False)
             return
-        with f.indented(f"if {full} < {f.spell(self.depth)}:"):
+        with f.indented(f"if {full} < {end or f.spell(self.depth)}:"):
             step(full, False)
 
     def depth_groups(self, start: str, dim: int, rank: int, is_whole: bool) -> list[Group]:
@@ -174,7 +175,7 @@ class _Contraction:
         raise NotImplementedError
 
 
-class _Products(_Contraction):
+class Products(Tiles):
     """Products on tensor cores."""
 
     def __init__(self, kernel: Kernel, s: GpuContraction):
@@ -203,8 +204,12 @@ class _Products(_Contraction):
 
     def write(self, place: list[Group], ti: str, tj: str) -> None:
         """One tile of the result."""
-        f = self.f
         i, j = self.result_groups(ti, tj, (0, 1), 2)
+        self.finish(place, self.summed(place, ti, tj, i, j), i, j, tj)
+
+    def summed(self, place: list[Group], ti: str, tj: str, i: Group, j: Group, first: str = "0", end: str = "") -> str:
+        """The sums of a tile, along all of K or a part of it."""
+        f = self.f
         sides = {"left": (self.left, Tile(f, [*place, i], 2), 1), "right": (self.right, Tile(f, [*place, j], 2), 0)}
         for v, tile, _ in sides.values():
             load_before(tile, v, self.s.k)
@@ -221,8 +226,8 @@ class _Products(_Contraction):
             how = precision(self.s.operand, self.s.precision, self.s.tile[2])
             f.do(f"{acc} = tl.dot({given[0]}, {given[1]}, {acc}{how})")
 
-        self.along(step)
-        self.finish(place, acc, i, j, tj)
+        self.along(step, first, end)
+        return acc
 
     # ---- tensor descriptors
 
@@ -249,7 +254,7 @@ class _Products(_Contraction):
         return x if names == wanted else f"tl.trans({x})"
 
 
-class _Sums(_Contraction):
+class _Sums(Tiles):
     """Terms of any kind, on a tile of rows, K and columns."""
 
     def write(self, place: list[Group], ti: str, tj: str) -> None:

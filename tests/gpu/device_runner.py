@@ -35,7 +35,16 @@ def assert_agree(got: np.ndarray, want: np.ndarray, name: str = "") -> None:
 
 
 def run_source(source: Source, rooms: Sequence[np.ndarray], firsts: Sequence[int], sizes: Mapping[str, int]) -> None:
-    """Run a source, in place; its buffers begin at byte `first` of each room (an array of bytes)."""
+    """Run a source and what follows it, in place; its buffers begin at byte `first` of each room (an array of bytes).
+    """
+    workspace = source.facts.get("workspace", 0)
+    if workspace:
+        rooms, firsts = [*rooms, np.full(workspace, 0xAB, np.uint8)], [*firsts, 0]
+    for part in source.chain:
+        _run(part, rooms, firsts, sizes)
+
+
+def _run(source: Source, rooms: Sequence[np.ndarray], firsts: Sequence[int], sizes: Mapping[str, int]) -> None:
     grid = triton_interpreter.grid_of(source, sizes)
     numbers = [sizes[name] for name, kind in source.facts["arguments"] if kind[0] != "*"]
     if configuration.simulate_gpu:

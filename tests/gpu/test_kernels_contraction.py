@@ -7,9 +7,11 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import braze
 import numpy as np
 import pytest
 from braze.codegen.triton import emit
+from braze.ir.configuration import configuration
 from braze.ir.expr import floordiv, symbol
 from braze.ir.gpu import GpuTarget
 from braze.ir.gpu_contraction import LEAST_DEPTH, GpuContraction
@@ -127,6 +129,53 @@ def test_float32_is_rounded_where_the_target_says_so():
 def test_programs_share_all_tiles(kernel, programs):
     sizes = {n: size for n, size in {"M": 3, "N": 70}.items() if n in kernel.sizes}
     run_like_definition(kernel, sizes, tile=(16, 32, 16), programs=programs)
+
+
+@pytest.mark.parametrize("programs", [2, 4, 7, 23])
+@pytest.mark.parametrize("kernel", [
+    c.matmul(70, 90, 33, epilogue=c.biased_relu), c.batched(3, 20, 40, 96), c.stored_narrow(40, 70, 100, "bf16"),
+    c.window(2, 5, 6, 17, 9), c.several_stores(40, 33, 18),
+    c.narrow_matmul(40, 70, 80, "i8", "i8", "i32", scaled=True)],
+    ids=["epilogue", "batched", "bf16", "window", "several stores", "i8"])
+def test_the_rest_of_the_tiles_is_shared_along_their_sums(kernel, programs):
+    least = LEAST_DEPTH[schedule(kernel).operand.itemsize]
+    run_like_definition(kernel, tile=(32, 32, least), programs=programs, rest="shares", parts=1)
+    run_like_definition(kernel, tile=(32, 64, least), programs=programs, rest="shares", parts=2)
+
+
+def test_shares_are_added_in_the_order_of_their_programs():
+    """The same bits each time, and those of one program after the other."""
+    kernel = c.matmul(40, 40, 200)
+    arrays = inputs(kernel, np.random.default_rng(0))
+    way = [(kernel, schedule(kernel, tile=(16, 32, 8), programs=5, rest="shares"))]
+    first, again = (run(kernel, arrays, outputs(kernel, arrays), {}, way)["y"] for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    text = "".join(source.text for source in emit(*way[0], TARGET).chain)
+    assert "atomic" not in text
+
+
+def test_shares_are_chosen_where_a_few_tiles_would_make_all_others_wait():
+    large = replace(TARGET, processors=148)
+    few, many, unknown = (c.stored_narrow(m, 4096, 14336, "bf16") for m in (2048, 1024 * 37, M))
+    found = {name: gpu_contraction.candidates(k, large) for name, k in (("few", few), ("many", many), ("any", unknown))}
+    assert [ways[0].rest for ways in found.values()] == ["shares", "tiles", "tiles"]
+    assert all(s.rest == "tiles" for s in found["any"])
+    shares = found["few"][0].shares(few)
+    assert shares.first % 148 == 0 and 0 < shares.rest < 148
+    assert shares.length * 148 >= shares.rest * shares.steps > (shares.length - 1) * 148
+
+
+def test_a_program_with_shares_runs_both_kernels_and_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(configuration, "cache_directory", str(tmp_path))
+    monkeypatch.setattr(gpu_contraction, "SHARES_WORTH", 1e9)
+    monkeypatch.setattr(gpu_contraction, "_resident", lambda *_: 1)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((203, 33), (33, 183)))
+    for _ in range(2):
+        f = braze.compile(lambda x, w: braze.relu(x @ w) + 1)
+        got = f(*(braze.tensor(a, device="cuda:0") for a in (x, w))).cpu().numpy()
+        np.testing.assert_allclose(got, np.maximum(x @ w, 0) + 1, rtol=1e-5, atol=1e-5)
+        assert "_rest(" in f.ir("source")
 
 
 @pytest.mark.parametrize("a", ["ik", "ki"])

@@ -65,7 +65,8 @@ LARGE = {
     "both axes": zoo.rms_norm_gradient(600, 64),
     "a transpose": zoo.transpose(70, 100),
     "a scatter that looks ahead": zoo.embedding_gradient(2500, 40, 6),
-    "a scan in turns": zoo.cumsum_backwards(20_000),
+    "a scan in pieces": zoo.cumsum_backwards(20_000),
+    "scans in pieces of unequal length": zoo.running(2, 33_013),
 }
 
 
@@ -74,3 +75,10 @@ def test_large(name):
     kernel = LARGE[name]
     arrays = inputs(kernel, np.random.default_rng(0))
     assert_close(kernel, run(kernel, arrays, outputs(kernel, arrays), {}), reference(kernel, arrays))
+
+
+def test_scans_of_rows_of_unknown_length_run_in_turns():
+    kernel, sizes = zoo.running(zoo.M, zoo.N), {"M": 2, "N": 2500}
+    arrays = inputs(kernel, np.random.default_rng(0), sizes)
+    got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes)
+    assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)

@@ -1,4 +1,4 @@
-"""Compiled programs that sort on the device: rows that fit in a tile are sorted by kernels, longer ones by the host."""
+"""Compiled programs that sort on the device: by kernels, save for many places of rows whose length is not known."""
 
 from __future__ import annotations
 
@@ -81,9 +81,19 @@ def test_the_likeliest_of_a_long_row_are_found_in_turns():
     assert (smallest.cpu().numpy() == np.argsort(x, 1, kind="stable")[:, :3]).all()
 
 
-@pytest.mark.parametrize("d", [np.float64, np.int64, np.float32], ids=["f64", "i64", "long"])
-def test_what_does_not_fit_goes_by_the_host(d):
+@pytest.mark.parametrize("d", [np.float64, np.int64, np.uint64, np.float32], ids=["f64", "i64", "u64", "long"])
+def test_keys_of_64_bits_and_long_rows_are_sorted_by_several_kernels(d):
     x = np.random.default_rng(1).standard_normal((2, 5000 if d is np.float32 else 30)) * 100
-    f = braze.compile(lambda x: braze.argsort(x, 1))
-    assert (f(braze.tensor(x.astype(d), device=GPU)).cpu().numpy() == np.argsort(x.astype(d), 1, kind="stable")).all()
+    x = np.abs(x).astype(d) if d is np.uint64 else x.astype(d)
+    f = braze.compile(lambda x: (braze.argsort(x, 1), braze.sort(x, 1, True) + x))
+    places, y = (v.cpu().numpy() for v in f(braze.tensor(x, device=GPU)))
+    assert not host_calls(f)
+    assert (places == np.argsort(x, 1, kind="stable")).all()
+    assert (y == np.sort(x, 1)[:, ::-1] + x).all()
+
+
+def test_many_places_of_rows_of_unknown_length_go_by_the_host():
+    x = np.random.default_rng(1).standard_normal((2, 300)).astype(np.float32)
+    f = braze.compile(lambda x: braze.argsort(x, 1), dynamic=True)
+    assert (f(braze.tensor(x, device=GPU)).cpu().numpy() == np.argsort(x, 1, kind="stable")).all()
     assert len(host_calls(f)) == 1

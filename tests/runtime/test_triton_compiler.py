@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,43 @@ def test_equal_sources_are_compiled_once(compilations):
     requests = [triton_compiler.Request(scale(), TARGETS[name], (True,)) for name in ("9.0", "8.0", "9.0", "8.0")]
     made = triton_compiler.compile_sources(requests)
     assert len(compilations) == 2 and made[0] is made[2] and made[1] is made[3]
+
+
+def test_what_takes_longest_is_begun_first(monkeypatch):
+    texts = {"short": "x", "product": "tl.dot(", "long": "x" * 99}
+    begun = []
+    monkeypatch.setattr(triton_compiler, "threads_for", lambda count: 2)
+    monkeypatch.setattr(triton_compiler, "compile_source", lambda source, *_: begun.append(source.entry) or source.text)
+    requests = [triton_compiler.Request(replace(scale(), entry=name, text=text), TARGETS["9.0"])
+                for name, text in texts.items()]
+    assert triton_compiler.compile_sources(requests) == [*texts.values()]
+    assert sorted(begun) == sorted(texts) and begun[0] == "product"
+
+
+GLUON_AFTERWARDS = """
+import sys
+from triton_sources import scale
+from braze.ir.gpu import GpuTarget
+from braze.runtime import triton_import
+from braze.runtime.triton_compiler import compile_source
+triton_import.load_ahead()
+compile_source(scale(), GpuTarget())
+assert not any(name.startswith("triton.experimental.gluon") for name in sys.modules), "a kernel needs no Gluon"
+import triton.experimental.gluon.language as gluon
+from triton.compiler.code_generator import CodeGenerator
+known = CodeGenerator.statically_implemented_functions
+assert known.get(gluon.static_assert) is known.get(__import__("triton").language.static_assert) is not None
+assert callable(known.get(gluon.static_print)) and known.get(print) is None
+print(triton_import.version() == __import__("triton").__version__)
+"""
+
+
+def test_gluon_is_left_out_until_someone_imports_it(tmp_path):
+    environment = {**os.environ, "BRAZE_CACHE_DIR": str(tmp_path)}
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = subprocess.run([sys.executable, "-c", GLUON_AFTERWARDS], env=environment, cwd=root, capture_output=True,
+                          text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
 def test_what_triton_refuses_is_an_error_with_the_source():

@@ -50,7 +50,7 @@ def squashed(k, x):
 
 def compiled(kernel: Kernel, target: GpuTarget, is_divisible: bool = True) -> list[Compiled]:
     """The launches of a kernel."""
-    sources = [emit(k, s, target) for k, s in plan(kernel, target)]
+    sources = [source for k, s in plan(kernel, target) for source in emit(k, s, target).chain]
     return compile_sources([Request(s, target, (is_divisible,) * sum(t[0] != "*" for _, t in s.facts["arguments"]))
                             for s in sources])
 
@@ -146,15 +146,28 @@ def test_unknown_sizes_that_16_divides_are_copied_in_whole_lines():
 def test_descriptors_and_programs_that_stay_compile(kernel):
     ways = gpu_contraction.candidates(kernel, TARGETS["90"])
     (fetched,) = (s for s in ways if s.descriptors and not s.programs)
-    (staying,) = (s for s in ways if s.programs)
+    (staying,) = (s for s in ways if s.programs and s.rest == "tiles")
     made = compile_sources([Request(emit(kernel, s, TARGETS["90"]), TARGETS["90"]) for s in (fetched, staying)])
     assert all(c.spills == 0 and "cp.async.bulk.tensor" in c.assembly for c in made)
+
+
+@pytest.mark.parametrize("arch, kernel", [
+    ("90", linear(4096, 4096, 4000, gelu)), pytest.param("80", linear(3000, 4096, 4000), marks=pytest.mark.slow),
+    pytest.param("90", linear(3000, 4096, 4000), marks=pytest.mark.slow),
+    pytest.param("100", linear(2048, 4096, 14336), marks=pytest.mark.slow)],
+    ids=["GELU", "Ampere", "Hopper", "Blackwell"])
+def test_shares_of_the_rest_of_the_tiles_compile(arch, kernel):
+    way = next(s for s in gpu_contraction.candidates(kernel, TARGETS[arch]) if s.rest == "shares")
+    first, second = compile_sources([Request(s, TARGETS[arch]) for s in emit(kernel, way, TARGETS[arch]).chain])
+    assert first.spills == second.spills == 0 and second.registers <= 200, (first, second)
+    assert UNITS[arch] in first.assembly and UNITS[arch] not in second.assembly
 
 
 @pytest.mark.slow
 def test_programs_that_stay_work_through_batches():
     kernel = batched_narrow(64, 1024, 1024, 512)
-    (staying,) = (s for s in gpu_contraction.candidates(kernel, TARGETS["90"]) if s.programs)
+    ways = gpu_contraction.candidates(kernel, TARGETS["90"])
+    (staying,) = (s for s in ways if s.programs and s.rest == "tiles")
     (made,) = compile_sources([Request(emit(kernel, staying, TARGETS["90"]), TARGETS["90"])])
     assert made.spills == 0 and made.registers <= 248 and UNITS["90"] in made.assembly
 
