@@ -11,9 +11,10 @@ from ..ir.kernel import Kernel, Value, is_affine, made_of
 from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
+from ..ir.types import compute_dtype
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
+from .matching import FEW_PLACES, MIN_RUN, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, strides, usual, walked_axis

@@ -21,7 +21,7 @@ from . import contraction, gpu_schedule, gpu_sorted, streamed
 from .collapse import collapse
 from .grouping import split_groups, with_shared_rows
 from .patch import split_patch
-from .schedule import schedule
+from .schedule import product_rows, schedule
 from .split import split_reduction
 from .unmerge import unmerge
 
@@ -50,11 +50,19 @@ class Launcher:
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""
+        parts, slots = self._parts(kernel)
+        return [self._launch(part, slots, kernel.origin) for part in parts]
+
+    def plan(self, kernel: Kernel) -> list[tuple[Kernel, Schedule]]:
+        """The kernels that a kernel is launched as, and how they run."""
+        return [(part.kernel, part.schedule) for part in self._parts(kernel)[0]]
+
+    def _parts(self, kernel: Kernel) -> tuple[list[_Part], dict[str, str]]:
         local, slots = with_local_names(kernel)
         key = structure(local)
         if key not in self.plans:
             self.plans[key] = self._plan(local)
-        return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
+        return self.plans[key], slots
 
     def _plan(self, kernel: Kernel) -> list[_Part]:
         parts = []
@@ -92,6 +100,8 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     grouped = split_groups(kernel, contraction.fills_tiles)
     if grouped is not None:
         return (grouped,)
+    if product_rows(collapse(kernel), target) is not None:
+        return (collapse(kernel),)
     product = contraction.match(kernel)
     if product is not None:
         kernel = with_shared_rows(kernel, product, target.threads)

@@ -6,7 +6,7 @@ the extent alone, never on the number of threads, so that the bits of the result
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from ..ir import expr
 from ..ir.expr import Dim, Expr
@@ -149,10 +149,14 @@ class _Split:
 
 
 class Copy:
-    """Values of one kernel made again in another, some axes at other positions."""
+    """Values of one kernel made again in another, some axes at other positions; those that are folded over may have
+    other `names`.
+    """
 
-    def __init__(self, kernel: Kernel, k: KernelBuilder, positions: dict[str, Dim], ragged: bool):
+    def __init__(self, kernel: Kernel, k: KernelBuilder, positions: Mapping[str, Dim], ragged: bool,
+                 names: Mapping[str, str] | None = None):
         self.kernel, self.k, self.positions, self.ragged = kernel, k, positions, ragged
+        self.names = names or {}
         self.made: dict[Value, Value] = {}
 
     def index(self, entries: tuple[Index, ...]) -> list[Index]:
@@ -180,7 +184,7 @@ class Copy:
         if v.op == "const":
             return k.constant(v.number, v.dtype)
         if v.op == "reduce":
-            return k.reduce(v.combine, self.made[v.args[0]], v.over)
+            return k.reduce(v.combine, self.made[v.args[0]], [self.names.get(a, a) for a in v.over])
         if v.op == "scan":
             return k.scan(v.combine, self.made[v.args[0]], v.over[0])
         if v.op == "index":
