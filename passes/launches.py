@@ -22,7 +22,7 @@ from .collapse import collapse
 from .grouping import split_groups, with_shared_rows
 from .patch import split_patch
 from .schedule import product_rows, schedule
-from .split import split_reduction
+from .split import split_product, split_reduction
 from .unmerge import unmerge
 
 
@@ -107,7 +107,8 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
         kernel = with_shared_rows(kernel, product, target.threads)
     product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
-    return (split_reduction(kernel) if product is None else None) or (kernel,)
+    product = contraction.find(kernel)
+    return (split_reduction(kernel) if product is None else split_product(kernel, product)) or (kernel,)
 
 
 def structure(kernel: Kernel) -> Any:
