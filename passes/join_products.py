@@ -76,8 +76,7 @@ def join(producer: Kernel, consumer: Kernel, dropped: Collection[str], plan: Pla
     if places is None:
         return None
     joined = _joined(producer, consumer, places, dropped)
-    plans = [plan(kernel) for kernel in (joined, producer, consumer)]
-    return joined if all(len(p) == 1 for p in plans) and _gives_same_bits(*(p[0] for p in plans)) else None
+    return joined if _is_better(*map(plan, (joined, producer, consumer))) else None
 
 
 def _places(producer: Kernel, consumer: Kernel) -> Mapping[str, Dim] | None:
@@ -122,13 +121,18 @@ def _joined(producer: Kernel, consumer: Kernel, places: Mapping[str, Dim], dropp
     return k.build((*producer.origin, *consumer.origin))
 
 
-def _gives_same_bits(joined: Planned, producer: Planned, consumer: Planned) -> bool:
-    """Are sums and rows made in the same order as apart, and what is multiplied read as seldom?"""
-    (whole, s), (first, p), (second, r) = joined, producer, consumer
-    if not isinstance(s, ProductRows) or not isinstance(p, Contraction) or not isinstance(r, Rows):
+def _is_better(joined: Sequence[Planned], *apart: Sequence[Planned]) -> bool:
+    """Are sums and rows made in the same order as apart, and what is multiplied read as seldom? Or are rows too long
+    for that, and folded in pieces?
+    """
+    (whole, s), *more = joined
+    if not isinstance(s, ProductRows) or any(len(x) > 1 for x in apart):
         return False
-    if p.variant != "tile" or p.parts > 1 or r.block:
+    ((first, p),), ((second, r),) = apart
+    if not isinstance(p, Contraction) or not isinstance(r, Rows) or p.variant != "tile" or p.parts > 1 or r.block:
         return False
+    if more:
+        return True
 
     def sums(kernel: Kernel, c: Contraction) -> Any:
         return c.depth, c.k_flat, c.dot, [kernel.axes[a] for a in c.k], product(kernel.axes[a] for a in c.g)

@@ -12,9 +12,11 @@ from ..ir import expr
 from ..ir.expr import Dim, Expr
 from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
 from ..ir.scalar import COMBINE
+from ..ir.target import Target
 from . import contraction
 from .extremes import Place, places
-from .schedule import rows, usual
+from .product_rows import pieces_of_columns
+from .schedule import product_rows, rows, usual
 from .walks import contiguous_axis
 
 PIECES = 64
@@ -68,11 +70,22 @@ def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel]
     return parts if parts is not None and contraction.find(parts[0]) is not None else None
 
 
-def cut_reduction(kernel: Kernel, count: int) -> tuple[Kernel, Kernel] | None:
-    """The two kernels, with about so many pieces; None where that is not possible."""
+def split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
+    """Two kernels that do what one does that folds rows of a product, which are too long to stay in the cache: the
+    first folds pieces of rows.
+    """
+    found = pieces_of_columns(kernel, target)
+    parts = cut_reduction(kernel, *found[::-1]) if found is not None and found[1] > 1 else None
+    return parts if parts is not None and product_rows(parts[0], target) is not None else None
+
+
+def cut_reduction(kernel: Kernel, count: int, axis: str = "") -> tuple[Kernel, Kernel] | None:
+    """The two kernels, with about so many pieces of an axis, the best if none is given; None where that is not
+    possible.
+    """
     if any(v.op == "scan" for v in kernel.values) or not any(v.op == "reduce" for v in kernel.values):
         return None
-    axis = max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
+    axis = axis or max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
     folds = [v for v in kernel.values if v.op == "reduce" and axis in v.over]
     found = {v: p for v, p in places(kernel).items() if v in folds}
     between = {x for p in found.values() for x in p.between}

@@ -187,3 +187,49 @@ def test_random_sizes(m, n, k, end):
         got = braze.compile(lambda x, y: (x @ y.mT).abs().max(1))(braze.tensor(a), braze.tensor(b))
         want = np.abs(whole).max(1) if m else np.zeros(0)
     np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-5)
+
+
+FOLDS = {
+    "largest": lambda y: y.max(1),
+    "smallest": lambda y: y.min(1),
+    "where": lambda y: y.argmax(1),
+    "where the smallest": lambda y: y.argmin(1),
+    "squares": lambda y: (y * y).sum(1),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+@pytest.mark.parametrize("columns", [20_000, 20_011])
+def test_rows_too_long_for_the_cache_are_folded_in_pieces(name, columns):
+    """Of products of small integers, which are exact, and most of them equal to others."""
+    rng = np.random.default_rng(columns)
+    x, w = (rng.integers(-2, 3, s).astype(np.float32) for s in ((150, 64), (columns, 64)))
+    given, before, found = (braze.tensor(x), braze.tensor(w)), braze.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            braze.set_num_threads(threads)
+            compiled = braze.compile(lambda x, w: FOLDS[name](x @ w.mT))
+            found.add(np.asarray(compiled(*given)).tobytes())
+    finally:
+        braze.set_num_threads(before)
+    assert found == {FOLDS[name](x @ w.T).tobytes()}
+    assert (150, columns) not in {s.shape for s in compiled.ir("fused").slots.values()}
+
+
+@pytest.mark.parametrize("combine", ["max", "min"])
+def test_nan_wins_over_all_pieces(combine):
+    x, w = np.ones((150, 64), np.float32), np.ones((20_000, 64), np.float32)
+    w[[17_000, 9_000], 3] = np.nan, np.nan
+    x[5, 0] = np.nan
+    where = braze.compile(lambda x, w: getattr(x @ w.mT, f"arg{combine}")(1))(braze.tensor(x), braze.tensor(w))
+    largest = braze.compile(lambda x, w: getattr(x @ w.mT, combine)(1))(braze.tensor(x), braze.tensor(w))
+    assert np.asarray(where).tolist() == [0 if i == 5 else 9_000 for i in range(150)]
+    assert np.isnan(np.asarray(largest)).all()
+
+
+def test_what_is_stored_along_rows_is_not_made_in_pieces():
+    compiled = braze.compile(lambda x, w: F.softmax(x @ w, -1))
+    given = t(100, 64), t(64, 20_000)
+    np.testing.assert_allclose(np.asarray(compiled(*given)), np.asarray(F.softmax(given[0] @ given[1], -1)), rtol=1e-4,
+                               atol=1e-7)
+    assert kinds(compiled) == [Contraction]
