@@ -199,6 +199,28 @@ class Kernel:
         return print_kernel(self)
 
 
+def replaced(kernel: Kernel, old: Value, new: Sequence[Value]) -> tuple[tuple[Value, ...], tuple[Store, ...]]:
+    """The values and stores of a kernel with a value replaced by the last of new ones, which the others lead to; what
+    only the old one was made of is left out.
+    """
+    made: dict[Value, Value] = {old: new[-1]}
+
+    def entries(index: tuple[Index, ...]) -> tuple[Index, ...]:
+        return tuple(made[i] if isinstance(i, Value) else i for i in index)
+
+    wanted = made_of(*(v for s in kernel.stores for v in s.inputs), without=old)
+    values: list[Value] = []
+    for v in kernel.values:
+        if v is old:
+            values += new
+        elif v in wanted:
+            made[v] = Value(v.op, tuple(made[a] for a in v.args), v.axes, v.dtype, v.buffer, entries(v.index), v.fill,
+                            v.number, v.combine, v.over)
+            values.append(made[v])
+    stores = tuple(Store(s.buffer, entries(s.index), made[s.value], s.axes, s.mode) for s in kernel.stores)
+    return tuple(values), stores
+
+
 class KernelBuilder(ScalarBuilder):
     """Builds a kernel: `k.load`, `k.reduce`, `k.store`, `k.index`, and the scalar core as methods (`k.exp(x)`,
     `k.add(x, 1.0)`).

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import expr
 from .errors import VerifyError
 from .expr import Dim
-from .kernel import FOLDS, Buffer, Index, Kernel, KernelBuilder, Store, Value, made_of
+from .kernel import FOLDS, Buffer, Kernel, KernelBuilder, Value, made_of, replaced
 from .schedule import Rows, Schedule
 from .sorting import POSITION_BITS, fits_a_word, sort_key
 from .types import int64, uint64
@@ -90,26 +90,12 @@ def _rest(kernel: Kernel, sort: Value, words: int) -> Kernel:
     word = Value("load", (), sort.axes, uint64, buffer=SORTED, index=(place * words,))
     mask = Value("const", (), (), uint64, number=_MASK)
     low = Value("and", (word, mask), sort.axes, uint64)
-    made: dict[Value, Value] = {sort: Value("cast", (low if words == 1 else word,), sort.axes, int64)}
-    extent = kernel.axes[sort.over[0]]
-    buffers = {**kernel.buffers, SORTED: Buffer(SORTED, (extent * words,), uint64)}
-
-    def entries(index: tuple[Index, ...]) -> tuple[Index, ...]:
-        return tuple(made[i] if isinstance(i, Value) else i for i in index)
-
-    wanted = made_of(*(v for s in kernel.stores for v in s.inputs), without=sort)
-    values = []
-    for v in kernel.values:
-        if v is sort:
-            values += [word, *([mask, low] if words == 1 else []), made[v]]
-        elif v in wanted:
-            made[v] = Value(v.op, tuple(made[a] for a in v.args), v.axes, v.dtype, v.buffer, entries(v.index), v.fill,
-                            v.number, v.combine, v.over)
-            values.append(made[v])
-    stores = tuple(Store(s.buffer, entries(s.index), made[s.value], s.axes, s.mode) for s in kernel.stores)
+    position = Value("cast", (low if words == 1 else word,), sort.axes, int64)
+    values, stores = replaced(kernel, sort, [word, *([mask, low] if words == 1 else []), position])
     used = {a for v in values for a in (*v.axes, *v.over)} | {a for s in stores for a in s.axes}
     axes = {a: n for a, n in kernel.axes.items() if a in used or a != sort.over[0]}
-    return Kernel(kernel.name, axes, buffers, tuple(values), stores, kernel.origin)
+    buffers = {**kernel.buffers, SORTED: Buffer(SORTED, (kernel.axes[sort.over[0]] * words,), uint64)}
+    return Kernel(kernel.name, axes, buffers, values, stores, kernel.origin)
 
 
 @dataclass(frozen=True)

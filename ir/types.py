@@ -195,6 +195,11 @@ def accumulator(d: DType) -> DType:
     return uint64 if d.kind == "u" else d
 
 
+def compute_dtype(d: DType) -> DType:
+    """What products are summed in: float32 for 16-bit floats."""
+    return float32 if d in (float16, bfloat16) else d
+
+
 @dataclass(frozen=True)
 class TensorType:
     """The type of a value: `shape` (sizes, known or symbolic), `dtype` and `device`.

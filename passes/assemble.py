@@ -4,7 +4,7 @@ branches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..ir.evaluate import evaluate_node, read_sizes, symbol_name
 from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
 from ..ir.graph import Graph, Node, Value
-from ..ir.kernel import KernelBuilder
+from ..ir.kernel import Kernel, KernelBuilder
 from ..ir.ops.parts import part_dtype
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.target import Target
@@ -24,6 +24,7 @@ from ..ir.types import TensorType
 from .fuse import Fusion, Group, fuse
 from .gates import MOST_PARTS
 from .gpu_join import join_launches
+from .join_products import Work, join_products
 from .launches import Launcher
 from .layout import storage_orders
 from .lower import Place, lower_group, part_of
@@ -108,7 +109,7 @@ class _Assembler:
                 order = orders.get(v, ())
                 type_ = v.type.with_shape(v.shape[d] for d in order) if order else v.type
                 all_targets[v] = [_place(self.slot(type_, "temporary"), order)]
-        out: list[Step] = []
+        out: list[Work] = []
         for v in graph.outputs:                          # an input or a number that is an output too
             if v.node is None or v.literal is not None:
                 out += self._copies(v, places, all_targets[v])
@@ -127,8 +128,16 @@ class _Assembler:
                 if v.node is not None and "overwrites" in v.node.op.traits:
                     base = v.node.operands[0]
                     out += self._copies(base, known, [t for t in all_targets[v] if t != known.get(base)])
-            out += self.launcher.launches(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
-        return tuple(out)
+            out.append(lower_group(group, fusion, known, results, all_targets, _kernel_name(group)))
+        return tuple(self._launched(out, {t.slot for places in targets.values() for t in places}))
+
+    def _launched(self, work: list[Work], wanted: set[str]) -> Iterator[Step]:
+        """The steps of some work, of which these slots are wanted."""
+        if isinstance(self.target, Target) and self.target.triple:
+            temporary = {name for name, s in self.slots.items() if s.role == "temporary"}
+            work = join_products(work, frozenset(temporary - wanted), self.launcher.plan)
+        for x in work:
+            yield from self.launcher.launches(x) if isinstance(x, Kernel) else (x,)
 
     def _copies(self, v: Value, places: Mapping[Value, Place | Dim], targets: Sequence[Place]) -> list[Step]:
         source = places.get(v)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ..ir.expr import Dim
+from dataclasses import replace
+
+from ..ir.expr import Dim, product
+from ..ir.kernel import Kernel
+from ..ir.schedule import Contraction
 from ..ir.target import Target
 from .walks import usual
 
@@ -89,3 +93,18 @@ def grain_of(units: Dim, row_blocks: Dim, block: int, work: int, target: Target)
     grains = [-(-units // (turns * target.threads)) for turns in (4, 3, 2, 1)]
     pays = [g for g in grains if g >= least and (g * block >= CHUNK_ROWS or g % usual(row_blocks) == 0)]
     return min(pays or [max(1, least, grains[-1])], key=lambda g: -(-units // (g * target.threads)) * g)
+
+
+def with_blocks(
+    kernel: Kernel, target: Target, s: Contraction, rows: int, vectors: int, block: int, panels: int
+) -> Contraction:
+    """The schedule with another tile and other blocks, its units counted anew. Panels are as wide as they were."""
+    panels = max(1, panels * s.vectors // vectors)
+    extents, width = kernel.axes, vectors * s.lanes
+    height = product(extents[a] for a in s.i[len(s.i) - s.i_flat :])
+    all_panels = product([*(extents[a] for a in s.j[:-1]), blocks(extents[s.j[-1]], width)])
+    row_blocks = product(extents[a] for a in s.i[: len(s.i) - s.i_flat]) * blocks(height, block)
+    units = product([*(extents[a] for a in s.g), blocks(all_panels, panels), row_blocks])
+    work = block * usual(product(extents[a] for a in s.k)) * panels * width * s.parts // s.deep
+    grain = grain_of(units, row_blocks, block, work, target)
+    return replace(s, units=units, grain=grain, rows=rows, vectors=vectors, block=block, panels=panels)

@@ -17,7 +17,7 @@ from ..ir.kernel import FOLDS, Kernel
 from ..ir.schedule import Contraction, Rows, Schedule
 from ..ir.streamed import Streamed, roles
 from ..ir.target import Target
-from .blocking import blocks, grain_of
+from .blocking import blocks, with_blocks
 from .contraction import match, tilings
 from .schedule import alternatives, is_legal
 from .walks import usual
@@ -58,13 +58,13 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
     for vectors in VECTORS:
         for rows in ROWS:
             if _fits(rows, vectors, s, target) and _wastes_little(kernel, rows, vectors, s):
-                yield _with_blocks(kernel, target, s, rows, vectors, -(-s.block // rows) * rows, s.panels)
+                yield with_blocks(kernel, target, s, rows, vectors, -(-s.block // rows) * rows, s.panels)
     for block in (s.block // 2, s.block * 2):
         if block >= s.rows:
-            yield _with_blocks(kernel, target, s, s.rows, s.vectors, -(-block // s.rows) * s.rows, s.panels)
+            yield with_blocks(kernel, target, s, s.rows, s.vectors, -(-block // s.rows) * s.rows, s.panels)
     for panels in (s.panels // 2, s.panels * 2):
         if panels >= 1:
-            yield _with_blocks(kernel, target, s, s.rows, s.vectors, s.block, panels)
+            yield with_blocks(kernel, target, s, s.rows, s.vectors, s.block, panels)
     yield replace(s, outside="rows" if s.outside == "panels" else "panels")
     yield from _readings(kernel, target, s)
     yield from _grains(s)
@@ -85,20 +85,6 @@ def _wastes_little(kernel: Kernel, rows: int, vectors: int, s: Contraction) -> b
 
 def _height(kernel: Kernel, s: Contraction) -> int:
     return usual(product(kernel.axes[a] for a in s.i[len(s.i) - s.i_flat :]))
-
-
-def _with_blocks(kernel: Kernel, target: Target, s: Contraction, rows: int, vectors: int, block: int,
-                 panels: int) -> Contraction:
-    """The schedule with another tile and other blocks, its units counted anew. Panels are as wide as they were."""
-    panels = max(1, panels * s.vectors // vectors)
-    extents, width = kernel.axes, vectors * s.lanes
-    height = product(extents[a] for a in s.i[len(s.i) - s.i_flat :])
-    all_panels = product([*(extents[a] for a in s.j[:-1]), blocks(extents[s.j[-1]], width)])
-    row_blocks = product(extents[a] for a in s.i[: len(s.i) - s.i_flat]) * blocks(height, block)
-    units = product([*(extents[a] for a in s.g), blocks(all_panels, panels), row_blocks])
-    work = block * usual(product(extents[a] for a in s.k)) * panels * width * s.parts // s.deep
-    grain = grain_of(units, row_blocks, block, work, target)
-    return replace(s, units=units, grain=grain, rows=rows, vectors=vectors, block=block, panels=panels)
 
 
 def _readings(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Contraction]:

@@ -11,9 +11,10 @@ from ..ir.kernel import Kernel, Value, is_affine, made_of
 from ..ir.scalar import CORE
 from ..ir.schedule import DEPTHS, Contraction
 from ..ir.target import Target
+from ..ir.types import compute_dtype
 from . import dots
 from .blocking import CHUNK_WORK, apart_shape, blocks, grain_of, panels_of, row_blocks_of, tile_shape
-from .matching import FEW_PLACES, MIN_RUN, compute_dtype, is_channel, is_window, turned_channels
+from .matching import FEW_PLACES, MIN_RUN, is_channel, is_window, turned_channels
 from .matching import Match as Match
 from .matching import match as match
 from .walks import contiguous_axis, linear_tail, strides, usual, walked_axis
@@ -29,6 +30,7 @@ LONG_RUN = 128
 CHEAP = 3.0  # additions an element: dearer prologues are not evaluated again and again
 PAGE = 4096  # rows this far apart share their places in the first cache
 STREAM_DEPTHS = ((4, 4), (6, 8), (MOST_ROWS, 16))  # rows of B that are read side by side, for so many of A at most
+ALONE_DEPTH = 256  # the same, where no other columns go by
 LARGEST_WINDOW = 25  # places of a window whose weights are turned in registers at once
 
 
@@ -95,9 +97,10 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
     turns = 1 if along_k else -(-height // min(MOST_ROWS, target.registers - 4))
     rows = -(-height // turns)
     vectors = max(1, min(8, (target.registers - 2) // (rows + 1)))
-    vectors = min(4, vectors) if along_k else vectors
+    vectors = min(4, vectors) if along_k else min(vectors, -(-max(1, usual(extents[j[-1]])) // 16))
     panels = 1 if along_k else _stream_panels(extents, m, j, height, vectors, target)
     columns = vectors * panels * (1 if along_k else 16)
+    alone = not along_k and turns == panels == 1 and columns >= usual(extents[j[-1]])
     any_rows = min(1, usual(product(extents[a] for a in m.i)))
     units = product([*(extents[a] for a in (*m.g, *j[:-1])), blocks(extents[j[-1]], columns), any_rows])
     work = height * usual(product(extents[a] for a in m.k)) * columns
@@ -112,7 +115,7 @@ def _few_rows(kernel: Kernel, m: Match, target: Target) -> Contraction:
         rows=rows,
         vectors=vectors,
         panels=panels,
-        depth=next(depth for most, depth in STREAM_DEPTHS if rows <= most),
+        depth=ALONE_DEPTH if alone else next(depth for most, depth in STREAM_DEPTHS if rows <= most),
         block=rows * turns,
         variant="dots" if along_k else "stream",
     )

@@ -22,8 +22,8 @@ from .collapse import collapse
 from .grouping import split_groups, with_shared_rows
 from .jam import jam
 from .patch import split_patch
-from .schedule import schedule
-from .split import split_reduction
+from .schedule import product_rows, schedule
+from .split import split_columns, split_product, split_reduction
 from .unmerge import unmerge
 
 
@@ -51,11 +51,19 @@ class Launcher:
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""
+        parts, slots = self._parts(kernel)
+        return [self._launch(part, slots, kernel.origin) for part in parts]
+
+    def plan(self, kernel: Kernel) -> list[tuple[Kernel, Schedule]]:
+        """The kernels that a kernel is launched as, and how they run."""
+        return [(part.kernel, part.schedule) for part in self._parts(kernel)[0]]
+
+    def _parts(self, kernel: Kernel) -> tuple[list[_Part], dict[str, str]]:
         local, slots = with_local_names(kernel)
         key = structure(local)
         if key not in self.plans:
             self.plans[key] = self._plan(local)
-        return [self._launch(part, slots, kernel.origin) for part in self.plans[key]]
+        return self.plans[key], slots
 
     def _plan(self, kernel: Kernel) -> list[_Part]:
         parts = []
@@ -93,13 +101,19 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     grouped = split_groups(kernel, contraction.fills_tiles)
     if grouped is not None:
         return (grouped,)
+    if product_rows(whole := collapse(kernel), target) is not None:
+        return (whole,)
+    of_pieces = split_columns(whole, target)
+    if of_pieces is not None:
+        return of_pieces
     product = contraction.match(kernel)
     if product is not None:
         kernel = with_shared_rows(kernel, product, target.threads)
     product = contraction.find(kernel)
     kernel = collapse(unmerge(kernel, tuple(kernel.axes) if product is None else product.j))
+    product = contraction.find(kernel)
     if product is not None:
-        return (kernel,)
+        return split_product(kernel, product) or (kernel,)
     return split_reduction(kernel) or (jam(kernel),)
 
 

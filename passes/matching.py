@@ -16,7 +16,7 @@ from ..ir import expr
 from ..ir.expr import Dim, Expr, coefficient, product
 from ..ir.kernel import FOLDS, Index, Kernel, Value, is_affine, made_of
 from ..ir.schedule import DEPTHS
-from ..ir.types import DType, bfloat16, float16, float32
+from ..ir.types import DType, compute_dtype
 from . import dots
 from .walks import contiguous_axis, main_load, usual, walked_axis
 
@@ -25,11 +25,6 @@ LEAST_TURNED = 32  # columns that pay for turning an image's lines
 FEW_PLACES = 6  # a line shorter than this wastes registers, or is read with too many others
 MOST_LINES = 9  # of a window's places that the other operand is packed for again and again
 MIN_RUN = 16  # a stretch of K shorter than this does not pay for a pass over the accumulators
-
-
-def compute_dtype(d: DType) -> DType:
-    """What products are summed in: float32 for 16-bit floats."""
-    return float32 if d in (float16, bfloat16) else d
 
 
 @dataclass(frozen=True, eq=False)

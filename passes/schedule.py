@@ -16,11 +16,13 @@ from ..ir import expr
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim, Expr
 from ..ir.kernel import Kernel, Store, Value, flat_index, pair_part
+from ..ir.product_rows import ProductRows
 from ..ir.scalar import CORE
 from ..ir.schedule import SIFTED, Rows, Schedule, Serial, independent_axes
 from ..ir.sorted_rows import SortedRows, sorts, take_apart
 from ..ir.target import Target
 from . import contraction, jam, streamed
+from .product_rows import tiled
 
 USUAL = 512                     # what a symbolic extent is taken for
 SMALL = 8                       # axes up to this extent may be written out
@@ -49,7 +51,21 @@ def schedule(kernel: Kernel, target: Target) -> Schedule:
     streams = streamed.match(kernel)
     if streams is not None:
         return streamed.schedule(kernel, *streams, target)
+    of_product = product_rows(kernel, target)
+    if of_product is not None:
+        return of_product
     return (sorted_rows(kernel) if sorts(kernel) else rows(kernel)) or Serial()
+
+
+def product_rows(kernel: Kernel, target: Target) -> ProductRows | None:
+    """A product, and row by row what goes on with it while it is in the cache; None where that is not legal."""
+    found = tiled(kernel, target)
+    if found is None:
+        return None
+    product, rest = found
+    after = rows(rest, tuple(a for a in rest.axes if a in (*product.g, *product.i)))
+    chosen = None if after is None else ProductRows(product.units, product.grain, product, replace(after, grain=1))
+    return chosen if chosen is not None and is_legal(chosen, kernel) else None
 
 
 def sorted_rows(kernel: Kernel) -> SortedRows | None:

@@ -1,24 +1,33 @@
-"""Long reductions with few results, cut in two kernels so that several threads can share them.
+"""Long reductions and products with few results, cut in two kernels so that several threads can share them.
 
 The first reduces each of a fixed number of pieces, the second what they gave. How many pieces there are depends on
-the extent alone, never on the number of threads, so that the bits of the result do not either.
+extents alone, never on the number of threads, so that the bits of the result do not either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from ..ir import expr
 from ..ir.expr import Dim, Expr
 from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
 from ..ir.scalar import COMBINE
+from ..ir.target import Target
+from . import contraction
 from .extremes import Place, places
-from .schedule import rows, usual
+from .product_rows import pieces_of_columns
+from .schedule import product_rows, rows, usual
+from .walks import contiguous_axis
 
 PIECES = 64
 FEW_UNITS = 16
 LONG_ROW = 1 << 10              # elements of one result: fewer are not worth cutting
 LONG = 1 << 17                  # elements: below, a second kernel costs more than it gains
+LONG_WORK = 1 << 21             # multiply-adds of a product, likewise
+LONG_PIECE = 1 << 10            # of a product's K
+FEW_PIECES = 8                  # less gain nothing, save for a left operand that is read across
+FEW_COLUMNS = 64                # that are read along K
+FEW_RESULTS = 1 << 18           # of a product: more are shared by threads as they are
 
 
 def needs_split(kernel: Kernel) -> bool:
@@ -41,11 +50,42 @@ def split_reduction(kernel: Kernel) -> tuple[Kernel, Kernel] | None:
     return cut_reduction(kernel, PIECES) if needs_split(kernel) else None
 
 
-def cut_reduction(kernel: Kernel, count: int) -> tuple[Kernel, Kernel] | None:
-    """The two kernels, with about so many pieces; None where that is not possible."""
+def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel] | None:
+    """Two kernels that do what a product with few results of long sums does: the first is one of a batch of pieces,
+    each of which finds in the cache what it reads more than once; None where that is not worth it, or not possible.
+    """
+    deep = kernel.axes[m.k[0]]
+    if len(m.k) > 1 or m.parts > 1 or not isinstance(deep, int):
+        return None
+    height, width, batch = (max(1, usual(expr.product(kernel.axes[a] for a in axes))) for axes in (m.i, m.j, m.g))
+    results = batch * height * width
+    along = [contiguous_axis(kernel, v) in m.k for v in (m.left, m.right)]
+    if along[1] and height <= contraction.FEW_ROWS_DOTS and width > FEW_COLUMNS:
+        return None                                              # long runs of memory, and enough of them
+    piece = max(LONG_PIECE, 4 * height * width // (height + width))        # gives a quarter of what it reads at most
+    count = min(PIECES, deep // piece)
+    if results > FEW_RESULTS or results * deep < LONG_WORK or count < (FEW_PIECES if along[0] else FEW_PIECES // 2):
+        return None
+    parts = cut_reduction(kernel, count)
+    return parts if parts is not None and contraction.find(parts[0]) is not None else None
+
+
+def split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
+    """Two kernels that do what one does that folds rows of a product, which are too long to stay in the cache: the
+    first folds pieces of rows.
+    """
+    found = pieces_of_columns(kernel, target)
+    parts = cut_reduction(kernel, *found[::-1]) if found is not None and found[1] > 1 else None
+    return parts if parts is not None and product_rows(parts[0], target) is not None else None
+
+
+def cut_reduction(kernel: Kernel, count: int, axis: str = "") -> tuple[Kernel, Kernel] | None:
+    """The two kernels, with about so many pieces of an axis, the best if none is given; None where that is not
+    possible.
+    """
     if any(v.op == "scan" for v in kernel.values) or not any(v.op == "reduce" for v in kernel.values):
         return None
-    axis = max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
+    axis = axis or max({a for v in kernel.values for a in v.over if v.op == "reduce"}, key=lambda a: _length(kernel, a))
     folds = [v for v in kernel.values if v.op == "reduce" and axis in v.over]
     found = {v: p for v, p in places(kernel).items() if v in folds}
     between = {x for p in found.values() for x in p.between}
@@ -113,7 +153,7 @@ class _Split:
         copy = Copy(self.kernel, k, {self.axis: at}, ragged)
         for v in self.folds:
             x = copy.value(v.args[0])
-            if ragged:
+            if ragged and not self._is_zero_outside(v):
                 x = k.select(k.lt(k.index(at), k.index(extent)), x, k.constant(COMBINE[v.combine][1](v.dtype), v.dtype))
             name, shape, names = self._partial(v)
             copy.made[v] = k.reduce(v.combine, x, v.over)
@@ -122,6 +162,17 @@ class _Split:
             if s not in self.late:
                 k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
         return k.build(self.kernel.origin)
+
+    def _is_zero_outside(self, v: Value) -> bool:
+        """Is it a sum of products of elements, both of which are read as zero beyond the extent?"""
+        term = v.args[0]
+        sides = [x.args[0] if x.op == "cast" else x for x in (term.args if term.op == "mul" else ())]
+        return v.combine == "sum" and bool(sides) and all(map(self._ends_its_buffer, sides))
+
+    def _ends_its_buffer(self, x: Value) -> bool:
+        """Does a load leave its buffer where the axis that is cut ends?"""
+        whole = self.kernel.axis(self.axis), self.kernel.axes[self.axis]
+        return x.op == "load" and x.fill is None and whole in zip(x.index, self.kernel.buffers[x.buffer].shape)
 
     def _second(self) -> Kernel:
         kept = {a: n for a, n in self.kernel.axes.items() if any(a in v.axes for v in self.after)
@@ -149,10 +200,14 @@ class _Split:
 
 
 class Copy:
-    """Values of one kernel made again in another, some axes at other positions."""
+    """Values of one kernel made again in another, some axes at other positions; those that are folded over may have
+    other `names`.
+    """
 
-    def __init__(self, kernel: Kernel, k: KernelBuilder, positions: dict[str, Dim], ragged: bool):
+    def __init__(self, kernel: Kernel, k: KernelBuilder, positions: Mapping[str, Dim], ragged: bool,
+                 names: Mapping[str, str] | None = None):
         self.kernel, self.k, self.positions, self.ragged = kernel, k, positions, ragged
+        self.names = names or {}
         self.made: dict[Value, Value] = {}
 
     def index(self, entries: tuple[Index, ...]) -> list[Index]:
@@ -180,7 +235,7 @@ class Copy:
         if v.op == "const":
             return k.constant(v.number, v.dtype)
         if v.op == "reduce":
-            return k.reduce(v.combine, self.made[v.args[0]], v.over)
+            return k.reduce(v.combine, self.made[v.args[0]], [self.names.get(a, a) for a in v.over])
         if v.op == "scan":
             return k.scan(v.combine, self.made[v.args[0]], v.over[0])
         if v.op == "index":

@@ -19,8 +19,10 @@ from ..ir.gpu_joined import Joined
 from ..ir.gpu_tiled import Block
 from ..ir.kernel import Buffer, Kernel
 from ..ir.kernel_text import parse_kernel, print_kernel
+from ..ir.product_rows import ProductRows
 from ..ir.program import Branch, Carry, Copy, JoinedLaunch, Launch, Loop, Part, Program, Slot
 from ..ir.schedule import Schedule
+from ..ir.sorted_rows import SortedRows
 from ..ir.streamed import Streamed
 from ..ir.types import DType, dtype
 
@@ -65,7 +67,7 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 def classes() -> dict[str, type]:
     """The classes that an entry may name."""
     found: list[type] = [Slot, Launch, JoinedLaunch, Part, Loop, Carry, Branch, Copy, Buffer, Program, Block,
-                         Schedule, Streamed, GpuContraction, GpuLibrary, Joined]
+                         Schedule, Streamed, SortedRows, ProductRows, GpuContraction, GpuLibrary, Joined]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []
     return {c.__name__: c for c in found}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ...ir.kernel import Kernel
+from ...ir.product_rows import ProductRows
 from ...ir.schedule import Contraction, Rows, Schedule, Serial, Skewed, Source
 from ...ir.sorted_rows import SortedRows
 from ...ir.streamed import Streamed
 from ...ir.target import Target
 from .contraction import emit_contraction
+from .product_rows import emit_product_rows
 from .rows import emit_rows
 from .serial import emit_serial
 from .skewed import emit_skewed
@@ -19,6 +21,8 @@ def emit(kernel: Kernel, schedule: Schedule, target: Target) -> Source:
     """The text of a kernel for a target, run as the schedule says."""
     if isinstance(schedule, Rows):
         return emit_rows(kernel, schedule)
+    if isinstance(schedule, ProductRows):
+        return emit_product_rows(kernel, schedule)
     if isinstance(schedule, SortedRows):
         return emit_sorted_rows(kernel, schedule)
     if isinstance(schedule, Serial):

@@ -49,6 +49,7 @@ class Tiled:
         self.size = self.o.packed.itemsize
         self.columns = s.vectors * s.lanes  # of a panel
         self.width = self.columns * s.parts  # of a tile
+        self.c_step = self.width  # elements of C between rows
         self.i_outer, self.i_inner = s.i[: len(s.i) - s.i_flat], s.i[len(s.i) - s.i_flat :]
         self.k_outer, self.k_inner = s.k[: len(s.k) - s.k_flat], s.k[len(s.k) - s.k_flat :]
         self.one_step = self._is_one_step()
@@ -83,11 +84,21 @@ class Tiled:
         a: Dim = 0 if s.left == "direct" else self.copy_step * (copied + s.deep) + LANES
         if self.window:
             a = self.window.lines * self.window.line_step + LANES
-        tiles = 1 if self.one_step else s.block // s.rows * s.panels
-        c = tiles * s.rows * self.width + LANES
+        c = self._c_elements() + LANES
         sums = s.panels * self.width * s.flips
         sizes = (self.size, self.size, self.o.dtype.itemsize, self.o.dtype.itemsize)
         return tuple((n * size + 63) // 64 * 64 for n, size in zip((b, a, c, sums), sizes))
+
+    def _c_elements(self) -> Dim:
+        """Of the tiles that are not finished yet: one, or those of a unit."""
+        tiles = 1 if self.one_step else self.s.block // self.s.rows * self.s.panels
+        return tiles * self.s.rows * self.width
+
+    def _c_of(self, r: Index, p: Index) -> X:
+        """Where the tile of C that begins at a row of the unit and a panel is."""
+        w, s = self.w, self.s
+        number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
+        return w.at(self.c, w.mul(number, s.rows * self.width), self.o.dtype)
 
     def _padded(self, n: Dim) -> Dim:
         """Positions of K in whole words."""
@@ -103,14 +114,18 @@ class Tiled:
         with_extents(self.scope)
         emit_tile(self.module, "tile", self._tile(), None if o.is_product else o.added)
         self._packing()
-        ending = Epilogue(self.module, self.kernel, s, o)
-        self.asking, self.epilogue = ending.asking(), ending.part()
-        areas = self._areas()
-        ends = [sum(areas[1:n], areas[0]) for n in (1, 2, 3)]
+        areas = (*self._areas(), self._endings())
+        ends = [sum(areas[1:n], areas[0]) for n in (1, 2, 3, 4)]
         self.b = scratch
-        self.a, self.c, self.sums = (w.at(scratch, self.scope.index(n), int8) for n in ends)
+        self.a, self.c, self.sums, self.rest = (w.at(scratch, self.scope.index(n), int8) for n in ends)
         self._units(start, stop)
         return Source(str(self.module), "entry", "llvm", s.units, s.grain, sum(areas[1:], areas[0]))
+
+    def _endings(self) -> Dim:
+        """What is done when sums are whole; bytes of scratch for it."""
+        ending = Epilogue(self.module, self.kernel, self.s, self.o)
+        self.asking, self.epilogue = ending.asking(), ending.part()
+        return 0
 
     def _packing(self) -> None:
         """What copies A, and packs B."""
@@ -134,7 +149,7 @@ class Tiled:
         row, deep = copied.get(s.left) or self._strides()
         shape = s.rows, s.vectors, s.lanes
         is_run = s.left == "direct" and deep * self.size <= 8
-        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.width, self.o.dot, is_run)
+        return Tile(self.o.dtype, *shape, row, deep, self.columns * n, self.c_step, self.o.dot, is_run)
 
     def _strides(self) -> tuple[int, int]:
         """Elements of A between rows, and along K."""
@@ -271,8 +286,7 @@ class Tiled:
 
         def tile(p: Index, columns: tuple[Scope, Index, list[X]], rows: tuple[Index, Index, Index, X]) -> None:
             (place, j0, b), (r, at, begin, a) = columns, rows
-            number = 0 if self.one_step else w.add(w.mul(unsigned(w, "udiv", r, s.rows), s.panels), p)
-            c = w.at(self.c, w.mul(number, s.rows * self.width), d)
+            c = self._c_of(r, p)
             within = w.min(w.sub(extent_of(self.scope, s.j[-1:]), j0), self.columns)
             spot = {"i0": at, "rows": w.min(w.sub(self.rows, r), s.rows), "j0": j0, "columns": within}
             if self.asking:
@@ -280,12 +294,8 @@ class Tiled:
                 w.when(last, lambda: asking.call(w, self.args, spot, place.point))
             for n, panel in enumerate(b):
                 w.call("tile", None, a, panel, w.at(c, n * self.columns, d), self._words(depth), more)
-            own = {
-                "c": w.at(c, w.mul(w.sub(at, begin), self.width), d),  # the tile may have been moved up
-                **spot,
-                **({"sums": self._sums_at(p)} if s.flips else {}),
-            }
-            w.when(last, lambda: self.epilogue.call(w, self.args, own, place.point))
+            c = w.at(c, w.mul(w.sub(at, begin), self.c_step), d)  # the tile may have been moved up
+            self._after_tile(place, last, {"c": c, **spot, **({"sums": self._sums_at(p)} if s.flips else {})})
 
         def panel(p: Index) -> None:
             found = at_panel(p)
@@ -294,11 +304,19 @@ class Tiled:
         def line(r: Index) -> None:
             found = at_rows(r)
             w.loop(0, self.count, 1, lambda p: tile(p, at_panel(p), found))
+            self._after_rows(here, last, *found[:3])
 
         if s.outside == "panels":
             w.loop(0, self.count, 1, panel)
         else:
             w.loop(0, self.rows, s.rows, line)
+
+    def _after_tile(self, place: Scope, last: X | bool, own: dict[str, Index]) -> None:
+        """The epilogue of a tile."""
+        self.w.when(last, lambda: self.epilogue.call(self.w, self.args, own, place.point))
+
+    def _after_rows(self, here: Scope, last: X | bool, r: Index, at: Index, begin: Index) -> None:
+        """What is done when all panels have gone by the rows of a tile."""
 
     def _left_at(self, here: Scope, row: Index, r: Index, k0: Index) -> tuple[Index, X]:
         """The first row of a tile, and where A begins for it. `r` counts rows of the block."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Contraction
-from ...ir.types import DType, bfloat16, float16, float32
+from ...ir.types import DType, compute_dtype
 from . import scalar
 from .body import Scope
 from .dots import Dot
@@ -61,13 +61,13 @@ class Operands:
 
 def operands(kernel: Kernel, s: Contraction) -> Operands:
     """Which values of the kernel the schedule speaks of."""
-    total, *more = [v for v in kernel.values if v.op == "reduce"]
+    total, *more = [v for v in kernel.values if v.op == "reduce" and set(v.over) == set(s.k)]
     left, right = _sides(total.args[0], s)
     if s.dot:
         left, right = left.args[0], right.args[0]
         return Operands(total, left, right, total.dtype, Dot(s.dot, left.dtype, right.dtype, s.flips))
     others = tuple((t, next(x for x in t.args[0].args if x is not left)) for t in more)
-    return Operands(total, left, right, float32 if total.dtype in (float16, bfloat16) else total.dtype, others=others)
+    return Operands(total, left, right, compute_dtype(total.dtype), others=others)
 
 
 def _sides(term: Value, s: Contraction) -> tuple[Value, Value]:

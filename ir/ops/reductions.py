@@ -6,7 +6,7 @@ import math
 
 from .. import expr
 from ..precision import in_full_precision
-from ..types import REALS, DType, accumulator, bool_, dtype, int64
+from ..types import REALS, DType, accumulator, bool_, dtype, int32, int64
 from . import parts_products
 from .declare import NUMBERS, REAL, composite, conjugate, element_count, normalize_axes, reduction, scan
 from .namespace import F
@@ -104,15 +104,21 @@ def _exclusive(x, axis, reverse):
     return F.cumprod(F.slice(padded, start=start, shape=shape, step=(1,) * len(shape)), axis=axis, reverse=reverse)
 
 
+FAR_NARROW = 2**31 - 1                   # no place in 32 bits
+
+
 def _arg_lower(combine):
     def lower(k, x, over, positions):
         best = k.reduce(combine, x, over)
         flat = positions[0]
         hit = k.eq(x, best)
         if k.dtype_of(x).is_float:
-            hit = k.select(k.ne(best, best), k.ne(x, x), hit)
-        far = k.constant(2**62, int64)
-        return k.reduce("min", k.select(hit, k.index(flat), far), over)
+            hit = k.or_(hit, k.ne(x, x))             # a NaN is the best, where there is one
+        narrow = expr.is_less(flat, FAR_NARROW)           # twice as many in a vector
+        place, far = k.index(flat), k.constant(2**62, int64)
+        if narrow:
+            place, far = k.cast(place, int32), k.constant(FAR_NARROW, int32)
+        return k.cast(k.reduce("min", k.select(hit, place, far), over), int64)
 
     return lower
 

@@ -194,6 +194,6 @@ def test_a_fresh_process_knows_all_schedules():
     """A schedule is read by its class' name, whether or not something has been compiled by it."""
     code = "from braze.runtime.program_data import classes; print(*classes())"
     known = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
-    schedules = {"Rows", "Contraction", "Serial", "Skewed", "Streamed", "Tiled", "GpuContraction", "GpuStreamed",
-                 "Joined"}
+    schedules = {"Rows", "Contraction", "Serial", "Skewed", "Streamed", "SortedRows", "ProductRows", "Tiled",
+                 "GpuContraction", "GpuStreamed", "Joined"}
     assert schedules <= set(known.split())
