@@ -16,6 +16,7 @@ from ..ir.ops.parts import part_dtype
 from ..ir.ops.views import flat_index
 from ..ir.types import DType, accumulator
 from .fuse import Fusion, Group
+from .outside import is_outside
 
 AXIS_NAMES = "ijklmnopqrstuvw"
 DEEPEST = 24                         # values under each other that are lowered by recursion
@@ -276,6 +277,8 @@ class _Context:
         if direct and fill is not None and not self.guarded:
             return place.load(self.k, index, fill, self.component), None  # type: ignore[union-attr]
         x = self.value(operand, index, True, self.component)
+        if fill is not None and is_outside(x, fill, inside, self.k.buffers):
+            return x, None
         condition = self.lowering.all_inside(inside)
         if fill is None:
             return x, condition
