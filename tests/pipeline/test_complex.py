@@ -289,7 +289,7 @@ def test_programs_agree_with_eager_without_host_calls(name, backend):
 @pytest.mark.parametrize("op", [op for op in COMPUTED if op.kind == "pointwise" and op.domain is not None
                                 and op.arity == 1], ids=lambda op: op.name)
 def test_elementary_functions_are_within_four_units_of_their_size(op):
-    """Of the last place of |f(z)|, against NumPy's in complex128, over six orders of magnitude and around the circle."""
+    """Of the last place of |f(z)|, against complex128, over six orders of magnitude and around the unit circle."""
     rng = np.random.default_rng(10)
     re, im = (np.exp(rng.uniform(-7, 7, 20000)) * rng.choice([-1, 1], 20000) for _ in range(2))
     circle = np.exp(1j * rng.uniform(0, 6.3, 5000)) * (1 + 1e-3 * rng.normal(size=5000))
