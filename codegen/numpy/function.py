@@ -219,6 +219,9 @@ class _Function:
 
     def _load(self, v: Value) -> str:
         b = self.kernel.buffers[v.buffer]
+        if 0 in b.shape:                                             # there is nothing to read, at no place
+            lengths = places.tuple_of([source(self.ranges[a].length) for a in v.axes])
+            return f"np.full({lengths}, {spelling.number(v.fill or 0)}, {spelling.dtype_name(v.dtype)})"
         name = self.buffers[v.buffer]
         is_inside = v.fill is None or places.is_inside(v.index, b.shape)
         if is_inside:

@@ -2,7 +2,7 @@
 
 A row of complex numbers in memory is a row of twice as many real ones. Its product with a column of complex numbers is
 that with two columns of real ones, (re, -im) and (im, re) pair by pair: two real products of the same rows, which
-fusion puts in one kernel. Nothing is computed more often than by the four products of the parts.
+fusion puts in one kernel, or one where there are few columns. They take as many operations as four products of parts.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import expr
+from ..expr import Dim
 from .dims import is_one
 from .namespace import F
 from .parts import Parts, join, known_number, multiply, pad
 
-FEW = 8                                          # rows and columns of matrices that are written out
+FEW = 8                                          # columns that one product has room for twice
 
 
 def _is_real(x: Parts) -> bool:
@@ -49,15 +50,23 @@ def matmul(a: Parts, b: Parts) -> Parts:
         return _by_sums(a, b)
     whole, conjugated = _source(a)
     rows = F.reshape(F.view_as_real(whole), shape=(*whole.shape[:-1], 2 * whole.shape[-1]))
-    columns = Parts(b.re, b.im if conjugated else -b.im), Parts(b.im, -b.re if conjugated else b.re)
-    return Parts(*(F.matmul(rows, _pairs(c, len(b.re.shape) - 2)) for c in columns))
+    columns = [_pairs(c, len(b.re.shape) - 2) for c in (Parts(b.re, b.im if conjugated else -b.im),
+                                                        Parts(b.im, -b.re if conjugated else b.re))]
+    if not _is_few(b.re.shape[-1]):
+        return Parts(*(F.matmul(rows, c) for c in columns))
+    y = F.matmul(rows, F.concat(*columns, axis=len(b.re.shape) - 1))
+    return _both(F.reshape(y, shape=(*y.shape[:-1], 2, b.re.shape[-1])), len(y.shape) - 1)
+
+
+def _is_few(d: Dim) -> bool:
+    """Are there so few rows or columns?"""
+    return isinstance(d, int) and d <= FEW
 
 
 def _is_small(a: Parts, b: Parts) -> bool:
     """Is it a product with a vector, or one of a few rows that are short?"""
     (rows, depth), columns = a.re.shape[-2:], b.re.shape[-1]
-    few = all(isinstance(d, int) and d <= FEW for d in (rows, depth))
-    return is_one(rows) or is_one(columns) or few
+    return is_one(rows) or is_one(columns) or _is_few(rows) and _is_few(depth)
 
 
 def _by_sums(a: Parts, b: Parts) -> Parts:
@@ -101,12 +110,17 @@ def conv(x: Parts, w: Parts, **attrs: Any) -> Parts:
     y = F.conv(_pairs(x, 1), both, **attrs)
     batch, _, *spots = y.shape
     y = F.reshape(y, shape=(batch, groups, 2, each, *spots))
-    return Parts(*(F.reshape(_taken(y, part), shape=(batch, channels, *spots)) for part in range(2)))
+    return Parts(*(F.reshape(part, shape=(batch, channels, *spots)) for part in _both(y, 2)))
 
 
-def _taken(y: Any, part: int) -> Any:
-    """One place along dimension 2."""
-    start = tuple(part if d == 2 else 0 for d in range(len(y.shape)))
-    shape = tuple(1 if d == 2 else n for d, n in enumerate(y.shape))
-    return F.slice(y, start=start, shape=shape, step=(1,) * len(shape))
+def _both(y: Any, axis: int) -> Parts:
+    """The two places along an axis of 2, without it."""
+    shape = y.shape
 
+    def taken(part: int) -> Any:
+        start = tuple(part if d == axis else 0 for d in range(len(shape)))
+        one = F.slice(y, start=start, shape=tuple(1 if d == axis else n for d, n in enumerate(shape)),
+                      step=(1,) * len(shape))
+        return F.reshape(one, shape=(*shape[:axis], *shape[axis + 1:]))
+
+    return Parts(taken(0), taken(1))

@@ -36,6 +36,8 @@ FUNCTIONS = {
     "list": lambda x: (x[[0, 2, 5]] + x[:, [1, 2]].sum(), braze.isin(x, [0.5, 1.0]), nn.functional.nll_loss(
         x, braze.arange(6, device=x.device), weight=[1.0] * 10)),
     "creation": lambda x: x + braze.arange(10.0, device=x.device) * braze.ones(10, device=x.device),
+    "complex": lambda x: (braze.exp(1j * x) @ (x.T * 2j + 1)).abs().sum(1),
+    "parts": lambda x: braze.view_as_real((x * (1 + 2j))[1:].conj()),
     "norm": lambda x: nn.functional.layer_norm(x, (10,)), "argmax": lambda x: x.argmax(1),
     "attention": lambda x: nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], is_causal=True),
     "sort": lambda x: x.sort(1), "half": lambda x: (x.half() @ x.half().T).float(),

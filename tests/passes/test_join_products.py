@@ -71,7 +71,7 @@ JOINED = {
     "norm": (lambda x, w, r: F.layer_norm(x @ w + r, (64,)), [t(300, 40), t(40, 64), t(300, 64)]),
     "norm of sequences": (lambda x, w: F.rms_norm(x @ w, (64,)), [t(4, 80, 40), t(40, 64)]),
     "softmax of a batch": (lambda x, w: F.softmax(x @ w, -1), [t(3, 100, 40), t(3, 40, 70)]),
-    "few columns": (lambda x, w: (x @ w).max(1), [t(3000, 40), t(40, 4)]),
+    "few columns": (lambda x, w: (x @ w).max(1), [t(3000, 40), t(40, 6)]),
     "loss": (loss, [t(256, 48), t(48, 100), labels(256, 100)]),
     "stored too": (lambda x, w: (lambda y: (y, y.max(1)))(x @ w), [t(300, 40), t(40, 70)]),
     "read twice": (lambda x, w: (lambda y: (y.max(1), y.sum(0)))(x @ w), [t(300, 40), t(40, 70)]),

@@ -289,7 +289,7 @@ def test_programs_agree_with_eager_without_host_calls(name, backend):
 @pytest.mark.parametrize("op", [op for op in COMPUTED if op.kind == "pointwise" and op.domain is not None
                                 and op.arity == 1], ids=lambda op: op.name)
 def test_elementary_functions_are_within_four_units_of_their_size(op):
-    """Of the last place of |f(z)|, against NumPy's in complex128, over six orders of magnitude."""
+    """Of the last place of |f(z)|, against complex128, over six orders of magnitude and around the unit circle."""
     rng = np.random.default_rng(10)
     re, im = (np.exp(rng.uniform(-7, 7, 20000)) * rng.choice([-1, 1], 20000) for _ in range(2))
     circle = np.exp(1j * rng.uniform(0, 6.3, 5000)) * (1 + 1e-3 * rng.normal(size=5000))
@@ -300,3 +300,26 @@ def test_elementary_functions_are_within_four_units_of_their_size(op):
         known = np.isfinite(want) & (np.abs(want) < 3e38) & (np.abs(want) > 1e-37)
         error = np.abs(got - want)[known] / np.abs(want)[known] / np.finfo(np.float32).eps
     assert known.mean() > 0.7 and error.max() < 4, z[known][np.argmax(error)]
+
+
+SHAPES = [((1, 40), (40, 30)), ((30, 40), (40, 1)), ((20, 40), (40, 7)), ((5, 6), (6, 90)), ((5, 40), (40, 24)),
+          ((33, 41), (41, 50)), ((2, 3, 20, 17), (3, 17, 24)), ((4, 20, 17), (17, 24)), ((3, 0), (0, 20))]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_products_of_matrices(shapes, backend):
+    """Of any shape, of conjugates, transposed operands, and with what is real."""
+    rng = np.random.default_rng(11)
+    a, b = (numbers(rng, *shape) for shape in shapes)
+
+    def program(a, b):
+        turned = a.conj().reshape(a.shape[::-1]).T if a.ndim == 2 else a.conj()
+        real, imag = a.real().astype(a.dtype), b.imag().astype(b.dtype)
+        return a @ b, turned @ b, a @ b.conj(), real @ b, a @ imag, (a * 2) @ b + 1
+
+    f = braze.compile(program, backend=backend)
+    for d in ("complex64", "complex128"):
+        for got, want in zip(f(a.astype(d), b.astype(d)), program(a.astype(d), b.astype(d))):
+            assert_close(np.asarray(got), np.asarray(want), str(shapes))
+    assert not host_calls(f)
