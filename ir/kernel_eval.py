@@ -69,7 +69,7 @@ def evaluate(kernel: Kernel, buffers: Mapping[str, Any], sizes: Mapping[str, int
 
 def _value(kernel, v, got, buffers, extents, position, places, at) -> Any:
     if v.op == "const":
-        return np.asarray(v.number).astype(v.dtype.numpy)
+        return scalar.converted(np.asarray(v.number), v.dtype)
     if v.op == "index":
         return at(v.index[0]).astype(np.int64)
     if v.op == "load":
@@ -83,8 +83,8 @@ def _value(kernel, v, got, buffers, extents, position, places, at) -> Any:
             fill = v.fill
         if data.size == 0:
             shape = np.broadcast_shapes(*(np.shape(x) for x in spots), np.shape(inside))
-            return np.full(shape, fill).astype(v.dtype.numpy)
-        return np.where(inside, data[tuple(spots)], np.asarray(fill).astype(v.dtype.numpy))
+            return scalar.converted(np.full(shape, fill), v.dtype)
+        return np.where(inside, data[tuple(spots)], scalar.converted(np.asarray(fill), v.dtype))
     if v.op == "argsort":
         return _argsort(v, got[v.args[0]], extents, position, at)
     if v.op in ("reduce", "scan"):

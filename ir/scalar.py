@@ -69,7 +69,25 @@ def cast(x: Any, to: DType) -> Any:
                                                          inside.astype(to.numpy))).astype(to.numpy)
     if to.kind == "b":
         return x != 0
-    return x.astype(to.numpy)
+    return converted(x, to)
+
+
+def converted(x: Any, to: DType) -> Any:
+    """`x.astype` of an array or a number, floats rounded once (ml_dtypes may go from float64 by float32)."""
+    x = _as_array(x)
+    is_narrow = to.is_float and to.bits < 32 and to.numpy != np.float16
+    return (to_odd(x) if is_narrow and x.dtype == np.float64 else x).astype(to.numpy)
+
+
+def to_odd(x: Any) -> Any:
+    """float64 as float32, towards zero and with the last digit odd where something is cut off: what is rounded again is
+    then rounded as if there had been only one rounding (Boldo and Melquiond 2008).
+    """
+    with np.errstate(over="ignore"):
+        near = x.astype(np.float32)
+    back = near.astype(np.float64)
+    bits = near.view(np.int32) - (abs(back) > abs(x)).astype(np.int32)
+    return (bits | (back != x).astype(np.int32)).view(np.float32)
 
 
 def _as_array(x: Any) -> Any:

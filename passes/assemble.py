@@ -19,6 +19,7 @@ from ..ir.graph import Graph, Node, Value
 from ..ir.kernel import Kernel, KernelBuilder
 from ..ir.ops.parts import part_dtype
 from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
+from ..ir.scalar import converted
 from ..ir.target import Target
 from ..ir.types import TensorType
 from .fuse import Fusion, Group, fuse
@@ -315,7 +316,7 @@ def _host_function(n: Node) -> Any:
 
     def call(*arrays: Any, xp: Any = np) -> tuple[Any, ...]:
         given = iter(arrays)
-        operands = [next(given) if v.literal is None else xp.asarray(v.literal, v.dtype.numpy) for v in n.operands]
+        operands = [next(given) if v.literal is None else converted(xp.asarray(v.literal), v.dtype) for v in n.operands]
         return evaluate_node(n, operands, read_sizes(region, arrays), xp)
 
     return call

@@ -18,6 +18,7 @@ from ..ir.graph import Graph, Node, Value
 from ..ir.interpreter import interpreting
 from ..ir.ops.declare import Op
 from ..ir.ops.namespace import F
+from ..ir.scalar import converted
 from ..ir.types import TensorType
 from . import rules
 from .copying import assume_equal, copy_inputs, copy_node, inline, map_regions
@@ -136,7 +137,7 @@ class Simplifier(GraphBuilder):
     def _fold(self, op: Op, operands: Sequence[Value], attrs: Mapping[str, Any], type: TensorType) -> Value:
         """A number of numbers."""
         with np.errstate(all="ignore"):
-            arrays = [np.asarray(v.literal).astype(v.dtype.numpy) for v in operands]
+            arrays = [converted(v.literal, v.dtype) for v in operands]
             return self.constant(np.asarray(op.evaluate(np, *arrays, **attrs)).astype(type.dtype.numpy).item(),
                                  type.dtype)
 

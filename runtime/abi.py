@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # ---- the pool: byte offsets; words that different threads write have cache lines of their own ------------------------
 STATE, NEXT, KERNEL, ARGUMENTS, UNITS, CHUNK, REGION_SCRATCH, REGION_STRIDE = 0, 64, 128, 136, 144, 152, 160, 168
+REGION_WANTED = 176
 BUSY, SLEEPERS, WANTED, STARTED, SPINS, SCRATCH, STRIDE, NEXT_IDENTITY = 192, 256, 320, 328, 336, 344, 352, 360
 FUNCTIONS, SIGNALS, MUTEX, CONDITION, POOL_BYTES = 384, 512, 768, 896, 1024
 POOL_FUNCTIONS = (

@@ -1,5 +1,5 @@
 """8-bit floats on a device whose namespace (CuPy's, version 14) views them but has no kernels for them: their bytes are
-moved, and numbers are converted by tables, exactly as ml_dtypes does.
+moved, and numbers are converted by tables, exactly, and rounded once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ir.ops import F
 from ..ir.ops.declare import Op
+from ..ir.scalar import converted, to_odd
 from ..ir.types import FLOAT8, TensorType, dtype, float32
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def evaluate(device: Device, op: Op, arrays: Sequence[Any], attrs: Mapping[str, 
     wide = [_widened(device, a) if is_stored(a) else a for a in arrays]
     if op is F.cast:
         to = attrs["dtype"]
-        return (_narrowed(device, op.evaluate(xp, *wide, dtype=float32), to.numpy) if to.is_storage
-                else op.evaluate(xp, *wide, **attrs))
+        if not to.is_storage:
+            return op.evaluate(xp, *wide, **attrs)
+        (x,) = (to_odd(a) if a.dtype == np.float64 else op.evaluate(xp, a, dtype=float32) for a in wide)
+        return _narrowed(device, x, to.numpy)
     (result,) = op.infer([TensorType(a.shape, dtype(a.dtype)) for a in arrays], dict(attrs))
     if not result.dtype.is_storage:
         return op.evaluate(xp, *wide, **attrs)
@@ -54,7 +57,7 @@ def evaluate(device: Device, op: Op, arrays: Sequence[Any], attrs: Mapping[str, 
 
 
 def _byte(number: float, of: np.dtype) -> int:
-    return int(np.asarray(number).astype(of).view(np.uint8))
+    return int(converted(number, dtype(of)).view(np.uint8))
 
 
 def _widened(device: Device, x: Any) -> Any:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..ir import locks
 from ..ir.errors import CompileError
 from ..ir.schedule import Source
 from . import cache, link, machine
@@ -22,7 +23,7 @@ PASSES_LEVEL = 0                         # vectors are emitted explicitly: LLVM'
 _FORMAT = "1"                            # of what is cached
 
 _addresses: dict[str, dict[str, int]] = {}
-_lock = threading.RLock()
+_lock = locks.lock()
 _engines: list[Any] = []                 # keep what LLVM loaded alive
 
 

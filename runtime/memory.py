@@ -11,20 +11,22 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..ir import locks
 from ..ir.configuration import configuration
 
 ALIGNMENT = 64
 _MAPPED_BYTES = 64 << 10                 # from here on a buffer has pages of its own
 _HUGE_BYTES = 4 << 20                    # from here on the system is asked for huge pages
 _ARRAYS_KEPT = 8                         # of one shape and dtype
+# Python shares anonymous pages with children of `fork` if it is not told otherwise
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
-_lock = threading.RLock()
+_lock = locks.lock()
 _kept: dict[Any, OutputPool | BlockPool] = {}    # the least recently grown first
 _kept_bytes = 0
 
@@ -34,7 +36,7 @@ def buffer(size: int) -> tuple[Any, int, int]:
     address.
     """
     if size >= _MAPPED_BYTES:
-        pages = mmap.mmap(-1, size)
+        pages = mmap.mmap(-1, size, **_PRIVATE)
         if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
             pages.madvise(mmap.MADV_HUGEPAGE)
         return pages, 0, ctypes.addressof(ctypes.c_char.from_buffer(pages))

@@ -83,7 +83,7 @@ look:
   %old = icmp eq i64 %generation, %seen
   br i1 %old, label %idle.test, label %fresh
 fresh:
-{_load("wanted", "pool", abi.WANTED, "i64", "monotonic")}
+{_load("wanted", "pool", abi.REGION_WANTED)}
   %open = trunc i64 %state to i1
   %counted = icmp slt i64 %identity, %wanted
   %may = and i1 %open, %counted
@@ -177,7 +177,7 @@ some:
   %small = icmp sle i64 %units, %grain
   br i1 %small, label %alone, label %large
 large:
-{_load("wanted", "pool", abi.WANTED, "i64", "monotonic")}
+{_load("wanted", "pool", abi.WANTED, "i64", "acquire")}
   %single = icmp sle i64 %wanted, 1
   br i1 %single, label %alone, label %ask
 ask:
@@ -206,6 +206,7 @@ publish:
 {_store("%arguments", "pool", abi.ARGUMENTS, "at.arguments", "ptr")}
 {_store("%units", "pool", abi.UNITS, "at.units")}
 {_store("%chunk", "pool", abi.CHUNK, "at.chunk")}
+{_store("%wanted", "pool", abi.REGION_WANTED, "at.wanted")}   ; read before the scratch memory, which so is enough
 {_load("stride", "pool", abi.STRIDE, "i64", "acquire")}
 {_load("base", "pool", abi.SCRATCH, "i64", "acquire")}
 {_store("%stride", "pool", abi.REGION_STRIDE, "at.stride")}

@@ -30,6 +30,7 @@ class Pool:
         self.address = -(-self._memory.ctypes.data // 64) * 64
         self._scratches: list[np.ndarray] = []           # former ones too: a region may be using them
         self._lock = threading.Lock()
+        self._workers = 0                                # for whom there is scratch memory
         self.scratch_bytes = 0
         self.threads = threads
         self._write(abi.WANTED, threads)
@@ -72,8 +73,10 @@ class Pool:
 
     def _reserve(self, scratch_bytes: int, threads: int) -> None:
         stride = -(-max(scratch_bytes, self.scratch_bytes) // 64) * 64
-        if stride and threads > 1:
-            self._scratches.append(np.empty(stride * (threads - 1) + 64, np.uint8))
+        workers = max(threads - 1, self._workers)            # where these get fewer for a while, the others keep theirs
+        if stride > self.scratch_bytes or stride and workers > self._workers:
+            self._workers = workers
+            self._scratches.append(np.empty(stride * self._workers + 64, np.uint8))
             base = self._scratches[-1].ctypes.data
             self._write(abi.SCRATCH, base + -base % 64)       # before the stride: see `region`, which reads it after it
             self._write(abi.STRIDE, stride)

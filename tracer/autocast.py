@@ -9,12 +9,11 @@ the dtypes of the operations that they belong to.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..ir import interpreter
+from ..ir import interpreter, locks
 from ..ir.errors import DTypeError
 from ..ir.ops import F
 from ..ir.ops.declare import Op
@@ -25,7 +24,7 @@ from .modes import _grad_enabled
 from .tensor import Tensor
 from .world import enter_region, leave_region
 
-_lock = threading.Lock()
+_lock = locks.lock()
 _active = [0]
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..ir import locks
 from ..ir.errors import BrazeError, CompileError, TraceError, shorten
 from ..ir.interpreter import _current
 from . import dispatch
@@ -45,7 +45,7 @@ class CompiledFunction:
         self.compilations: list[CompilationRecord] = []
         self.frozen = False
         self._by_key: dict[Any, list[Specialisation]] = {}
-        self._lock = threading.RLock()
+        self._lock = locks.lock()
         self._chain = dispatch.Chain(self._general)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from ..ir.errors import DTypeError, ShapeError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim
+from ..ir.scalar import converted
 from . import devices, transfer
 from .arguments import as_dtype, dims, unpacked
 from .tensor import Tensor
@@ -42,7 +43,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: An
             raise DTypeError(f"cannot make a tensor of {type(data).__name__}: it does not hold numbers alone "
                              f"({array.dtype})")
         if dtype is not None:
-            array = array.astype(as_dtype(dtype).numpy)
+            array = converted(array, as_dtype(dtype))
         elif plain and array.dtype == np.float64:
             array = array.astype(np.float32)
         elif plain and array.dtype == np.complex128:
@@ -95,7 +96,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, requires_grad: bool = F
     d = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}.get(type(fill_value),
                                                                                  "float32") if dtype is None else dtype
     if _current.get() is None and isinstance(fill_value, (bool, int, float, complex)):
-        number = np.asarray(fill_value).astype(as_dtype(d).numpy)
+        number = converted(fill_value, as_dtype(d))
         if device is None and not devices._used:
             t = Tensor(np.full(dims(shape), number, number.dtype))
         else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..ir.errors import DeviceError
 from ..ir.ops import F
+from ..ir.scalar import converted
 from ..ir.types import dtype as as_dtype
 from .world import enter_region, leave_region
 
@@ -183,10 +184,10 @@ def cast(array: Any, dtype: Any) -> Any:
     """An array with another dtype, a NumPy one, where it lies."""
     where, attrs = of(array), {"dtype": as_dtype(dtype)}
     if where == CPU:
-        return array.astype(dtype)
+        return converted(array, attrs["dtype"])
     if attrs["dtype"].is_storage or words(array) is not array:         # what the device's library cannot do
         return work_on(where, lambda: hardware(where).evaluate(F.cast, [array], attrs), f"a tensor as {dtype}")
-    return work_on(where, lambda: array.astype(dtype), f"a tensor as {dtype}")
+    return work_on(where, lambda: converted(array, attrs["dtype"]), f"a tensor as {dtype}")
 
 
 def on_host(array: Any) -> Any:

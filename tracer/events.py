@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
+from ..ir import locks
 from .reads import reads_of
 
 Look = Callable[[FrameType, bool, Any], None]          # (frame, is it returning, what its code reads)
@@ -63,7 +64,7 @@ class Monitor:
     def __init__(self, monitoring: Any):
         self.monitoring = monitoring
         self.looks: dict[int, list[Look]] = {}
-        self.lock = threading.Lock()
+        self.lock = locks.lock()
         self.tool = next((n for n in (4, 3, 1, 0) if monitoring.get_tool(n) is None), None)
         if self.tool is not None:
             monitoring.use_tool_id(self.tool, "braze")

@@ -15,6 +15,7 @@ from ..ir.errors import DeviceError, IndexingError, ShapeError, TraceError
 from ..ir.interpreter import _current
 from ..ir.ops import F
 from ..ir.ops.declare import as_dim, show_shape
+from ..ir.scalar import converted
 from ..ir.types import bool_, int64
 from .aliasing import is_sole_owner, mark_view
 from .devices import CPU, Unplaced, copied, moved, of, unplaced, words, work_beside, work_on_words
@@ -295,7 +296,7 @@ def put(x: Tensor, key: Any, value: Any) -> None:
 def _constant(value: Any, x: Tensor) -> Tensor:
     if isinstance(value, (bool, int, float, complex)):
         return F.constant(value=value, dtype=x.dtype)
-    return Tensor(unplaced(np.asarray(value).astype(x.dtype.numpy)))
+    return Tensor(unplaced(converted(np.asarray(value), x.dtype)))
 
 
 def _put_at_once(x: Tensor, keys: tuple[Any, ...], value: Any) -> None:

@@ -17,6 +17,7 @@ from ..ir.errors import DeviceError, DTypeError, GradientError, ShapeError, Trac
 from ..ir.interpreter import _current
 from ..ir.operators import Operators
 from ..ir.ops import F
+from ..ir.scalar import converted
 from ..ir.types import DType, TensorType
 from ..ir.types import dtype as as_dtype
 from .aliasing import REFERENCES_OF_PASSING
@@ -341,7 +342,7 @@ class Tensor(Operators):
 
     def copy_(self, source: Any) -> Tensor:
         """Take over the values of another tensor or array, broadcast to this shape; returns self."""
-        source = source if isinstance(source, Tensor) else Tensor(np.array(source, dtype=self.dtype.numpy))
+        source = source if isinstance(source, Tensor) else Tensor(converted(np.array(source), self.dtype))
         return self._assign(source if source.shape == self.shape else F.broadcast_to(source, shape=self.shape))
 
     def fill_(self, value: float) -> Tensor:

@@ -8,14 +8,13 @@ what another thread reads while a program writes it may be old, new, or partly w
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections.abc import Iterable
 from itertools import count
 from types import TracebackType
 from typing import Any
 
+from ..ir import locks
 from .tensor import Tensor
 
 
@@ -25,7 +24,7 @@ class Turn:
     __slots__ = ("lock", "number", "__weakref__")
 
     def __init__(self) -> None:
-        self.lock, self.number = threading.RLock(), next(_numbers)
+        self.lock, self.number = locks.lock(), next(_numbers)
 
 
 class Turns:
@@ -54,7 +53,7 @@ class Turns:
 
 
 _numbers = count()
-_registry = threading.Lock()
+_registry = locks.lock()
 # by id: a program keeps its turns and its tensors alive, and an id that is used again shares a lock needlessly at worst
 _turn_of: weakref.WeakValueDictionary[int, Turn] = weakref.WeakValueDictionary()
 
@@ -77,15 +76,3 @@ def turns_of(written: Iterable[Tensor]) -> tuple[Turn, ...]:
 def context_of(turns: tuple[Turn, ...]) -> Any:
     """What a call of the program runs `with`; None where it need not wait for anybody."""
     return None if not turns else turns[0].lock if len(turns) == 1 else Turns(turn.lock for turn in turns)
-
-
-def _unlock_in_child() -> None:
-    """After a fork nobody who held a turn is there any more."""
-    global _registry
-    _registry = threading.Lock()
-    for turn in list(_turn_of.values()):
-        turn.lock._at_fork_reinit()               # type: ignore[attr-defined]     # as `threading` and `logging` do
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_in_child)

@@ -7,9 +7,10 @@ was like.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
+
+from ..ir import locks
 
 WORLD = [0]
 
@@ -20,7 +21,7 @@ def bump() -> None:
 
 
 _regions = [0]
-_lock = threading.Lock()
+_lock = locks.lock()
 
 
 def enter_region() -> None:

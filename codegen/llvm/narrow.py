@@ -1,5 +1,5 @@
 """Floats of 16 and 8 bits: they live in memory, arithmetic happens in float32 and rounds back once, to nearest and
-ties to even.
+ties to even, also from float64.
 
 bfloat16 is converted by integer arithmetic: without AVX512-BF16 LLVM calls a library function for it, and with it
 the instruction flushes subnormals to zero.
@@ -26,10 +26,10 @@ def round_to(w: Function, x: X, element: str) -> X:
     """A float32 or float64 rounded to a narrow element, or x itself if it already has the element asked for."""
     if x.type.element == element:
         return x
-    if element == "half":
-        return w.convert("fptrunc", _to_odd(w, x) if x.type.element == "double" else x, "half")
     if x.type.element == "double":
-        x = w.convert("fptrunc", x, "float")
+        x = to_odd(w, x)
+    if element == "half":
+        return w.convert("fptrunc", x, "half")
     if element in FORMATS8:
         return w.convert("bitcast", w.convert("trunc", narrowed(w, x, element), "i8"), element)
     return _to_bfloat(w, x)
@@ -43,14 +43,17 @@ def _to_bfloat(w: Function, x: X) -> X:
     return w.convert("bitcast", quiet, "bfloat")
 
 
-def _to_odd(w: Function, x: X) -> X:
-    """float64 to float32 so that a further rounding is as if there had been only one: what is cut off sticks to the
-    last bit.
+def to_odd(w: Function, x: X) -> X:
+    """float64 to float32, towards zero and with the last bit set where something is cut off, so that a further rounding
+    is as if there had been only one (Boldo and Melquiond 2008). Subnormal numbers and what is beyond float32, too.
     """
-    bits, cut = w.bits_of(x), (1 << 29) - 1
-    sticky = w.select(w.compare("ne", bits & cut, 0), w.constant(1 << 29, bits.type), 0)
-    kept = w.convert("bitcast", (bits & ~cut) | sticky, "double")
-    return w.convert("fptrunc", kept, "float")
+    near = w.convert("fptrunc", x, "float")
+    back = w.convert("fpext", near, "double")
+    is_over = w.compare("olt", w.intrinsic("fabs", x), w.intrinsic("fabs", back))
+    is_cut = w.compare("one", back, x)
+    bits = w.bits_of(near)
+    one, zero = (w.constant(number, bits.type) for number in (1, 0))
+    return w.convert("bitcast", (bits - w.select(is_over, one, zero)) | w.select(is_cut, one, zero), "float")
 
 
 def is_narrow(x: X) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.types import DType
+from ...ir.scalar import converted
+from ...ir.types import DType, dtype
 
 # element: (name in intrinsics, bytes in memory)
 _ELEMENTS = {
@@ -21,7 +22,7 @@ _ELEMENTS = {
     "f8e4m3fn": ("i8", 1), "f8e5m2": ("i8", 1),
 }  # fmt: skip
 _SPELLED = {"f8e4m3fn": "i8", "f8e5m2": "i8"}         # LLVM's name, where the element says more
-_STORED = {"bfloat": "bfloat16", "f8e4m3fn": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}     # ml_dtypes' name
+_STORED = {"bfloat": "bfloat16", "f8e4m3fn": "float8_e4m3fn", "f8e5m2": "float8_e5m2"}     # the dtype's name
 _FLOATS = {"half", "bfloat", "float", "double"}
 
 
@@ -119,7 +120,5 @@ def stored_bits(number: Any, element: str) -> int:
     """
     if element not in _STORED:
         return number
-    import ml_dtypes
-
-    rounded = np.array(number, getattr(ml_dtypes, _STORED[element]))
+    rounded = converted(np.float64(number), dtype(_STORED[element]))
     return int(rounded.view(f"u{rounded.itemsize}"))

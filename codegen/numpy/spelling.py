@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...ir.kernel import Value
-from ...ir.types import DType
+from ...ir.scalar import converted
+from ...ir.types import DType, float64
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">",
          "ge": ">=",
@@ -55,7 +56,8 @@ def number(x: Any) -> str:
 
 def typed(x: Any, d: DType) -> str:
     """A number with its dtype."""
-    return f"{dtype_name(d)}({number(x)})"
+    exact = x if is_known(d) else float(converted(float(x), d))
+    return f"{dtype_name(d)}({number(exact)})"
 
 
 def call(v: Value, operands: list[str]) -> str:
@@ -65,8 +67,9 @@ def call(v: Value, operands: list[str]) -> str:
         if v.dtype.kind == "b":
             return f"{operands[0]} != 0"
         saturates = source.is_float and v.dtype.is_integer
+        rounds_twice = source is float64 and v.dtype.is_float and not is_known(v.dtype)
         x, to = operands[0], dtype_name(v.dtype)
-        return f"bz.cast({x}, {to})" if saturates else f"{x}.astype({to})"
+        return f"bz.cast({x}, {to})" if saturates or rounds_twice else f"{x}.astype({to})"
     if v.op == "bitcast":
         return f"{operands[0]}.view({dtype_name(v.dtype)})"
     if v.op == "select":

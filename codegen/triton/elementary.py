@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..llvm import elementary, float8
+from ..llvm import elementary, float8, narrow
 from ..llvm.coefficients import TWO_OVER_PI
 from ..llvm.types import Type, vector
 from ..llvm.value import X
@@ -40,10 +40,12 @@ def function_text(name: str) -> str:
 
 
 def conversion_text(name: str) -> str:
-    """The definition of `half_from_f8e5m2` or `f8e5m2_from_single`; an 8-bit float is a byte."""
+    """The definition of `half_from_f8e5m2`, `f8e5m2_from_single` (an 8-bit float is a byte), or `odd_from_double`."""
     to, _, given = name.partition("_from_")
     w = Formula()
-    if given == "single":
+    if to == "odd":
+        result = narrow.to_odd(w, X(w, vector(given), "x"))                           # type: ignore[arg-type]
+    elif given == "single":
         bits = float8.narrowed(w, X(w, vector("float"), "x"), to)                     # type: ignore[arg-type]
         result = w.convert("trunc", bits, "i8")
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.scalar import converted
 from ...ir.types import DType
 
 TYPES = {
@@ -54,7 +55,7 @@ def number(x: Any, d: DType) -> str:
     if d.kind == "b":
         return str(bool(x))
     if d.is_storage:
-        return str(int(np.asarray(x).astype(d.numpy).view(np.uint8)))
+        return str(int(converted(x, d).view(np.uint8)))
     if not d.is_float:
         return str(int(x))
     x = rounded(x, d)
@@ -63,7 +64,7 @@ def number(x: Any, d: DType) -> str:
 
 def rounded(x: Any, d: DType) -> float:
     """A number as a narrow float has it; others as they are."""
-    return float(np.asarray(x).astype(d.numpy)) if is_narrow(d) else float(x)
+    return float(converted(float(x), d)) if is_narrow(d) else float(x)
 
 
 def scalar(x: Any, d: DType) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Union
 
 from ...ir.scalar import CORE
-from ...ir.types import DType, float16, float32
+from ...ir.types import DType, float16, float32, float64
 from .names import TYPES, is_narrow
 
 Use = Callable[[str], str]
@@ -125,6 +125,8 @@ def _cast(use: Use, d: DType, to: DType, args: Sequence[str]) -> str:
         return f"{x} != 0"
     if d.is_float and to.is_integer:
         return f"{use(f'to_{to.name}_from_{d.name}')}({x})"
+    if d is float64 and is_narrow(to) and to is not float16:
+        x, d = f"{use('odd_from_double')}({x})", float32
     if to.is_storage:
         return f"{use(f'{to.name}_from_single')}({x if d is float32 else f'{x}.to(tl.float32)'})"
     if is_narrow(to) and d is not float32 and (to.name == "bf16" or not d.is_float):

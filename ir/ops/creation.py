@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..scalar import converted
 from ..types import TensorType, dtype, float32, int64, uint32, uint64
 from . import parts
 from .declare import as_dim, composite, general
@@ -13,7 +14,7 @@ from .views import flat_index
 _CONSTANTS = tuple(((), {"value": value, "dtype": dtype(name)}) for value, name in (
     (True, "b1"), (-3, "i8"), (0.1, "f32"), (float("inf"), "f16"), (2.5, "bf16"), (1 + 2j, "c64")))
 
-constant = general("constant", "view", lambda xp, value, dtype: xp.asarray(value).astype(dtype.numpy), arity=0,
+constant = general("constant", "view", lambda xp, value, dtype: converted(xp.asarray(value), dtype), arity=0,
                    parameters=("value", "dtype"),
                    infer=lambda types, value, dtype: TensorType((), dtype), vjp=lambda g, y, value, dtype: (),
                    parts=parts.constant, samples=_CONSTANTS, doc="A 0-d number.")

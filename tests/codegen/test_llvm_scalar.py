@@ -11,6 +11,7 @@ import pytest
 from braze.codegen.llvm.scalar import ROWS
 from braze.ir.scalar import CORE, evaluate
 from braze.ir.types import DTYPES, DType, float64
+from exact_rounding import NARROW, assert_same, hard_numbers, rounded
 
 from .scalar_tools import native, operand_dtypes
 
@@ -91,6 +92,13 @@ def test_cast_saturates_wraps_and_rounds_as_defined(d, to):
         got = native("cast", (d,), to, lanes)(x)
         right = same(got, np.asarray(want))
         assert right.all(), [(x[i], got[i], want[i]) for i in np.flatnonzero(~right)[:5]]
+
+
+@pytest.mark.parametrize("to", NARROW, ids=str)
+def test_casts_of_float64_round_once(to):
+    x = hard_numbers(to)
+    for lanes in (1, 16):
+        assert_same(native("cast", (float64,), to, lanes)(x), rounded(x, to), x)
 
 
 @pytest.mark.parametrize("d, to", [(a, b) for a in REAL for b in REAL if a.bits == b.bits and a.kind != "b"], ids=str)

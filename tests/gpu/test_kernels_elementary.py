@@ -12,6 +12,7 @@ from braze.ir.kernel import KernelBuilder
 from braze.ir.scalar import CORE
 from braze.ir.schedule import Rows
 from braze.ir.types import DTYPES, bool_, float32, float64
+from exact_rounding import NARROW, assert_same, hard_numbers, rounded
 from scipy.special import erf
 from zoo_tools import HUGE_FLOATS, SPECIAL_FLOATS
 
@@ -133,3 +134,10 @@ def test_casts_are_as_defined(d):
         got = in_triton("cast", (x,), (d,), to)
         as_numbers = np.float64 if to.is_float else to.numpy
         np.testing.assert_array_equal(got.astype(as_numbers), want.astype(as_numbers), err_msg=f"{d} to {to}")
+
+
+@pytest.mark.parametrize("to", NARROW, ids=str)
+def test_casts_of_float64_round_once(to):
+    x = hard_numbers(to)
+    x = np.resize(x, -(-x.size // POINTS) * POINTS)
+    assert_same(in_triton("cast", (x,), (float64,), to), rounded(x, to), x)

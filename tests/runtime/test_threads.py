@@ -243,3 +243,15 @@ def test_the_lock_of_the_interpreter_is_released_for_long_programs():
                     shapes={"n": (64,)})
     assert not calls.is_long(executable.load(short, emit))
     assert native.load().call
+
+
+def test_changing_the_number_of_threads_takes_memory_once():
+    pool = threads.pool()
+    pool.reserve(4096)
+    threads.set_num_threads(6)
+    before = len(pool._scratches)
+    for n in range(100):
+        threads.set_num_threads(1 + n % 6)
+    assert len(pool._scratches) == before
+    pool.reserve(2 * pool.scratch_bytes)
+    assert len(pool._scratches) == before + 1 and pool._scratches[-1].nbytes >= 5 * pool.scratch_bytes
