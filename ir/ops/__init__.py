@@ -13,6 +13,7 @@ from . import (
     linear_algebra,
     losses,
     manipulation,
+    ragged,
     reductions,
     sorting,
     special,
@@ -22,5 +23,6 @@ from .namespace import F
 
 __all__ = [
     "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation",
-    "elementary", "indexing", "linear_algebra", "losses", "manipulation", "reductions", "sorting", "special", "views",
+    "elementary", "indexing", "linear_algebra", "losses", "manipulation", "ragged", "reductions", "sorting", "special",
+    "views",
 ]
