@@ -20,7 +20,7 @@ from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
 from .reads import Read, one_each, read_axes, renamed_read
-from .stored import has_no_kernel, stored
+from .stored import has_no_kernel, picks, stored
 from .why_not import WhyNot
 
 SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
@@ -305,7 +305,7 @@ class _Grouper:
                     by_dim[d] = None if isinstance(size, int) and size == 1 else next(free)
             for i, v in enumerate(m.operands):
                 outer = self.map(m, i)
-                computed = m.op.kind == "gather" and i == 0
+                computed = i == 0 and picks(m)
                 for base, inner in self.reach[v]:
                     axes = None if computed else read_axes(inner, outer, result, by_dim)
                     found.append(Read(base, axes, frozenset(by_dim.values())))

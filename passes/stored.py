@@ -20,12 +20,17 @@ def stored(graph: Graph, host: Collection[Node]) -> set[Value]:
         if n in host or n.op.kind == "scatter":
             kept.update(n.operands)
             kept.update(n.results)
-        elif n.op.kind == "gather":
+        elif picks(n):
             kept.add(n.operands[0])              # it is read at computed places
         elif _is_read_by_windows(n):
             kept.add(n.operands[0])              # it is put together once, not for each place of the window
         kept.update(v for v in n.operands if n.op.kind != "view" and len(uses[v]) > 1 and is_put_together(v))
     return {v for v in kept if v.literal is None}
+
+
+def picks(n: Node) -> bool:
+    """Does it read its first operand at computed places?"""
+    return n.op.kind == "gather" or "picks" in n.op.traits
 
 
 def has_no_kernel(n: Node) -> bool:

@@ -37,6 +37,15 @@ def scatter(updates, *indices, axes, shape):
     return out
 
 
+def rows_at(x, places, back):
+    rows = x.reshape(back.size, -1)
+    out = np.zeros((places.size, rows.shape[1]), x.dtype)
+    for i, p in enumerate(places.ravel()):
+        if 0 <= p < len(rows):
+            out[i] = rows[p]
+    return out.reshape(*places.shape, *x.shape[back.ndim:])
+
+
 def set_at(x, updates, *indices, axes):
     out = np.array(x)
     moved = np.moveaxis(updates, range(axes[0], axes[0] + indices[0].ndim), range(indices[0].ndim))
@@ -170,6 +179,9 @@ REFERENCE = {
     "slice": sliced, "pad": padded, "dilate": spread, "concat": lambda *x, axis: np.concatenate(x, axis),
     "windows": all_windows,
     "gather": take_axes, "scatter_add": scatter, "scatter_set": set_at, "scatter_along": scatter_line,
+    "matmul_chosen": lambda w, x, which: np.einsum("brk,bkn->brn", x, w[which]),
+    "outer_chosen": lambda x, y, which, count: np.einsum("brk,brn,bq->qkn", x, y, which[:, None] == np.arange(count)),
+    "rows_at": rows_at,
     "gather_along": lambda x, index, axis: np.take_along_axis(x, index, axis), "argsort": descending,
     "searchsorted": lambda edges, x, side: np.searchsorted(edges, x, side), "matmul": np.matmul, "conv": correlate,
     "constant": lambda value, dtype: np.array(value, dtype.numpy), "size": lambda dim: np.int64(dim),

@@ -31,7 +31,7 @@ COMPOSITES = (
     "gelu", "silu", "softplus", "angle", "polar", "view_as_complex", "count_nonzero", "ptp", "nansum", "nanmean",
     "nanmax", "nanmin", "norm", "unstack", "tile", "repeat", "flipud", "rot90", "diagonal", "diag_embed", "trace",
     "isin", "diff", "meshgrid", "vecdot", "matvec", "inner", "kron", "cross", "einsum", "vander", "topk", "quantile",
-    "median", "nan_to_num", "lerp", "xlogy", "sinc", "logit", "heaviside", "isclose",
+    "median", "ragged_dot", "nan_to_num", "lerp", "xlogy", "sinc", "logit", "heaviside", "isclose",
 )  # fmt: skip
 
 

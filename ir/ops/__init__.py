@@ -15,6 +15,7 @@ from . import (
     linear_algebra,
     losses,
     manipulation,
+    ragged,
     reductions,
     sorting,
     special,
@@ -24,6 +25,6 @@ from .namespace import F
 
 __all__ = [
     "F", "activations", "arithmetic", "complex_numbers", "composites", "contraction", "control", "creation",
-    "elementary", "error_functions", "gamma", "indexing", "linear_algebra", "losses", "manipulation", "reductions",
-    "sorting", "special", "views",
+    "elementary", "error_functions", "gamma", "indexing", "linear_algebra", "losses", "manipulation", "ragged",
+    "reductions", "sorting", "special", "views",
 ]

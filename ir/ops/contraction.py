@@ -70,7 +70,7 @@ def _batch_index(index, shape, rank):
     return tuple(0 if isinstance(d, int) and d == 1 else i for d, i in zip(shape, own))
 
 
-def _product_sum(c, left, right, over):
+def product_sum(c, left, right, over):
     """sum(left * right) over axes, kept in the accumulator's dtype."""
     d = c.k.dtype_of(left)
     wide = accumulator(d) if d.is_float else d
@@ -88,7 +88,7 @@ def _lower_matmul(c, index, types):
     name, k = c.reduced_axis(a.shape[-1])
     left = c.read(0, (*_batch_index(batch, a.shape[:-2], len(batch)), i, k))
     right = c.read(1, (*_batch_index(batch, b.shape[:-2], len(batch)), k, j))
-    return _product_sum(c, left, right, (name,))
+    return product_sum(c, left, right, (name,))
 
 
 matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
@@ -179,7 +179,7 @@ def _lower_conv(c, index, types, stride, padding, dilation, groups):
     at = [p * s + r * d - low for p, s, r, d, (low, _) in zip(spots, stride, inner[1:], dilation, padding)]
     inside = [(a, d) for a, d, (low, high) in zip(at, x.shape[2:], padding) if low or high]
     left = c.read(0, (n, channel, *at), inside, 0)
-    return _product_sum(c, left, c.read(1, (o, *inner)), tuple(names))
+    return product_sum(c, left, c.read(1, (o, *inner)), tuple(names))
 
 
 def _evaluate_conv(xp, x, w, stride, padding, dilation, groups):

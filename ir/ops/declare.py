@@ -38,6 +38,7 @@ TRAITS = {
     "host": "its evaluation rule takes arrays of NumPy alone; on another device it goes by the host",
     "narrow": "automatic mixed precision computes it in the low dtype",
     "wide": "automatic mixed precision computes it in float32",
+    "picks": "operand 0 is read at places that are computed, as by a gather",
     "overwrites": "a scatter into a copy of operand 0; the updates are operand 1 and replace what is there",
 }
 
