@@ -46,7 +46,7 @@ def pieces_of_columns(kernel: Kernel, target: Target) -> tuple[str, int] | None:
 
 def _matches(kernel: Kernel) -> Iterator[tuple[contraction.Match, tuple[str, ...]]]:
     """The contractions of which rows are folded, and the axes that are."""
-    for total in _sums(kernel):
+    for total in private_sums(kernel):
         over = {a for v in kernel.values if v.op in FOLDS and v is not total for a in v.over}
         folded = tuple(a for a in total.axes if a in over)
         m = _match(kernel, total, set(folded)) if folded else None
@@ -59,8 +59,8 @@ def _with_pieces(m: contraction.Match, folded: tuple[str, ...]) -> contraction.M
     return replace(m, g=(*(a for a in m.j if a not in folded), *m.g), j=tuple(a for a in m.j if a in folded))
 
 
-def _sums(kernel: Kernel) -> Iterator[Value]:
-    """Sums over axes that nothing else runs over."""
+def private_sums(kernel: Kernel) -> Iterator[Value]:
+    """Sums beside other folds, over axes that nothing else runs over."""
     folds = [v for v in kernel.values if v.op in FOLDS]
     kept = {a for s in kernel.stores for a in s.axes}
     for v in folds if len(folds) > 1 else ():

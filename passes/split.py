@@ -14,8 +14,9 @@ from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
 from ..ir.scalar import COMBINE
 from ..ir.target import Target
 from . import contraction
+from .collapse import collapse
 from .extremes import Place, places
-from .product_rows import pieces_of_columns
+from .product_rows import pieces_of_columns, private_sums
 from .schedule import product_rows, rows, usual
 from .walks import contiguous_axis
 
@@ -70,7 +71,15 @@ def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel]
     return parts if parts is not None and contraction.find(parts[0]) is not None else None
 
 
-def split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
+def rows_of_product(kernel: Kernel, target: Target) -> tuple[Kernel, ...] | None:
+    """The kernel on few axes, or two that do the same, if it folds rows of a product and may run so."""
+    if not any(private_sums(kernel)):
+        return None
+    kernel = collapse(kernel)
+    return (kernel,) if product_rows(kernel, target) is not None else _split_columns(kernel, target)
+
+
+def _split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
     """Two kernels that do what one does that folds rows of a product, which are too long to stay in the cache: the
     first folds pieces of rows.
     """
