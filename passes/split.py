@@ -68,7 +68,7 @@ def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel]
     if results > FEW_RESULTS or results * deep < LONG_WORK or count < (FEW_PIECES if along[0] else FEW_PIECES // 2):
         return None
     parts = cut_reduction(kernel, count)
-    return parts if parts is not None and contraction.find(parts[0]) is not None else None
+    return (parts[0], collapse(parts[1])) if parts is not None and contraction.find(parts[0]) is not None else None
 
 
 def rows_of_product(kernel: Kernel, target: Target) -> tuple[Kernel, ...] | None:
@@ -85,7 +85,7 @@ def _split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | No
     """
     found = pieces_of_columns(kernel, target)
     parts = cut_reduction(kernel, *found[::-1]) if found is not None and found[1] > 1 else None
-    return parts if parts is not None and product_rows(parts[0], target) is not None else None
+    return (parts[0], collapse(parts[1])) if parts is not None and product_rows(parts[0], target) else None
 
 
 def cut_reduction(kernel: Kernel, count: int, axis: str = "") -> tuple[Kernel, Kernel] | None:
