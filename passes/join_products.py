@@ -68,9 +68,10 @@ def _folds(x: Work) -> bool:
 
 
 def _may_wait(touched: Sequence[Touched], p: int, n: int) -> bool:
-    """Does nothing between p and n need what p makes, or change what it reads?"""
+    """Does nothing between p and n need what p makes, or change what it reads, and n not change any of it?"""
     reads, writes = touched[p]
-    return not any(writes & (r | w) or reads & w for r, w in touched[p + 1 : n])
+    between = any(writes & (r | w) or reads & w for r, w in touched[p + 1 : n])
+    return not between and touched[n][1].isdisjoint(reads | writes)
 
 
 def join(producer: Kernel, consumer: Kernel, dropped: Collection[str], plan: Plan) -> Kernel | None:

@@ -18,6 +18,7 @@ from .walks import usual
 SHALLOW = 256                    # K, by which rows are better made in pieces than read back
 LEAST_ROWS = 14                  # of a tile, that all columns of are in the cache
 
+
 def tiled(kernel: Kernel, target: Target) -> tuple[Contraction, Kernel] | None:
     """How the product runs, all columns in a unit, and the rest of the kernel; None where there is no such product, or
     its rows and what they are multiplied with do not stay in the cache.
