@@ -14,6 +14,7 @@ from typing import Any
 
 from ..ir.expr import product
 from ..ir.kernel import FOLDS, Kernel
+from ..ir.product_rows import ProductRows
 from ..ir.schedule import Contraction, Rows, Schedule
 from ..ir.streamed import Streamed, roles
 from ..ir.target import Target
@@ -32,7 +33,8 @@ STREAMED_BLOCKS = (32, 64, 96, 128, 192)
 
 def candidates(kernel: Kernel, target: Target, around: Schedule) -> list[Schedule]:
     """Legal schedules one step away from `around`, each once; none where nothing can be chosen."""
-    steps: dict[type[Schedule], Any] = {Contraction: _contractions, Rows: _rows, Streamed: _streams}
+    steps: dict[type[Schedule], Any] = {
+        Contraction: _contractions, ProductRows: _product_rows, Rows: _rows, Streamed: _streams}
     found = steps.get(type(around), _nothing)(kernel, target, around)
     return [s for s in dict.fromkeys(found) if s != around and is_legal(s, kernel)]
 
@@ -68,6 +70,12 @@ def _contractions(kernel: Kernel, target: Target, s: Contraction) -> Iterator[Co
     yield replace(s, outside="rows" if s.outside == "panels" else "panels")
     yield from _readings(kernel, target, s)
     yield from _grains(s)
+
+
+def _product_rows(kernel: Kernel, target: Target, s: ProductRows) -> Iterator[ProductRows]:
+    """Other tiles and blocks of the product; what goes on with its rows stays."""
+    for other in _contractions(s.apart(kernel).product, target, s.product):
+        yield replace(s, units=other.units, grain=other.grain, product=other)
 
 
 def _fits(rows: int, vectors: int, s: Contraction, target: Target) -> bool:

@@ -16,7 +16,6 @@ from ..ir.kernel import Kernel, KernelBuilder, is_affine
 from ..ir.product_rows import ProductRows
 from ..ir.program import Step
 from ..ir.schedule import Contraction, Rows, Schedule
-from . import contraction
 from .memory_plan import reads_and_writes
 from .split import Copy
 
@@ -28,20 +27,16 @@ Touched = tuple[frozenset[str], frozenset[str]]
 
 def join_products(work: Sequence[Work], temporary: frozenset[str], plan: Plan) -> list[Work]:
     """The work with products joined to what reads their rows. Slots that are `temporary` hold nothing that is read
-    elsewhere.
+    elsewhere; `plan` says how a kernel would run.
     """
     done = list(work)
     touched = [_touched(x) for x in done]
     n = 0
     while n < len(done):
-        consumer = done[n]
-        for p in range(n - 1, -1, -1):
-            producer = done[p]
-            if not isinstance(producer, Kernel) or not isinstance(consumer, Kernel) or not _may_wait(touched, p, n):
-                continue
+        for p in _producers(done, touched, n):
             elsewhere = {s for i, (reads, _) in enumerate(touched) if i != n for s in reads}
             made = {s for i, (_, writes) in enumerate(touched) if i != p for s in writes}
-            joined = join(producer, consumer, temporary - elsewhere - made, plan)
+            joined = join(done[p], done[n], temporary - elsewhere - made, plan)      # type: ignore[arg-type]
             if joined is not None:
                 done[n], touched[n] = joined, _touched(joined)
                 del done[p], touched[p]
@@ -59,24 +54,38 @@ def _touched(x: Work) -> Touched:
     return frozenset(reads), frozenset(writes)
 
 
+def _producers(work: Sequence[Work], touched: Sequence[Touched], n: int) -> list[int]:
+    """Kernels that kernel n, which folds, reads, that fold too, and that may wait for it; the last one first."""
+    reads, _ = touched[n]
+    if not _folds(work[n]):
+        return []
+    makers = [p for p in range(n - 1, -1, -1) if not reads.isdisjoint(touched[p][1])]
+    return [p for p in makers if _folds(work[p]) and _may_wait(touched, p, n)]
+
+
+def _folds(x: Work) -> bool:
+    return isinstance(x, Kernel) and any(v.op == "reduce" for v in x.values)
+
+
 def _may_wait(touched: Sequence[Touched], p: int, n: int) -> bool:
-    """Does p make what n reads, and does nothing between them need it before, or change what it reads?"""
+    """Does nothing between p and n need what p makes, or change what it reads, and n not change any of it?"""
     reads, writes = touched[p]
-    between = touched[p + 1 : n]
-    return bool(writes & touched[n][0]) and not any(writes & (r | w) or reads & w for r, w in between)
+    between = any(writes & (r | w) or reads & w for r, w in touched[p + 1 : n])
+    return not between and touched[n][1].isdisjoint(reads | writes)
 
 
 def join(producer: Kernel, consumer: Kernel, dropped: Collection[str], plan: Plan) -> Kernel | None:
     """The two as one kernel, which stores what the producer does but for slots to be `dropped`; None where they do not
     run as rows of a product, or would give other bits.
     """
-    if not any(v.op == "reduce" for v in consumer.values) or contraction.find(producer) is None:
-        return None
     places = _places(producer, consumer)
     if places is None:
         return None
+    apart = plan(producer), plan(consumer)
+    if not _may_join(*apart):
+        return None
     joined = _joined(producer, consumer, places, dropped)
-    return joined if _is_better(*map(plan, (joined, producer, consumer))) else None
+    return joined if _is_better(plan(joined), *(x[0] for x in apart)) else None
 
 
 def _places(producer: Kernel, consumer: Kernel) -> Mapping[str, Dim] | None:
@@ -121,15 +130,20 @@ def _joined(producer: Kernel, consumer: Kernel, places: Mapping[str, Dim], dropp
     return k.build((*producer.origin, *consumer.origin))
 
 
-def _is_better(joined: Sequence[Planned], *apart: Sequence[Planned]) -> bool:
+def _may_join(producer: Sequence[Planned], consumer: Sequence[Planned]) -> bool:
+    """Are they a register tile, and loops over rows that are not cut?"""
+    (_, p), (_, r) = producer[0], consumer[0]
+    is_tile = len(producer) == 1 and isinstance(p, Contraction) and p.variant == "tile" and p.parts == 1
+    return is_tile and len(consumer) == 1 and isinstance(r, Rows) and not r.block
+
+
+def _is_better(joined: Sequence[Planned], producer: Planned, consumer: Planned) -> bool:
     """Are sums and rows made in the same order as apart, and what is multiplied read as seldom? Or are rows too long
     for that, and folded in pieces?
     """
     (whole, s), *more = joined
-    if not isinstance(s, ProductRows) or any(len(x) > 1 for x in apart):
-        return False
-    ((first, p),), ((second, r),) = apart
-    if not isinstance(p, Contraction) or not isinstance(r, Rows) or p.variant != "tile" or p.parts > 1 or r.block:
+    (first, p), (second, r) = producer, consumer
+    if not isinstance(s, ProductRows) or not isinstance(p, Contraction) or not isinstance(r, Rows):
         return False
     if more:
         return True

@@ -22,8 +22,8 @@ from .collapse import collapse
 from .grouping import split_groups, with_shared_rows
 from .jam import jam
 from .patch import split_patch
-from .schedule import product_rows, schedule
-from .split import split_columns, split_product, split_reduction
+from .schedule import schedule
+from .split import rows_of_product, split_product, split_reduction
 from .unmerge import unmerge
 
 
@@ -101,11 +101,9 @@ def _simpler(kernel: Kernel, target: Target) -> tuple[Kernel, ...]:
     grouped = split_groups(kernel, contraction.fills_tiles)
     if grouped is not None:
         return (grouped,)
-    if product_rows(whole := collapse(kernel), target) is not None:
-        return (whole,)
-    of_pieces = split_columns(whole, target)
-    if of_pieces is not None:
-        return of_pieces
+    of_product = rows_of_product(kernel, target)
+    if of_product is not None:
+        return of_product
     product = contraction.match(kernel)
     if product is not None:
         kernel = with_shared_rows(kernel, product, target.threads)

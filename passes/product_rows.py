@@ -18,6 +18,7 @@ from .walks import usual
 SHALLOW = 256                    # K, by which rows are better made in pieces than read back
 LEAST_ROWS = 14                  # of a tile, that all columns of are in the cache
 
+
 def tiled(kernel: Kernel, target: Target) -> tuple[Contraction, Kernel] | None:
     """How the product runs, all columns in a unit, and the rest of the kernel; None where there is no such product, or
     its rows and what they are multiplied with do not stay in the cache.
@@ -46,7 +47,7 @@ def pieces_of_columns(kernel: Kernel, target: Target) -> tuple[str, int] | None:
 
 def _matches(kernel: Kernel) -> Iterator[tuple[contraction.Match, tuple[str, ...]]]:
     """The contractions of which rows are folded, and the axes that are."""
-    for total in _sums(kernel):
+    for total in private_sums(kernel):
         over = {a for v in kernel.values if v.op in FOLDS and v is not total for a in v.over}
         folded = tuple(a for a in total.axes if a in over)
         m = _match(kernel, total, set(folded)) if folded else None
@@ -59,8 +60,8 @@ def _with_pieces(m: contraction.Match, folded: tuple[str, ...]) -> contraction.M
     return replace(m, g=(*(a for a in m.j if a not in folded), *m.g), j=tuple(a for a in m.j if a in folded))
 
 
-def _sums(kernel: Kernel) -> Iterator[Value]:
-    """Sums over axes that nothing else runs over."""
+def private_sums(kernel: Kernel) -> Iterator[Value]:
+    """Sums beside other folds, over axes that nothing else runs over."""
     folds = [v for v in kernel.values if v.op in FOLDS]
     kept = {a for s in kernel.stores for a in s.axes}
     for v in folds if len(folds) > 1 else ():

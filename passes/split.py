@@ -14,8 +14,9 @@ from ..ir.kernel import Index, Kernel, KernelBuilder, Store, Value
 from ..ir.scalar import COMBINE
 from ..ir.target import Target
 from . import contraction
+from .collapse import collapse
 from .extremes import Place, places
-from .product_rows import pieces_of_columns
+from .product_rows import pieces_of_columns, private_sums
 from .schedule import product_rows, rows, usual
 from .walks import contiguous_axis
 
@@ -67,16 +68,24 @@ def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel]
     if results > FEW_RESULTS or results * deep < LONG_WORK or count < (FEW_PIECES if along[0] else FEW_PIECES // 2):
         return None
     parts = cut_reduction(kernel, count)
-    return parts if parts is not None and contraction.find(parts[0]) is not None else None
+    return (parts[0], collapse(parts[1])) if parts is not None and contraction.find(parts[0]) is not None else None
 
 
-def split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
+def rows_of_product(kernel: Kernel, target: Target) -> tuple[Kernel, ...] | None:
+    """The kernel on few axes, or two that do the same, if it folds rows of a product and may run so."""
+    if not any(private_sums(kernel)):
+        return None
+    kernel = collapse(kernel)
+    return (kernel,) if product_rows(kernel, target) is not None else _split_columns(kernel, target)
+
+
+def _split_columns(kernel: Kernel, target: Target) -> tuple[Kernel, Kernel] | None:
     """Two kernels that do what one does that folds rows of a product, which are too long to stay in the cache: the
     first folds pieces of rows.
     """
     found = pieces_of_columns(kernel, target)
     parts = cut_reduction(kernel, *found[::-1]) if found is not None and found[1] > 1 else None
-    return parts if parts is not None and product_rows(parts[0], target) is not None else None
+    return (parts[0], collapse(parts[1])) if parts is not None and product_rows(parts[0], target) else None
 
 
 def cut_reduction(kernel: Kernel, count: int, axis: str = "") -> tuple[Kernel, Kernel] | None:

@@ -8,9 +8,13 @@ import braze
 import numpy as np
 import pytest
 from attention_reference import launches
+from braze.ir.kernel import KernelBuilder
 from braze.ir.product_rows import ProductRows
 from braze.ir.schedule import Contraction
 from braze.passes import assemble
+from braze.passes.join_products import join_products
+from braze.passes.launches import Launcher
+from braze.runtime.machine import host
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -148,6 +152,38 @@ def test_what_overwrites_an_operand_waits_for_the_rows():
     np.testing.assert_allclose(np.asarray(y), want / want.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
     before[0] = 0
     np.testing.assert_allclose(np.asarray(x), 2 * before)
+
+
+def kernel_of(name, loads, stores, reduces):
+    """y[i] or y[i, j] = a fold of products or of rows of what is loaded."""
+    k = KernelBuilder(name, {"i": 100, "j": 40, "k": 20} if reduces == "k" else {"i": 100, "j": 40})
+    values = [k.load(slot, tuple(k.axes[a] for a in axes), "f32", [k.axis(a) for a in axes]) for slot, axes in loads]
+    x = k.mul(*values) if len(values) > 1 else values[0]
+    k.store(stores, tuple(k.axes[a] for a in k.axes if a != reduces), [k.axis(a) for a in k.axes if a != reduces],
+            k.reduce("sum" if reduces == "k" else "max", x, [reduces]))
+    return k.build()
+
+
+PRODUCT = kernel_of("product", [("a", "ik"), ("b", "jk")], "t", "k")
+LARGEST = kernel_of("largest", [("t", "ij")], "y", "j")
+OTHER = kernel_of("other", [("t", "ij")], "d", "j")
+ORDERS = {
+    "others between": ([PRODUCT, kernel_of("other", [("c", "ij")], "d", "j"), LARGEST], ["other", "product_largest"]),
+    "the first of two": ([PRODUCT, OTHER, LARGEST], ["product_other", "largest"]),
+    "an operand is written between": ([PRODUCT, kernel_of("other", [("c", "ij")], "a", "j"), LARGEST],
+                                      ["product", "other", "largest"]),
+    "an operand is written by the rows": ([PRODUCT, kernel_of("largest", [("t", "ij")], "a", "j")],
+                                          ["product", "largest"]),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_product_waits_where_nothing_is_in_the_way(name):
+    work, names = ORDERS[name]
+    found = join_products(work, frozenset("t"), Launcher(host(), lambda b: b.name).plan)
+    assert [k.name for k in found] == names
+    wanted = {b.name for k in found for b in k.inputs}
+    assert ("t" in {b.name for k in found for b in k.outputs}) == ("t" in wanted)
 
 
 def test_rows_in_a_loop():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from braze.codegen.llvm import emit
 from braze.ir.configuration import configuration
+from braze.ir.product_rows import ProductRows
 from braze.ir.program import Launch, walk
 from braze.ir.schedule import Contraction, Rows, Serial
 from braze.ir.streamed import Streamed
@@ -47,6 +48,8 @@ CASES = {
     "gates": (Contraction, lambda x, w: lstm(x, w), [(3, 20, 128), (128, 32)]),
     "stream": (Contraction, lambda x, y: x @ y, [(2, 300), (300, 700)]),
     "dots": (Contraction, lambda x, w: F.linear(x, w), [(3, 300), (200, 300)]),
+    "rows of a product": (ProductRows, lambda x, y: F.softmax(x @ y, -1), [(150, 90), (90, 200)]),
+    "pieces of a sum": (Contraction, lambda x, y: x.mT @ y, [(9000, 20), (9000, 40)]),
     "pointwise": (Rows, lambda x, y: braze.tanh(x * y) + x, [(300, 70), (300, 70)]),
     "transposed": (Rows, lambda x, y: braze.exp(x.mT) + y, [(300, 70), (70, 300)]),
     "columns": (Rows, lambda x: x.var(0), [(200, 300)]),
