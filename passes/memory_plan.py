@@ -35,7 +35,7 @@ def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
             reads.append(s.condition)
         elif isinstance(s, Loop):
             reads += [c.initial for c in s.carries]
-            writes += [x for c in s.carries for x in (c.result, c.spare)]
+            writes += [x for c in s.carries for x in (c.result, c.spare) if x]
             reads += [s.condition] if s.condition else []
             reads += [s.trips] if isinstance(s.trips, str) else []
     return reads, writes
