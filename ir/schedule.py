@@ -234,8 +234,9 @@ class Tiles:
     behind, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after
     the other without a halo. `units` blocks of rows, `blocks` at most, are made at a time: in phase 0 step s has lost
     `right[s]` rows at the right and `left[s]` at the left of a block, and with each turn loses the lag at the right and
-    the `slope` at the left; in phase 1 what was left between the blocks grows as much. `ir/skewed.py` says when
-    that is legal.
+    the `slope` at the left; in phase 1 what was left between the blocks grows as much. Where it `wraps`, the first rows
+    come after the last ones: there is a place between these two as between any blocks. `ir/skewed.py` says when that is
+    legal.
     """
 
     levels: Dim = 1
@@ -249,11 +250,16 @@ class Tiles:
     columns: int = 256
     blocks: int = 1
     units: Dim = 1
+    wraps: bool = False
+
+    @property
+    def lost(self) -> Dim:
+        """Rows that a block loses at most."""
+        return self.levels * (self.lag + self.slope) + (max(self.right) + max(self.left))
 
     def cut(self, extent: Dim) -> Dim:
         """The number of blocks of so many rows: so few that they do not shrink to nothing."""
-        lost = self.levels * (self.lag + self.slope) + (max(self.right) + max(self.left))
-        return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(extent, expr.maximum(1, lost))))
+        return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(extent, expr.maximum(1, self.lost))))
 
 
 def is_whole(kernel: Kernel, s: Store) -> bool:

@@ -14,14 +14,24 @@ from dataclasses import replace
 from itertools import count
 
 from ..ir import expr
-from ..ir.claims import offsets
+from ..ir.claims import is_usual, need, offsets
 from ..ir.errors import VerifyError
 from ..ir.expr import Dim
 from ..ir.gpu import GpuTarget
-from ..ir.kernel import Kernel
+from ..ir.kernel import Kernel, Value
 from ..ir.program import Branch, Launch, Loop, Step
 from ..ir.schedule import Skewed, Tiles
-from ..ir.skewed import Dependence, check_tiles, column_distance, dependences, extents, outer_range, stages
+from ..ir.skewed import (
+    Dependence,
+    check_tiles,
+    column_distance,
+    dependences,
+    extents,
+    has_all_columns,
+    outer_range,
+    stages,
+    wraps,
+)
 from ..ir.target import Target
 from .collapse import with_axes
 
@@ -66,6 +76,8 @@ def on_tiles(loop: Loop, target: Target) -> Loop | None:
         return None
     loop = replace(loop, steps=tuple(_by_boxes(s, loop.counter, target) for s in launches))
     candidate = replace(loop, tiles=_tiles(loop, launches, found, target))
+    if candidate.tiles is None:
+        return None
     try:
         check_tiles(candidate)
     except VerifyError:
@@ -97,9 +109,31 @@ def _unflattened(kernel: Kernel, extents: Sequence[Dim]) -> Kernel:
 
 def _by_boxes(launch: Launch, counter: str, target: Target) -> Launch:
     """The launch on boxes of its positions."""
-    *outside, vector = launch.kernel.axes
-    schedule = Skewed(1, 1, outside[0] if outside else "", vector, _together(launch.kernel, target), LANES, counter)
-    return replace(launch, schedule=replace(schedule, units=schedule.cut(launch.kernel)))
+    kernel = _with_usual_choices(launch.kernel)
+    *outside, vector = kernel.axes
+    schedule = Skewed(1, 1, outside[0] if outside else "", vector, _together(kernel, target), LANES, counter)
+    return replace(launch, kernel=kernel, schedule=replace(schedule, units=schedule.cut(kernel)))
+
+
+def _with_usual_choices(kernel: Kernel) -> Kernel:
+    """The kernel with choices by positions turned so that their conditions mostly hold, which the interior trusts."""
+    made: dict[Value, Value] = {}
+    values: list[Value] = []
+    for v in kernel.values:
+        new = replace(v, args=tuple(made[a] for a in v.args),
+                                index=tuple(made[i] if isinstance(i, Value) else i for i in v.index))
+        condition = v.args[0] if v.op == "select" else v
+        asked = need(condition) if v.op == "select" else None
+        if asked is not None and not is_usual(asked, kernel.axes) and is_usual(-asked - 1, kernel.axes):
+            values.append(replace(made[condition], op=_OPPOSITES[condition.op]))
+            new = replace(new, args=(values[-1], new.args[2], new.args[1]))
+        made[v] = new
+        values.append(new)
+    stores = tuple(replace(s, value=made[s.value]) for s in kernel.stores)
+    return Kernel(kernel.name, kernel.axes, kernel.buffers, tuple(values), stores, kernel.origin)
+
+
+_OPPOSITES = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
 
 
 def _together(kernel: Kernel, target: Target) -> int:
@@ -124,17 +158,22 @@ def _windows(kernel: Kernel, rows: int, target: Target) -> int:
 # ---- tiles -----------------------------------------------------------------------------------------------------------
 
 
-def _tiles(loop: Loop, launches: Sequence[Launch], found: Sequence[Dependence], target: Target) -> Tiles:
+def _tiles(loop: Loop, launches: Sequence[Launch], found: Sequence[Dependence], target: Target) -> Tiles | None:
     steps, rows = len(launches), [outer_range(d, LANES) for d in found]
     lag, right = _behind(steps, [(d, high) for d, (_, high) in zip(found, rows)])
     slope, left = _behind(steps, [(d, -low) for d, (low, _) in zip(found, rows)])
-    skew, aside = _behind(steps, [(d, column_distance(d, LANES)) for d in found], LANES)
-    item = _bytes_of_a_place(loop, launches)
-    extent, _ = extents(loop)
+    sideways = [(d, column_distance(d, LANES)) for d in found]
+    item, whole = _bytes_of_a_place(loop, launches), has_all_columns(found)
+    extent, width = extents(loop)
+    if whole and not isinstance(width, int):
+        return None
     *outside, vector = max((s.kernel.axes for s in launches), key=len)
     tall = ROWS if outside else 1
     cached = FIRST_CACHE_SHARE * target.l1_bytes / item
     columns = max(LANES, int(cached / (tall + lag if outside else 1)) // LANES * LANES)
+    if whole:
+        columns, sideways = -(-int(width) // LANES) * LANES, []     # type: ignore[arg-type]
+    skew, aside = _behind(steps, sideways, LANES)
     if outside:
         others = expr.product(_largest(launches, n) for n in range(1, len(outside) + 1))
         most = expr.minimum(MOST_TURNS, expr.floordiv(int(CACHE_SHARE * target.l2_bytes),
@@ -146,7 +185,8 @@ def _tiles(loop: Loop, launches: Sequence[Launch], found: Sequence[Dependence], 
         trips = max(1, loop.trips)
         most = math.ceil(trips / math.ceil(trips / most))
     front = columns // LANES if not outside else tall if len(outside) == 1 else 1
-    made = Tiles(most, lag, slope, skew, right, left, aside, front, columns, BLOCKS_PER_THREAD * target.threads)
+    made = Tiles(most, lag, slope, skew, right, left, aside, front, columns, BLOCKS_PER_THREAD * target.threads,
+                 wraps=wraps(found))
     return replace(made, units=made.cut(extent))
 
 

@@ -39,7 +39,7 @@ FINISHED, INTERRUPTED = -1, -2                   # what `run` returns beside the
 # right, left and aside: the largest of any step; words: how many there are in all
 TURNS_HEADER = (
     "steps", "turns", "phase", "rows", "columns", "blocks", "lag", "slope", "skew", "right", "left", "aside",
-    "row_extent", "column_extent", "words",
+    "row_extent", "column_extent", "wraps", "words",
 )  # fmt: skip
 TURNS_STEP = ("address", "right", "left", "aside", "first", "count")     # first, count: the kernel's arguments
 TURNS_TABLES = 4                                 # of a kernel's arguments: in turn 0, turn 1, all even, all odd turns

@@ -309,7 +309,7 @@ class _Lowering:
         facts = {
             "steps": len(step.steps), "phase": phase, "rows": tiles.rows, "columns": tiles.columns, "lag": tiles.lag,
             "slope": tiles.slope, "skew": tiles.skew, "right": max(tiles.right), "left": max(tiles.left),
-            "aside": max(tiles.aside),
+            "aside": max(tiles.aside), "wraps": int(tiles.wraps),
         }  # fmt: skip
         places = self._places(step)
         first = len(abi.TURNS_HEADER) + len(abi.TURNS_STEP) * len(step.steps)

@@ -41,6 +41,7 @@ entry:
   %all_aside = add i64 %all_skew, %aside
   %width = add i64 %column_extent, %all_aside
   %shrinking = icmp eq i64 %phase, 0
+  %is.open = icmp eq i64 %wraps, 0
   br label %units
 units:
   %unit = phi i64 [%start, %entry], [%unit.next, %unit.done]
@@ -48,11 +49,13 @@ units:
   br i1 %more.units, label %block, label %done
 block:
   %unit.next = add i64 %unit, 1
-  %is_first = icmp eq i64 %unit, 0
-  %is_last = icmp eq i64 %unit.next, %blocks
+  %at.first = icmp eq i64 %unit, 0
+  %at.last = icmp eq i64 %unit.next, %blocks
   %begin = mul i64 %unit, %length
   %end.usual = add i64 %begin, %length
-  %end = select i1 %is_last, i64 %row_extent, i64 %end.usual
+  %end = select i1 %at.last, i64 %row_extent, i64 %end.usual
+  %is_first = and i1 %at.first, %is.open                       ; with nothing on its other side
+  %is_last = and i1 %at.last, %is.open
   %first.front = select i1 %shrinking, i64 %begin, i64 %end
   %last.shrinking = and i1 %is_last, %shrinking                ; only its left edge moves, and its right edge lags behind
   %end.shifted = add i64 %end, %shift
@@ -131,7 +134,20 @@ call:
   store i64 %b, ptr %box.b
   store i64 %turn, ptr %box.turn
   %kernel = inttoptr i64 %step.address to ptr
-  call void %kernel(ptr %arguments, i64 %low, i64 %high, ptr %scratch)
+  %high.before = call i64 @llvm.smin.i64(i64 %high, i64 %row_extent)
+  %some.before = icmp slt i64 %low, %high.before
+  br i1 %some.before, label %before, label %after
+before:
+  call void %kernel(ptr %arguments, i64 %low, i64 %high.before, ptr %scratch)
+  br label %after
+after:                                                         ; rows behind the last one are the first ones
+  %some.after = icmp slt i64 %row_extent, %high
+  br i1 %some.after, label %wrapped, label %step.done
+wrapped:
+  %low.after = call i64 @llvm.smax.i64(i64 %low, i64 %row_extent)
+  %low.wrapped = sub i64 %low.after, %row_extent
+  %high.wrapped = sub i64 %high, %row_extent
+  call void %kernel(ptr %arguments, i64 %low.wrapped, i64 %high.wrapped, ptr %scratch)
   br label %step.done
 step.done:
   br label %follow

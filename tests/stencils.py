@@ -168,6 +168,20 @@ class FieldStep:
     def store(self, name: str, value) -> None:
         self.k.store(name, self.shape, self.position, value)
 
+    def rolled(self, name: str, axis: int, by: int):
+        """What lies so far along an axis, whose first position comes after the last one, as `roll` is lowered."""
+        n, k = self.shape[axis], self.k
+
+        def load(entry):
+            index = [entry if d == axis else i for d, i in enumerate(self.position)]
+            return k.load(name, self.shape, self.kind, index, 0.0)
+
+        here = self.position[axis]
+        before = load(0 if by == 1 else here + by) if by < 0 else load(here + by)
+        after = load(n - 1 if by == -1 else here + by + n) if by < 0 else load(0 if by == 1 else here + by - n)
+        border = k.lt(k.index(here), n - by if by > 0 else -by)
+        return k.select(border, before if by > 0 else after, after if by > 0 else before)
+
     def around(self, name: str):
         """The sum over the neighbours."""
         total = None
@@ -249,6 +263,60 @@ def relayed(shape) -> Fields:
     return Fields(first.k.build(), second.k.build(), k.build())
 
 
+def torus(shape) -> Fields:
+    """Shallow water: three fields that step one after the other, periodic along all axes."""
+    steps = [FieldStep(shape) for _ in range(3)]
+
+    def slope(step, name: str, axis: int):
+        return step.k.mul(step.k.sub(step.rolled(name, axis, 1), step.rolled(name, axis, -1)), 0.0625)
+
+    for step, name, axis in zip(steps, ("p", "q"), (0, 1)):
+        step.store(f"{name}_next", step.k.sub(step.here(name), slope(step, "h", axis)))
+    last = steps[2]
+    last.store("h_next", last.k.sub(last.here("h"), last.k.add(slope(last, "p_next", 0), slope(last, "q_next", 1))))
+    return Fields(*(s.k.build() for s in steps))
+
+
+def far_torus(shape) -> Fields:
+    """Reads several rows and columns away, around the ends."""
+    s = FieldStep(shape)
+    k = s.k
+    far = k.add(k.add(s.rolled("u", 0, 3), s.rolled("u", 0, -2)), k.add(s.rolled("u", 1, 5), s.rolled("u", 1, -4)))
+    s.store("u_next", k.mul(far, 0.25))
+    return Fields(k.build())
+
+
+def tube(shape) -> Fields:
+    """Periodic along the rows alone."""
+    s = FieldStep(shape)
+    k = s.k
+    s.store("u_next", k.mul(k.add(k.add(s.rolled("u", 0, 1), s.rolled("u", 0, -1)), k.add(s.at("u", 0, 1),
+                                                                                           s.at("u", 0, -2))), 0.25))
+    return Fields(k.build())
+
+
+def ring(shape) -> Fields:
+    """A line whose ends meet."""
+    s = FieldStep(shape)
+    s.store("u_next", s.k.mul(s.k.add(s.rolled("u", 0, 3), s.rolled("u", 0, -1)), 0.5))
+    return Fields(s.k.build())
+
+
+def ring_of_planes(shape) -> Fields:
+    """Three axes, all periodic."""
+    s = FieldStep(shape)
+    total = s.here("u")
+    for axis in range(3):
+        total = s.k.add(total, s.k.add(s.rolled("u", axis, 1), s.rolled("u", axis, -1)))
+    s.store("u_next", s.k.mul(total, 0.125))
+    return Fields(s.k.build())
+
+
+PERIODIC: dict[str, tuple[Callable[..., Fields], tuple[tuple[int, ...], ...]]] = {
+    "torus": (torus, ((64, 64), (37, 53), (101, 16), (60, 200))), "far_torus": (far_torus, ((64, 64), (90, 37))),
+    "tube": (tube, ((64, 64), (37, 53), (101, 16))), "ring": (ring, ((1600,), (320,))),
+    "ring_of_planes": (ring_of_planes, ((40, 7, 21), (64, 16, 16))),
+}  # fmt: skip
 SYSTEMS: dict[str, Callable[..., Fields]] = {
     "wave": wave, "copied_wave": copied_wave, "reaction": reaction, "maxwell": maxwell, "staggered": staggered,
     "relayed": relayed,

@@ -21,7 +21,7 @@ from braze.ir.target import Target
 from braze.passes.skew import on_tiles
 from braze.runtime import threads
 from braze.runtime.executable import Executable, load
-from stencils import ALL, LINE, SPACE, SYSTEMS, Fields, FieldStep, inputs, repeated, stepped
+from stencils import ALL, LINE, PERIODIC, SPACE, SYSTEMS, Fields, FieldStep, inputs, repeated, stepped
 
 from .kernel_runner import Guarded, host
 
@@ -97,6 +97,18 @@ def test_all_tiles_grids_and_turns(name):
     make, grids = cases(name)
     for grid, tile, trips in product(grids, TILES, TRIPS):
         assert_steps(make(grid), tiled(make(grid), trips, *tile), trips)
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+def test_arrays_whose_ends_meet(name):
+    make, grids = PERIODIC[name]
+    for grid in grids:
+        columns = -(-grid[-1] // 16) * 16
+        for levels, rows, blocks, trips in ((1, 1, 2, 3), (3, 4, 2, 7), (2, 3, 3, 5), (5, 2, 1, 6)):
+            fields = make(grid)
+            program = tiled(fields, trips, levels, rows, columns if name != "ring" else 16 * rows, blocks)
+            assert program.steps[0].tiles.wraps
+            assert_steps(fields, program, trips)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -78,6 +78,31 @@ def test_fields_that_lean_on_each_other_to_one_side_lose_a_row_a_turn():
         1, 1, 16, (0, 0, 0), (0, 0, 1), (0, 0, 0))
 
 
+@pytest.mark.parametrize("name", stencils.PERIODIC)
+def test_arrays_whose_ends_meet_wrap(name):
+    make, _ = stencils.PERIODIC[name]
+    shape = {"ring": (1 << 22,), "ring_of_planes": (256, 128, 128)}.get(name, (2048, 2048))
+    loop = after(make(shape))
+    assert loop.tiles.wraps and loop.tiles.levels >= 2
+    if name != "tube" and name != "ring":
+        assert loop.tiles.skew == 0 and loop.tiles.columns >= shape[-1]
+        with pytest.raises(VerifyError, match="all columns"):
+            check_tiles(replace(loop, tiles=replace(loop.tiles, columns=64)))
+    with pytest.raises(VerifyError, match="after the last"):
+        check_tiles(replace(loop, tiles=replace(loop.tiles, wraps=False)))
+
+
+def test_one_end_for_all_is_no_neighbour():
+    """Row 0 is read by all rows, or by more than the last one."""
+    for border in (None, 2000):
+        s = FieldStep((2048, 2048))
+        k = s.k
+        first = k.load("u", s.shape, "f32", (0, k.axis("j")), 0.0)
+        below = first if border is None else k.select(k.lt(k.index(k.axis("i")), border), s.at("u", 1, 0), first)
+        s.store("u_next", k.add(s.here("u"), below))
+        assert stays_as_it_is(after(Fields(k.build())))
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_tiles_in_the_order_in_which_they_run_keep_all_dependences(seed):
     """Each step of each turn at each row, by brute force: what it waits for was made before, by whom runs before."""
@@ -143,7 +168,7 @@ def running_sum(k):
 NOT_LOCAL = {
     "reversed": lambda k: k.load("x", (2048, 2048), "f32", (2047 - k.axis("i"), k.axis("j"))),
     "transposed": lambda k: k.load("x", (2048, 2048), "f32", (k.axis("j"), k.axis("i"))),
-    "periodic": lambda k: k.load("x", (2048, 2048), "f32", (expr.mod(k.axis("i") + 1, 2048), k.axis("j"))),
+    "by a remainder": lambda k: k.load("x", (2048, 2048), "f32", (expr.mod(k.axis("i") + 1, 2048), k.axis("j"))),
     "one row for all": lambda k: k.load("x", (2048, 2048), "f32", (0, k.axis("j"))),
     "gathered": scattered,
     "summed": running_sum,
