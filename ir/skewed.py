@@ -95,15 +95,22 @@ def distance(kernel: Kernel, load: Value) -> tuple[tuple[int, ...], frozenset[in
 
 def _only_place(kernel: Kernel, v: Value, axis: str) -> Dim:
     """The one position of an axis for which a value is chosen; the axis itself where it is used elsewhere too."""
-    places = set()
-    for x in kernel.values:
-        for arm, y in enumerate(x.args):
-            if y is v:
-                places.add(_chosen_place(kernel, x, arm, axis) if x.op == "select" and arm else None)
-    if any(s.value is v for s in kernel.stores) or len(places) != 1:
-        return kernel.axis(axis)
-    (place,) = places
-    return kernel.axis(axis) if place is None else place
+    places, todo = set[int | None](), [v]
+    while todo:
+        y = todo.pop()
+        users = [(x, arm) for x in kernel.values for arm, a in enumerate(x.args) if a is y]
+        if not users or any(s.value is y for s in kernel.stores):
+            return kernel.axis(axis)
+        for x, arm in users:
+            place = _chosen_place(kernel, x, arm, axis) if x.op == "select" and arm else None
+            if place is not None:
+                places.add(place)
+            elif x.op == "select" and arm:               # a choice by something else, of which there may be another
+                todo.append(x)
+            else:
+                return kernel.axis(axis)
+    (place, *more) = places
+    return kernel.axis(axis) if more or place is None else place
 
 
 def _chosen_place(kernel: Kernel, choice: Value, arm: int, axis: str) -> int | None:

@@ -33,6 +33,8 @@ _REST: Key = (-1, ())                       # of all other readers
 def recompute_pairs(graph: Graph) -> Graph:
     """The graph with pair values of their own for the reductions along each set of axes."""
     pairs = _Pairs(graph)
+    if not pairs.classes and not any(n.regions for n in graph.nodes):
+        return graph
     builder = _Emitter(graph.name, pairs)
     values = dict(zip(graph.inputs, copy_inputs(graph, builder)))
     for n in graph.nodes:

@@ -168,19 +168,20 @@ class FieldStep:
     def store(self, name: str, value) -> None:
         self.k.store(name, self.shape, self.position, value)
 
-    def rolled(self, name: str, axis: int, by: int):
-        """What lies so far along an axis, whose first position comes after the last one, as `roll` is lowered."""
-        n, k = self.shape[axis], self.k
+    def rolled(self, name: str, *by: int):
+        """What lies so far along the axes, whose first positions come after the last ones, as `roll` is lowered."""
+        return self._rolled(name, by, [])
 
-        def load(entry):
-            index = [entry if d == axis else i for d, i in enumerate(self.position)]
+    def _rolled(self, name: str, by: tuple[int, ...], index: list):
+        axis, k = len(index), self.k
+        if axis == len(by):
             return k.load(name, self.shape, self.kind, index, 0.0)
-
-        here = self.position[axis]
-        before = load(0 if by == 1 else here + by) if by < 0 else load(here + by)
-        after = load(n - 1 if by == -1 else here + by + n) if by < 0 else load(0 if by == 1 else here + by - n)
-        border = k.lt(k.index(here), n - by if by > 0 else -by)
-        return k.select(border, before if by > 0 else after, after if by > 0 else before)
+        here, n, far = self.position[axis], self.shape[axis], by[axis]
+        if far == 0:
+            return self._rolled(name, by, [*index, here])
+        ends = [here + far, 0 if far == 1 else n - 1 if far == -1 else here + far - (n if far > 0 else -n)]
+        first, second = [self._rolled(name, by, [*index, i]) for i in (ends if far > 0 else ends[::-1])]
+        return k.select(k.lt(k.index(here), n - far if far > 0 else -far), first, second)
 
     def around(self, name: str):
         """The sum over the neighbours."""
@@ -268,7 +269,7 @@ def torus(shape) -> Fields:
     steps = [FieldStep(shape) for _ in range(3)]
 
     def slope(step, name: str, axis: int):
-        return step.k.mul(step.k.sub(step.rolled(name, axis, 1), step.rolled(name, axis, -1)), 0.0625)
+        return step.k.mul(step.k.sub(step.rolled(name, 1 - axis, axis), step.rolled(name, axis - 1, -axis)), 0.0625)
 
     for step, name, axis in zip(steps, ("p", "q"), (0, 1)):
         step.store(f"{name}_next", step.k.sub(step.here(name), slope(step, "h", axis)))
@@ -278,11 +279,13 @@ def torus(shape) -> Fields:
 
 
 def far_torus(shape) -> Fields:
-    """Reads several rows and columns away, around the ends."""
+    """Reads several rows and columns away, and along diagonals, around the ends."""
     s = FieldStep(shape)
     k = s.k
-    far = k.add(k.add(s.rolled("u", 0, 3), s.rolled("u", 0, -2)), k.add(s.rolled("u", 1, 5), s.rolled("u", 1, -4)))
-    s.store("u_next", k.mul(far, 0.25))
+    far = k.add(k.add(s.rolled("u", 3, 0), s.rolled("u", -2, 0)), k.add(s.rolled("u", 0, 5), s.rolled("u", 0, -4)))
+    below = k.add(s.rolled("u", 1, 1), s.rolled("u", 1, -3))
+    above = k.add(s.rolled("u", -1, 1), s.rolled("u", -1, -1))
+    s.store("u_next", k.mul(k.add(k.add(far, below), above), 0.125))
     return Fields(k.build())
 
 
@@ -290,7 +293,7 @@ def tube(shape) -> Fields:
     """Periodic along the rows alone."""
     s = FieldStep(shape)
     k = s.k
-    s.store("u_next", k.mul(k.add(k.add(s.rolled("u", 0, 1), s.rolled("u", 0, -1)), k.add(s.at("u", 0, 1),
+    s.store("u_next", k.mul(k.add(k.add(s.rolled("u", 1, 0), s.rolled("u", -1, 0)), k.add(s.at("u", 0, 1),
                                                                                            s.at("u", 0, -2))), 0.25))
     return Fields(k.build())
 
@@ -298,7 +301,7 @@ def tube(shape) -> Fields:
 def ring(shape) -> Fields:
     """A line whose ends meet."""
     s = FieldStep(shape)
-    s.store("u_next", s.k.mul(s.k.add(s.rolled("u", 0, 3), s.rolled("u", 0, -1)), 0.5))
+    s.store("u_next", s.k.mul(s.k.add(s.rolled("u", 3), s.rolled("u", -1)), 0.5))
     return Fields(s.k.build())
 
 
@@ -307,7 +310,8 @@ def ring_of_planes(shape) -> Fields:
     s = FieldStep(shape)
     total = s.here("u")
     for axis in range(3):
-        total = s.k.add(total, s.k.add(s.rolled("u", axis, 1), s.rolled("u", axis, -1)))
+        ahead, behind = ([o if d == axis else 0 for d in range(3)] for o in (1, -1))
+        total = s.k.add(total, s.k.add(s.rolled("u", *ahead), s.rolled("u", *behind)))
     s.store("u_next", s.k.mul(total, 0.125))
     return Fields(s.k.build())
 
