@@ -24,14 +24,14 @@ def followers(body: Graph, carried: int) -> dict[int, int]:
 
 
 def is_read_first(steps: Sequence[Step], old: str, following: str) -> bool:
-    """Is each element of `old` last read where it is overwritten, once that is the memory of `following`?"""
+    """Is each element of `old` read where it is overwritten and nowhere else, once that is the memory of `following`?
+    (Another step that reads it knows nothing of that, and might run at the same time.)
+    """
     touched = [reads_and_writes(s) for s in steps]
     writers = [n for n, (_, writes) in enumerate(touched) if following in writes]
     readers = [n for n, (reads, _) in enumerate(touched) if old in reads]
-    if len(writers) != 1 or any(following in reads for reads, _ in touched[:writers[0]]):
-        return False
-    (writer,) = writers
-    return all(n < writer or n == writer and _overwrites_in_place(steps[n], following, old) for n in readers)
+    return len(writers) == 1 and all(n == writers[0] and _overwrites_in_place(steps[n], following, old)
+                                     for n in readers)
 
 
 def _overwrites_in_place(step: Step, following: str, old: str) -> bool:

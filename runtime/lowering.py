@@ -205,17 +205,21 @@ class _Lowering:
         if not self.kernels[step].address:
             self._host(step, [step.arguments[b] for b in step.kernel.buffers], step.kernel.sizes)
             return
-        address, source = self.kernels[step].address, self.kernels[step].source
+        self._region(step)
+
+    def _region(self, step: Launch) -> None:
+        """A launch of native code."""
+        source, address = self.kernels[step]
         box = map(self._constant, source.facts.get("box", ()))
-        self._region(address, self._size(source.units), source.grain, [*self._arguments(step, self.pointers), *box])
+        self._call(address, self._size(source.units), source.grain, [*self._arguments(step, self.pointers), *box])
 
     def _arguments(self, step: Launch, pointers: Mapping[str, int]) -> list[int]:
         """The words of a kernel's buffers and sizes."""
         return [self._pointer(step.arguments[b], pointers) for b in step.kernel.buffers] + [
             self._symbol(name) for name in step.kernel.sizes]
 
-    def _region(self, address: int, units: int, grain: int, words: Sequence[int]) -> None:
-        """A launch of native code, with these words as its arguments."""
+    def _call(self, address: int, units: int, grain: int, words: Sequence[int]) -> None:
+        """A region of a function, with these words as its arguments."""
         start = len(self.code)
         self._emit(abi.LAUNCH, address, units, grain, self.scratch, 0, len(words))
         self.argument_uses.append(start + 5)
@@ -292,7 +296,7 @@ class _Lowering:
         left = self._operation(self.code, abi.ADD, turns_left, self._operation(self.code, abi.MULTIPLY, counter, minus))
         count = self._operation(self.code, abi.MINIMUM, left, self._size(tiles.levels))
         for phase in range(2):
-            self._region(native.load().turns, self._size(tiles.units), 1, self._pass_words(step, tiles, count, phase))
+            self._call(native.load().turns, self._size(tiles.units), 1, self._pass_words(step, tiles, count, phase))
         # the arrays are where so many turns leave them: after one, or two, or after one more than two
         end = self._label()
         self._turn(step)

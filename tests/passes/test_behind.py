@@ -56,7 +56,7 @@ def read_later(xp, state):
 
 
 # how many values are behind another one, and how many are copied
-STEPS = {wave: (1, 0), damped: (1, 0), apart: (0, 1), sideways: (0, 1), swapped: (0, 2), three_deep: (1, 1),
+STEPS = {wave: (1, 0), damped: (1, 0), apart: (0, 1), sideways: (0, 1), swapped: (0, 2), three_deep: (0, 2),
          two_behind_one: (0, 2), read_later: (0, 1)}
 
 
