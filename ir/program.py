@@ -16,7 +16,7 @@ from typing import Any, Union
 from .errors import VerifyError
 from .expr import Dim
 from .kernel import Kernel
-from .schedule import Schedule
+from .schedule import Schedule, Tiles
 from .types import DType
 
 
@@ -129,13 +129,21 @@ class Carry:
     """A loop-carried value: `initial` is read in the first turn; each turn reads `current` and writes `following`,
     and the last one is found in `result`. `current` and `following` are names for whichever buffer is meant in a turn:
     the runtime alternates between the memory of `result` and of `spare` so that the last turn writes into `result`.
-    With no turns, `initial` is copied to `result`."""
+    With no turns, `initial` is copied to `result`.
+
+    A carry may be `behind` another one: its `following` is that one's `current`, what was there a turn ago, which the
+    turn then overwrites. It has no `spare`, and is copied to `result` where it is elsewhere in the end."""
 
     initial: str
     current: str
     following: str
     result: str
     spare: str
+
+    @property
+    def is_behind(self) -> bool:
+        """Is it what another carry was a turn ago?"""
+        return not self.spare
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +152,7 @@ class Loop:
     in `steps`.
 
     `condition` (while_loop): a b1 slot that the steps in `test` write before each turn; the loop ends when it is false.
+    By `tiles`, the steps may run through many turns on a part of their arrays (`ir/skewed.py`).
     """
 
     counter: str
@@ -152,6 +161,7 @@ class Loop:
     steps: tuple[Step, ...]
     test: tuple[Step, ...] = ()
     condition: str = ""
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +231,7 @@ def _lines(steps: tuple[Step, ...], indent: str) -> list[str]:
         elif isinstance(s, Loop):
             carried = ", ".join(f"{c.current} from {c.initial} to {c.result}" for c in s.carries)
             head = f"while {s.condition}" if s.condition else f"for {s.counter} in {s.trips}"
+            head += f" by {s.tiles}" if s.tiles else ""
             out += [f"{indent}{head} carrying {carried} {{", *_lines(s.test + s.steps, indent + "  "), f"{indent}}}"]
         elif isinstance(s, Branch):
             out += [f"{indent}if {s.condition} {{", *_lines(s.then, indent + "  "), f"{indent}}} else {{",

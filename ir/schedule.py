@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import expr
-from .claims import offsets
 from .errors import VerifyError
 from .expr import Dim, Expr
 from .kernel import FOLDS, Kernel, Store, flat_index
@@ -191,40 +190,22 @@ class Serial(Schedule):
 
 @dataclass(frozen=True)
 class Skewed(Schedule):
-    """Many turns of a loop at once, on tiles that stay in cache. The kernel makes the next turn's `carried` buffer from
-    this turn's.
+    """A step of a loop on skewed tiles (`Tiles`): element by element, on a box of its positions at a time.
 
-    In coordinates where each turn lies `lag` positions of the `outer` axis and `skew` positions of the `vector` axis
-    behind the turn before, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels`
-    turns one after the other, in two arrays, without a halo. So many rows `together` share their loads. Units are
-    blocks of the outer axis (of the vector axis, where there is no other), `blocks` at most: in phase 0 they shrink by
-    the lag from turn to turn, in phase 1 what they left between them grows as much. A launch by this schedule is the
-    only step of a loop, whose counter is `turn`.
+    A box is a range of units, which are positions of the `outer` axis (vectors of the `vector` axis, where there is no
+    other), and a range of the `vector` axis. So many rows `together` share their loads. `turn` is the loop's counter.
     """
 
-    carried: str = ""
     outer: str = ""
     vector: str = ""
-    lag: int = 0
-    skew: int = 0
-    levels: Dim = 1
-    rows: int = 1
-    columns: int = 256
     together: int = 1
     lanes: int = 16
-    blocks: int = 1
     turn: str = ""
 
-    @property
-    def slope(self) -> int:
-        """Positions that a block loses on a side from turn to turn."""
-        return self.lag if self.outer else self.skew
-
     def cut(self, kernel: Kernel) -> Dim:
-        """The number of blocks: so few that they do not shrink to nothing."""
-        rounding = 0 if self.outer else self.lanes           # blocks of the vector axis are whole vectors
-        return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(
-            kernel.axes[self.outer or self.vector], self.levels * (2 * self.slope) + rounding)))
+        """How many units there are."""
+        vectors = expr.floordiv(kernel.axes[self.vector] + (self.lanes - 1), self.lanes)
+        return kernel.axes[self.outer] if self.outer else vectors
 
     def check(self, kernel: Kernel) -> None:
         """Raise VerifyError where the kernel must not run so."""
@@ -237,32 +218,58 @@ class Skewed(Schedule):
         if not axes or self.vector != axes[-1] or self.outer != (axes[0] if len(axes) > 1 else ""):
             yield f"{self.outer} and {self.vector} are not the first and the last of {axes}"
             return
-        if any(v.op in FOLDS for v in kernel.values) or len(kernel.stores) != 1 or kernel.stores[0].mode != "set":
-            yield "it is no step that makes one buffer element by element"
-            return
-        (store,) = kernel.stores
-        made = kernel.buffers[store.buffer]
-        places = [n for n, i in enumerate(store.index) if isinstance(i, Expr)]
-        whole = [(kernel.axis(a), n) for a, n in kernel.axes.items()]
-        if [(store.index[n], made.shape[n]) for n in places] != whole or any(
-                n != 1 for d, n in enumerate(made.shape) if d not in places):
-            yield f"it does not write the whole of {store.buffer} in order"
-            return
-        read = kernel.buffers.get(self.carried)
-        apart = offsets(kernel, self.carried, store)
-        if read is None or read.shape != made.shape or read.dtype is not made.dtype or apart is None:
-            yield f"it reads {self.carried} elsewhere than at constant offsets from where it writes"
-            return
-        if self.skew % self.lanes or self.columns % self.lanes or min(self.rows, self.columns, self.together,
-                                                                      self.blocks) < 1:
-            yield "skews and columns must be whole vectors"
-        for o in apart.values():
-            if abs(o[places[-1]]) > self.skew or self.outer and abs(o[places[0]]) > self.lag:
-                yield f"it reads {o} away, further than a lag of {self.lag} and a skew of {self.skew}"
-        if self.outer and self.lag < 1:
-            yield "rows of one turn must lie behind those of the turn before"
-        elif self.units != self.cut(kernel):
-            yield f"{self.units} blocks are not the {self.cut(kernel)} that leave room for {self.levels} turns"
+        if any(v.op in FOLDS for v in kernel.values) or any(s.mode != "set" for s in kernel.stores):
+            yield "it is no step that makes buffers element by element"
+        for s in kernel.stores:
+            if not is_whole(kernel, s):
+                yield f"it does not write the whole of {s.buffer} in order"
+        if self.lanes < 1 or self.lanes % 16 or self.together < 1 or self.units != self.cut(kernel):
+            yield f"{self.units} units are not its {self.cut(kernel)} rows of whole vectors"
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Many turns of a loop at once, on tiles that stay in cache; its steps are launches by `Skewed` schedules.
+
+    Positions of the outer axis are rows, those of the vector axis columns. In coordinates where each turn lies `lag`
+    rows and `skew` columns behind the turn before, and step s of it `right[s]` rows and `aside[s]` columns further
+    behind, no dependence points backwards, so that tiles of `rows` x `columns` may run through `levels` turns one after
+    the other without a halo. `units` blocks of rows, `blocks` at most, are made at a time: in phase 0 step s has lost
+    `right[s]` rows at the right and `left[s]` at the left of a block, and with each turn loses the lag at the right and
+    the `slope` at the left; in phase 1 what was left between the blocks grows as much. Where it `wraps`, the first rows
+    come after the last ones: there is a place between these two as between any blocks. `ir/skewed.py` says when that is
+    legal.
+    """
+
+    levels: Dim = 1
+    lag: int = 0
+    slope: int = 0
+    skew: int = 0
+    right: tuple[int, ...] = (0,)
+    left: tuple[int, ...] = (0,)
+    aside: tuple[int, ...] = (0,)
+    rows: int = 1
+    columns: int = 256
+    blocks: int = 1
+    units: Dim = 1
+    wraps: bool = False
+
+    @property
+    def lost(self) -> Dim:
+        """Rows that a block loses at most."""
+        return self.levels * (self.lag + self.slope) + (max(self.right) + max(self.left))
+
+    def cut(self, extent: Dim) -> Dim:
+        """The number of blocks of so many rows: so few that they do not shrink to nothing."""
+        return expr.minimum(self.blocks, expr.maximum(1, expr.floordiv(extent, expr.maximum(1, self.lost))))
+
+
+def is_whole(kernel: Kernel, s: Store) -> bool:
+    """Does a store write its whole buffer, in the order of all the kernel's axes?"""
+    made = kernel.buffers[s.buffer]
+    places = [(i, n) for i, n in zip(s.index, made.shape) if isinstance(i, Expr)]
+    rest = [n for i, n in zip(s.index, made.shape) if not isinstance(i, Expr)]
+    return places == [(kernel.axis(a), n) for a, n in kernel.axes.items()] and all(n == 1 for n in rest)
 
 
 def independent_axes(kernel: Kernel, s: Store) -> frozenset[str]:

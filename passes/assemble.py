@@ -5,6 +5,7 @@ branches.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..ir.program import Branch, Carry, HostCall, Loop, Program, Slot, Step
 from ..ir.scalar import converted
 from ..ir.target import Target
 from ..ir.types import TensorType
+from .behind import followers, is_read_first
 from .fuse import Fusion, Group, fuse
 from .gates import MOST_PARTS
 from .gpu_join import join_launches
@@ -111,9 +113,9 @@ class _Assembler:
                 type_ = v.type.with_shape(v.shape[d] for d in order) if order else v.type
                 all_targets[v] = [_place(self.slot(type_, "temporary"), order)]
         out: list[Work] = []
-        for v in graph.outputs:                          # an input or a number that is an output too
+        for v in dict.fromkeys(graph.outputs):           # an input or a number that is an output too
             if v.node is None or v.literal is not None:
-                out += self._copies(v, places, all_targets[v])
+                out += self._copies(v, places, all_targets.get(v, ()))
         known, seen = dict(places), 0
         for group in fusion.groups:
             results = [r for n in group.nodes for r in n.results if r in all_targets and fusion.group_of[r] is group]
@@ -203,13 +205,15 @@ class _Assembler:
         inner: dict[Value, Place | Dim] = {body.inputs[0]: at}
         ends: dict[Value, list[Place]] = {}
         carries = []
+        behind = followers(body, c) if isinstance(self.target, Target) else {}
         for i in range(c):
             v, result = n.operands[1 + i], n.results[i]
             initial = self._whole(v, places, before)
-            final, carry = self._carry(initial, result, targets, after)
+            carry = self._carry(initial, result, targets, after)
             carries.append(carry)
             inner[body.inputs[1 + i]] = _place(self.slots[carry.current])
-            ends.setdefault(body.outputs[i], []).append(_place(self.slots[carry.following]))
+            if i not in behind:
+                ends.setdefault(body.outputs[i], []).append(_place(self.slots[carry.following]))
         for i in range(s):
             place = self._whole(n.operands[1 + c + i], places, before)
             inner[body.inputs[1 + c + i]] = Place(place.slot, place.shape, place.dtype, (at,))
@@ -219,18 +223,26 @@ class _Assembler:
             for t in targets.get(r, ()):
                 ends.setdefault(v, []).append(Place(t.slot, t.shape, t.dtype, (*t.prefix, at)))
         for v in body.outputs:
-            ends.setdefault(v, [])
-        return [*before, Loop(counter, turns, tuple(carries), self.steps(body, inner, ends)), *after]
+            if v.node is not None:
+                ends.setdefault(v, [])
+        steps = self.steps(body, inner, ends)
+        for i, front in behind.items():
+            old, new = carries[i], carries[front]
+            if is_read_first(steps, old.current, new.following):
+                carries[i] = replace(old, following=new.current, spare="")
+                carries[front] = replace(new, spare=old.result)
+            else:
+                steps = (*self._copies(body.outputs[i], inner, [_place(self.slots[old.following])]), *steps)
+        return [*before, Loop(counter, turns, tuple(carries), steps), *after]
 
-    def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]],
-               after: list[Step]) -> tuple[Place, Carry]:
+    def _carry(self, initial: Place, result: Value, targets: dict[Value, list[Place]], after: list[Step]) -> Carry:
         wanted = targets.get(result, [])
         whole = [t for t in wanted if t.is_plain]
         final = whole[0] if whole else _place(self.slot(result.type, "temporary"))
         after += self._copies(result, {result: final}, [t for t in wanted if t is not final])
         spare = self.slot(result.type, "temporary")
         current, following = self.slot(result.type, "carried"), self.slot(result.type, "carried")
-        return final, Carry(initial.slot, current.name, following.name, final.slot, spare.name)
+        return Carry(initial.slot, current.name, following.name, final.slot, spare.name)
 
     def _turns(self, v: Value, places: Mapping[Value, Place | Dim], before: list[Step]) -> Dim | str:
         if v.literal is not None:
@@ -265,7 +277,7 @@ class _Assembler:
         ends: dict[Value, list[Place]] = {}
         for i in range(c):
             initial = self._whole(n.operands[i], places, before)
-            _, carry = self._carry(initial, n.results[i], targets, after)
+            carry = self._carry(initial, n.results[i], targets, after)
             carries.append(carry)
             current.append(_place(self.slots[carry.current]))
             ends.setdefault(body.outputs[i], []).append(_place(self.slots[carry.following]))

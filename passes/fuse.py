@@ -19,6 +19,7 @@ from ..ir.graph import Graph, Node, Value
 from .dimension_maps import Map
 from .gates import products, share_rows
 from .inlining import CHEAP, Inliner, cost_of
+from .pairs import pairs_of_reductions
 from .reads import Read, one_each, read_axes, renamed_read
 from .stored import has_no_kernel, picks, stored
 from .why_not import WhyNot
@@ -94,7 +95,7 @@ def _is_large(v: Value) -> bool:
 
 class _Grouper:
     def __init__(self, graph: Graph, inliner: Inliner, kept: set[Value], parts: int, host: frozenset[Node]):
-        self.parts, self.host = parts, host
+        self.parts, self.host, self.pairs = parts, host, pairs_of_reductions(graph)
         self.inlined, self.reach, self.kept, self.map = inliner.inlined, inliner.reach, kept, inliner.map
         self.readers = inliner.readers
         self.groups: dict[int, Group] = {}
@@ -156,9 +157,11 @@ class _Grouper:
         return {g for g in found if g is not None and g is not group}
 
     def _waits_for_reduction(self, n: Node) -> bool:
-        """What only a reduction reads goes with the reduction, not with its own producers, which may run over other
-        axes.
+        """What only a reduction reads, and pair values, go with the reduction, not with their own producers, which may
+        run over other axes.
         """
+        if n.results[0] in self.pairs:
+            return True
         if n.op.kind != "pointwise" or n.results[0] in self.kept:
             return False
         readers = self.readers.get(n.results[0], ())
@@ -217,11 +220,10 @@ class _Grouper:
                        cost=producer.cost + consumer.cost)
         both = (1 << producer.number) | (1 << consumer.number)
         bits = (self.before[producer.number] | self.before[consumer.number]) & ~both
-        mine = (1 << producer.number) | (1 << consumer.number)
         self.before[merged.number] = bits
         for number in self.groups:
             old = self.before[number]
-            if old & mine and number != merged.number:
+            if old & both and number != merged.number:
                 self.before[number] = (old | bits | (1 << merged.number)) & ~(1 << producer.number)
         del self.groups[producer.number]
         self.groups[merged.number] = merged

@@ -36,7 +36,7 @@ def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
             reads.append(s.condition)
         elif isinstance(s, Loop):
             reads += [c.initial for c in s.carries]
-            writes += [x for c in s.carries for x in (c.result, c.spare)]
+            writes += [x for c in s.carries for x in (c.result, c.spare) if x]
             reads += [s.condition] if s.condition else []
             reads += [s.trips] if isinstance(s.trips, str) else []
     return reads, writes
@@ -117,12 +117,12 @@ def taken_inputs(slots: dict[str, Slot], steps: Sequence[Step], wanted: Mapping[
         if not same or written is None or any(s.takes == source for s in out.values()):
             continue
         read = last_read.get(source, -1)
-        if read < written or (read == written and _is_point_by_point(steps[written], output, source)):
+        if read < written or (read == written and is_point_by_point(steps[written], output, source)):
             out[output] = replace(mine, takes=source)
     return out
 
 
-def _is_point_by_point(step: Step, output: str, source: str) -> bool:
+def is_point_by_point(step: Step, output: str, source: str) -> bool:
     """Does the step write each element where it alone has read it, and no reduction read it for another element?"""
     if not isinstance(step, Launch):
         return False

@@ -22,6 +22,7 @@ from ..ir.ops.namespace import F
 from ..ir.types import TensorType
 from .copying import copy_node
 from .dce import dce
+from .pairs import is_short
 from .simplify import GRADIENT_MARKERS, strip_markers
 from .streaming import never_stored
 
@@ -139,7 +140,7 @@ def _runs_once(n: Node, inside: set[Value], ahead: set[Value]) -> bool:
     """Must it not run in both halves?"""
     if n.op.kind == "effect":
         return True
-    if n.op.kind in CHEAP or n.op is F.barrier or n.results[0] in inside:
+    if n.op.kind in CHEAP or n.op is F.barrier or n.results[0] in inside or is_short(n):
         return False
     return any(r in ahead for r in n.results)
 

@@ -39,6 +39,15 @@ ADD, MULTIPLY, FLOOR_DIVIDE, REMAINDER, MINIMUM, MAXIMUM = range(6)
 RESUME, CLOCK, HEADER_WORDS = 0, 1, 4            # words of a frame before its arguments
 FINISHED, INTERRUPTED = -1, -2                   # what `run` returns beside the number of a host step
 
+# ---- the arguments of `turns`, before those of its kernels (turns_text.py) -------------------------------------------
+# right, left and aside: the largest of any step; words: how many there are in all
+TURNS_HEADER = (
+    "steps", "turns", "phase", "rows", "columns", "blocks", "lag", "slope", "skew", "right", "left", "aside",
+    "row_extent", "column_extent", "wraps", "words",
+)  # fmt: skip
+TURNS_STEP = ("address", "right", "left", "aside", "first", "count")     # first, count: the kernel's arguments
+TURNS_TABLES = 4                                 # of a kernel's arguments: in turn 0, turn 1, all even, all odd turns
+
 # ---- the builtin: words at the start of a bound call (a bytes object), and the functions in its table ----------------
 BOUND_CODE, BOUND_FRAME, BOUND_WORDS, BOUND_ARGUMENTS, BOUND_RELEASES, BOUND_POOL, BOUND_TABLE, BOUND_HEADER = range(8)
 PYTHON_FUNCTIONS = (

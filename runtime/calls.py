@@ -179,7 +179,7 @@ def native_kernel(kernel: lowering.Native) -> stepped.KernelFunction:
     region, source = native.load().region, kernel.source
 
     def run(arrays: Sequence[np.ndarray], sizes: Mapping[str, int]) -> None:
-        words = np.array([*map(address, arrays), *sizes.values(), *source.facts.get("turn", ())], np.int64)
+        words = np.array([*map(address, arrays), *sizes.values(), *source.facts.get("box", ())], np.int64)
         scratch, units = (int(expr.evaluate(x, sizes)) for x in (source.scratch, source.units))
         threads.pool().reserve(scratch)
         kept = memory.blocks(scratch)

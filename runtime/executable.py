@@ -11,8 +11,9 @@ import numpy as np
 
 from ..ir.errors import DTypeError, ShapeError
 from ..ir.kernel import Kernel
-from ..ir.program import Launch, Program, walk
+from ..ir.program import Launch, Loop, Program, walk
 from ..ir.schedule import Schedule, Source
+from ..ir.skewed import check_tiles
 from . import calls, jit, lowering, memory, native, stepped
 from .layout import Layout, layout_of, size_reader
 
@@ -33,6 +34,8 @@ def sources_of(program: Program, emit: Emit) -> dict[Launch, Source]:
     emitted: dict[tuple[int, ...], Source] = {}
     sources = {}
     for s in walk(program.steps):
+        if isinstance(s, Loop) and s.tiles is not None:
+            check_tiles(s)
         if isinstance(s, Launch):        # kernels that differ in nothing but their origin share values and stores
             key = id(s.kernel.values), id(s.kernel.stores), id(s.schedule)
             if key not in emitted:

@@ -18,8 +18,9 @@ from ..ir import expr
 from ..ir.errors import CompileError
 from ..ir.expr import Dim, Expr
 from ..ir.program import Branch, Carry, Copy, HostCall, Launch, Loop, Program, Slot, Step
-from ..ir.schedule import Skewed, Source
-from . import abi
+from ..ir.schedule import Source, Tiles
+from ..ir.skewed import extents
+from . import abi, native
 from .together import together
 
 _KINDS = {"floordiv": abi.FLOOR_DIVIDE, "mod": abi.REMAINDER, "min": abi.MINIMUM, "max": abi.MAXIMUM}
@@ -171,10 +172,11 @@ class _Lowering:
             raise CompileError(f"program {self.program.name} needs the size {name}, which none of its inputs has")
         return word
 
-    def _pointer(self, name: str) -> int:
-        if name not in self.pointers:
+    def _pointer(self, name: str, pointers: Mapping[str, int] | None = None) -> int:
+        pointers = self.pointers if pointers is None else pointers
+        if name not in pointers:
             raise CompileError(f"program {self.program.name} uses {name}, which has no memory")
-        return self.pointers[name]
+        return pointers[name]
 
     # ---- steps ----
 
@@ -224,23 +226,31 @@ class _Lowering:
             self._zero(step)
         place = end = _TABLE + len(steps) * abi.PART_WORDS
         for n, step in enumerate(steps):
-            place += self._region(step, place=place, row=_TABLE + n * abi.PART_WORDS)
+            place += self._region(step, place, _TABLE + n * abi.PART_WORDS)
         start = len(self.code)
         self._emit(abi.TOGETHER, _TABLE, end - abi.PART_WORDS + abi.PART_END, self.scratch)
         self.area_uses += [start + 1, start + 2]
 
-    def _region(self, step: Launch, *further: int, place: int = _TABLE, row: int = 0) -> int:
-        """A launch of native code, with further words after the arguments of every kernel; how many those are.
+    def _region(self, step: Launch, place: int = _TABLE, row: int = 0) -> int:
+        """A launch of native code."""
+        source, address = self.kernels[step]
+        box = map(self._constant, source.facts.get("box", ()))
+        words = [*self._arguments(step, self.pointers), *box]
+        return self._call(address, self._size(source.units), source.grain, words, place, row)
+
+    def _arguments(self, step: Launch, pointers: Mapping[str, int]) -> list[int]:
+        """The words of a kernel's buffers and sizes."""
+        return [self._pointer(step.arguments[b], pointers) for b in step.kernel.buffers] + [
+            self._symbol(name) for name in step.kernel.sizes]
+
+    def _call(self, address: int, units: int, grain: int, words: Sequence[int], place: int = _TABLE,
+              row: int = 0) -> int:
+        """A region of a function, with these words as its arguments; how many they are.
 
         They are put into the `place` of the area. With a `row` of a table of parts it is only entered there.
         """
-        native = self.kernels[step]
-        words = [self._pointer(step.arguments[b]) for b in step.kernel.buffers]
-        words += [self._symbol(name) for name in step.kernel.sizes]
-        words += further
-        units = self._size(native.source.units)
         start, end = len(self.code), self._label()
-        self._emit(abi.LAUNCH, native.address, units, native.source.grain, self.scratch, place, len(words))
+        self._emit(abi.LAUNCH, address, units, grain, self.scratch, place, len(words))
         self._emit_to(end)
         self._emit(row, *words)
         self._here(end)
@@ -287,9 +297,9 @@ class _Lowering:
             self._steps(step.test)
             self._emit_to(end, abi.UNLESS, self._pointer(step.condition))
         self._emit(abi.POLL)
-        if self._is_skewed(step):
+        if step.tiles is not None and all(self.kernels[s].address for s in step.steps):    # type: ignore[index]
             assert turns is not None
-            done = self._pass(step, counter, turns)
+            done = self._pass(step, step.tiles, counter, turns)
         else:
             self._steps(step.steps)
             self._turn(step)
@@ -303,32 +313,70 @@ class _Lowering:
         self.counters, self.types, self.pointers = outer_counters, outer_types, outer_pointers
 
     def _turn(self, step: Loop) -> None:
-        for c in step.carries:
-            self._emit(abi.TURN, *(self._pointer(n) for n in (c.current, c.following, c.result, c.spare)))
+        for c in sorted(step.carries, key=lambda c: not c.is_behind):
+            if c.is_behind:
+                self._emit(abi.MOVE, self._pointer(c.current), self._pointer(c.following))
+            else:
+                self._emit(abi.TURN, *(self._pointer(n) for n in (c.current, c.following, c.result, c.spare)))
 
-    def _is_skewed(self, step: Loop) -> bool:
-        only = step.steps[0] if len(step.steps) == 1 else None
-        return isinstance(only, Launch) and isinstance(only.schedule, Skewed) and self.kernels[only].address != 0
-
-    def _pass(self, step: Loop, counter: int, turns: int) -> int:
+    def _pass(self, step: Loop, tiles: Tiles, counter: int, turns_left: int) -> int:
         """As many turns as one pass of skewed tiles makes: two regions. Where that number will be."""
-        (launch,), (carry,) = step.steps, step.carries
-        assert isinstance(launch, Launch) and isinstance(launch.schedule, Skewed)
-        minus = self._constant(-1)
-        left = self._operation(self.code, abi.ADD, turns, self._operation(self.code, abi.MULTIPLY, counter, minus))
-        count = self._operation(self.code, abi.MINIMUM, left, self._size(launch.schedule.levels))
-        both = self._operation(self.code, abi.ADD, self._pointer(carry.result), self._pointer(carry.spare))
-        written = self._operation(self.code, abi.MULTIPLY, self._pointer(carry.following), minus)
-        other = self._operation(self.code, abi.ADD, both, written)
+        minus, two = self._constant(-1), self._constant(2)
+        left = self._operation(self.code, abi.ADD, turns_left, self._operation(self.code, abi.MULTIPLY, counter, minus))
+        count = self._operation(self.code, abi.MINIMUM, left, self._size(tiles.levels))
         for phase in range(2):
-            self._region(launch, other, count, self._constant(phase))
-        self._turn(step)                             # the last turn's array is the first one's if their number is odd
+            self._call(native.load().turns, self._size(tiles.units), 1, self._pass_words(step, tiles, count, phase))
+        # the arrays are where so many turns leave them: after one, or two, or after one more than two
         end = self._label()
-        self._emit_to(end, abi.NOT_LESS, self._operation(self.code, abi.REMAINDER, count, self._constant(2)),
-                      self._constant(1))
+        self._turn(step)
+        self._emit_to(end, abi.NOT_LESS, self._constant(1), count)
+        self._turn(step)
+        self._emit_to(end, abi.NOT_LESS, self._constant(0), self._operation(self.code, abi.REMAINDER, count, two))
         self._turn(step)
         self._here(end)
         return count
+
+    def _pass_words(self, step: Loop, tiles: Tiles, count: int, phase: int) -> list[int]:
+        """The arguments of `turns_text.py`."""
+        rows, columns = map(self._size, extents(step))
+        facts = {
+            "steps": len(step.steps), "phase": phase, "rows": tiles.rows, "columns": tiles.columns, "lag": tiles.lag,
+            "slope": tiles.slope, "skew": tiles.skew, "right": max(tiles.right), "left": max(tiles.left),
+            "aside": max(tiles.aside), "wraps": int(tiles.wraps),
+        }  # fmt: skip
+        places = self._places(step)
+        first = len(abi.TURNS_HEADER) + len(abi.TURNS_STEP) * len(step.steps)
+        records: list[int] = []
+        tables: list[int] = []
+        for launch, *behind in zip(step.steps, tiles.right, tiles.left, tiles.aside):
+            assert isinstance(launch, Launch)
+            kernel = self.kernels[launch]
+            box = [*map(self._constant, kernel.source.facts["box"])]
+            arguments = [[*self._arguments(launch, {**self.pointers, **p}), *box] for p in places]
+            records += map(self._constant, (kernel.address, *behind, first + len(tables), len(arguments[0])))
+            tables += [word for words in arguments for word in words]
+        given = {name: self._constant(n) for name, n in facts.items()}
+        given |= {"turns": count, "blocks": self._size(tiles.units), "row_extent": rows, "column_extent": columns,
+                  "words": self._constant(first + len(tables))}
+        return [*(given[name] for name in abi.TURNS_HEADER), *records, *tables]
+
+    def _places(self, step: Loop) -> list[dict[str, int]]:
+        """Where the carried arrays are in turn 0 of a pass, in turn 1, and in all even and all odd turns after it."""
+        places: list[dict[str, int]] = [{} for _ in range(abi.TURNS_TABLES)]
+        minus = self._constant(-1)
+        for c in step.carries:
+            if c.is_behind:
+                continue
+            given, first = self._pointer(c.current), self._pointer(c.following)
+            both = self._operation(self.code, abi.ADD, self._pointer(c.result), self._pointer(c.spare))
+            other = self._operation(self.code, abi.ADD, both, self._operation(self.code, abi.MULTIPLY, first, minus))
+            for place, read, written in zip(places, (given, first, other, first), (first, other, first, other)):
+                place |= {c.current: read, c.following: written}
+        for c in step.carries:
+            if c.is_behind:
+                for place, before in zip(places[1:], places):
+                    place[c.current] = before[c.following]
+        return places
 
     def _turns(self, step: Loop) -> int | None:
         if isinstance(step.trips, str):
@@ -339,14 +387,17 @@ class _Lowering:
 
     def _enter(self, step: Loop, parity: int) -> None:
         self.types, self.pointers = dict(self.types), dict(self.pointers)
-        pairs: list[tuple[Carry, int, int]] = []
+        entered: list[tuple[Carry, int, int]] = []
         for c in step.carries:
-            pairs.append((c, self._word(), self._word()))
-            self._emit(abi.ENTER, self._pointer(c.initial), *pairs[-1][1:], self._pointer(c.result),
-                       self._pointer(c.spare), parity, self._size(self.types[c.result].bytes))
-        for c, current, following in pairs:
-            self.pointers |= {c.current: current, c.following: following}
-            self.types |= {c.current: self.types[c.result], c.following: self.types[c.result]}
+            entered.append((c, self._word(), self._word()))
+            if c.is_behind:
+                self._emit(abi.MOVE, entered[-1][1], self._pointer(c.initial))
+            else:
+                self._emit(abi.ENTER, self._pointer(c.initial), *entered[-1][1:], self._pointer(c.result),
+                           self._pointer(c.spare), parity, self._size(self.types[c.result].bytes))
+        for c, current, following in entered:
+            self.pointers |= {c.current: current} if c.is_behind else {c.current: current, c.following: following}
+            self.types |= {name: self.types[c.result] for name in (c.current, c.following)}
 
 
 def _is_zero(x: Dim) -> bool:

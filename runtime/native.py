@@ -27,6 +27,7 @@ class Runner(NamedTuple):
     run: Callable[[int, int, int, int], int]
     run_alone: Callable[[int, int, int, int], int]       # the same, keeping the interpreter's lock
     region: Callable[[int, int, int, int, int, int], None]
+    turns: int
     call: int
     table: np.ndarray
     time: int
@@ -60,6 +61,7 @@ def load() -> Runner:
         ctypes.CFUNCTYPE(word, word, word, word, word)(functions["run"]),
         ctypes.PYFUNCTYPE(word, word, word, word, word)(functions["run"]),
         ctypes.CFUNCTYPE(None, word, word, word, word, word, word)(functions["region"]),
+        functions["turns"],
         functions["call"],
         np.array([*python, id(None), id(TypeError), message, time, _array_type()], np.int64),
         time,

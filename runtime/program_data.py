@@ -21,7 +21,7 @@ from ..ir.kernel import Buffer, Kernel
 from ..ir.kernel_text import parse_kernel, print_kernel
 from ..ir.product_rows import ProductRows
 from ..ir.program import Branch, Carry, Copy, JoinedLaunch, Launch, Loop, Part, Program, Slot
-from ..ir.schedule import Schedule
+from ..ir.schedule import Schedule, Tiles
 from ..ir.sorted_rows import SortedRows
 from ..ir.streamed import Streamed
 from ..ir.types import DType, dtype
@@ -66,7 +66,7 @@ def _kernel_number(kernel: Kernel, kernels: dict[int, Any]) -> int:
 @once
 def classes() -> dict[str, type]:
     """The classes that an entry may name."""
-    found: list[type] = [Slot, Launch, JoinedLaunch, Part, Loop, Carry, Branch, Copy, Buffer, Program, Block,
+    found: list[type] = [Slot, Launch, JoinedLaunch, Part, Loop, Tiles, Carry, Branch, Copy, Buffer, Program, Block,
                          Schedule, Streamed, SortedRows, ProductRows, GpuContraction, GpuLibrary, Joined]
     for c in found:
         found += c.__subclasses__() if issubclass(c, Schedule) else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import abi
 from .parts_text import parts_text
 from .pool_text import pool_text
+from .turns_text import turns_text
 
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
@@ -22,7 +23,8 @@ def runner_text(architecture: str, bytes_header: int) -> str:
     `bytes_header` is where the contents of a bytes object begin in this Python.
     """
     declaration, pause = _PAUSE.get({"arm64": "aarch64"}.get(architecture, architecture), ("", ""))
-    return "\n".join([declaration, *_DECLARATIONS, pool_text(pause), parts_text(), _interpreter(), _builtin(bytes_header)])
+    return "\n".join([declaration, *_DECLARATIONS, pool_text(pause), parts_text(), turns_text(), _interpreter(),
+                      _builtin(bytes_header)])
 
 
 _DECLARATIONS = (

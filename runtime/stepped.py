@@ -59,7 +59,10 @@ def _loop(step: Loop, arrays: Arrays, sizes: Mapping[str, int], kernels: Mapping
     limit = None if turns is None else int(expr.evaluate(turns, sizes))
     inner: Arrays = dict(arrays)
     lasts_in_result = 1 if step.condition or limit is None else limit
-    for c in step.carries:
+    alternating = [c for c in step.carries if not c.is_behind]
+    behind = [c for c in step.carries if c.is_behind]
+    inner.update({c.current: arrays[c.initial] for c in behind})
+    for c in alternating:
         first, other = (c.result, c.spare) if lasts_in_result % 2 else (c.spare, c.result)
         inner[c.current], inner[c.following] = arrays[c.initial], arrays[first]
         if limit != 0 and np.may_share_memory(inner[c.current], inner[c.following]):
@@ -73,7 +76,8 @@ def _loop(step: Loop, arrays: Arrays, sizes: Mapping[str, int], kernels: Mapping
             if not inner[step.condition][()]:
                 break
         walk(step.steps, inner, now, kernels)
-        for c in step.carries:
+        inner.update({c.current: inner[c.following] for c in behind})
+        for c in alternating:
             written = inner[c.following]
             inner[c.current], inner[c.following] = written, arrays[c.spare if written is arrays[c.result] else c.result]
         turn += 1

@@ -111,7 +111,8 @@ def program_lines(program: Program, stages: Any) -> list[str]:
         elif isinstance(s, HostCall):
             lines += [f"  host call {n} {s.name}: {_carried_out(s, is_elsewhere)}", _origin(s.origin)]
         elif isinstance(s, Loop):
-            lines.append(f"  loop {n} over {s.trips if s.trips is not None else s.condition}")
+            tiles = f", up to {s.tiles.levels} turns at a time on tiles in cache" if s.tiles else ""
+            lines.append(f"  loop {n} over {s.trips if s.trips is not None else s.condition}{tiles}")
     temporaries = [s for s in program.slots.values() if s.role == "temporary"]
     lines.append(f"  memory: an arena of {human(program.arena, 'B')} for {len(temporaries)} temporaries; "
                  f"{sum(bool(s.takes) for s in program.slots.values())} outputs written into donated inputs")

@@ -105,13 +105,18 @@ def _store(device: str, mode: str) -> tuple[Callable[..., str], Callable[[str], 
 
 
 def arrangement(target: Any) -> Callable[[Graph], Graph]:
-    """What takes products out of loops for a target, lays out what the others read, and cuts convolutions in phases."""
+    """What takes products out of loops for a target, lays out what the others read, cuts convolutions in phases, and
+    has values of all pairs computed again.
+    """
     from ..ir.target import Target
     from ..passes.hoist import hoist_products
+    from ..passes.pairs import recompute_pairs
     from ..passes.panels import arrange_loops
     from ..passes.phases import split_phases
 
-    return (lambda graph: arrange_loops(split_phases(graph))) if isinstance(target, Target) else hoist_products
+    if not isinstance(target, Target):
+        return hoist_products
+    return lambda graph: recompute_pairs(arrange_loops(split_phases(graph)))
 
 
 def compile_graph(graph: Graph, backend: str, donated: Mapping[int, int], hints: Mapping[str, int],

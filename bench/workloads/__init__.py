@@ -8,6 +8,7 @@ from workload import Workload
 
 from .convolutions import DepthwiseBlock, GeneratorTraining, GroupedBlock
 from .elementwise import BlackScholes, Chain, GeluBias, QuadraticMap, SmallOps
+from .fields import GrayScott, KernelGradient, Wave
 from .networks import LSTM, CNNTraining, ResNet50
 from .products import MLP, ConvolutionBlock, KMeansAssignment, MatMul, PairwiseDistances
 from .reductions import LogSumExp, ResidualLayerNorm, Softmax, Variance
@@ -57,17 +58,21 @@ _MODELS = (
 
 _CONVOLUTIONS = (DepthwiseBlock(), GroupedBlock(), GeneratorTraining())
 
+_FIELDS = (Wave(), GrayScott(), KernelGradient())
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "core": tuple(workload.name for workload in _CORE),
     "products": tuple(workload.name for workload in _PRODUCTS),
     "models": tuple(workload.name for workload in _MODELS),
     "convolutions": tuple(workload.name for workload in _CONVOLUTIONS),
+    "fields": tuple(workload.name for workload in _FIELDS),
 }
-"""What `--group` runs: programs bound by memory, by multiply-adds, whole models, and convolutions not plain."""
+"""What `--group` runs: programs bound by memory, by multiply-adds, whole models, convolutions not plain, and loops and
+pairs of science."""
 
 USUAL_GROUPS = ("core", "products", "models")
 """What is run where no group is asked for: in under forty minutes."""
 
 WORKLOADS: dict[str, Workload] = {
-    workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS)
+    workload.name: workload for workload in (*_CORE, *_PRODUCTS, *_MODELS, *_CONVOLUTIONS, *_FIELDS)
 }

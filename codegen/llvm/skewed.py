@@ -1,18 +1,17 @@
-"""Skewed tiles: many turns of a loop whose step reads its own buffer a constant way around the place it writes.
+"""A step of a loop on skewed tiles: a kernel element by element, on a box of its positions.
 
-A unit is a block of the outer axis, a phase, and the turns of one pass. Its tiles run through all turns, one behind the
-other: turn t writes the array that turn t - 2 was in, `lag` rows and `skew` columns behind turn t - 1. Where all claims
-about positions hold, the rows of a tile share their loads, and neighbours along the lanes are shuffled out of a window
-of three vectors; around that interior one vector after the other is checked and masked. Each element is computed by the
-same operations as step by step.
+The entry makes the units `start` to `stop`, rows (vectors of the only axis, where there is one), and of each the
+columns that the words after the arguments of any kernel name: the first one, the end, and then by how many turns the
+turn is later than that of the arguments. By itself it is a kernel like any other, on all columns;
+`runtime/turns_text.py` has what calls it for many turns.
 
-The arguments, after those of any kernel: the array that is neither written first nor, but for the first pass, read
-first; the number of turns; and the phase.
+Where all claims about positions hold, the rows of a box share their loads, and neighbours along the lanes are shuffled
+out of windows of three vectors; around that interior one vector after the other is checked and masked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ...ir import expr
 from ...ir.claims import Claim, conditions, entries, is_usual, offsets
@@ -26,6 +25,9 @@ from .writer import Function, Index, Module, X
 
 Range = tuple[Index, Index]
 
+ALL = 1 << 62                   # columns, where a kernel runs by itself
+BOX_WORDS = (0, ALL, 0)
+
 
 def emit_skewed(kernel: Kernel, schedule: Skewed) -> Source:
     """The kernel under a skewed schedule."""
@@ -34,53 +36,80 @@ def emit_skewed(kernel: Kernel, schedule: Skewed) -> Source:
     emitter.checked()
     emitter.strip()
     emitter.entry()
-    return Source(str(emitter.module), emitter.name, "llvm", schedule.units, facts={"turn": (0, 1, 0)})
+    return Source(str(emitter.module), emitter.name, "llvm", schedule.units, facts={"box": BOX_WORDS})
 
 
 class _Skewed:
     def __init__(self, kernel: Kernel, schedule: Skewed):
         self.kernel, self.schedule = kernel, schedule
         self.module, self.name = Module(), f"kernel_{kernel.name}"
-        (self.store,) = kernel.stores
         # the axes around the lanes; the last of them is that of rows
         *self.outside, self.lane = kernel.axes
         self.lanes = schedule.lanes
-        found = offsets(kernel, schedule.carried, self.store)
-        assert found is not None
-        self.offsets = found
+        # the loads of each buffer that is read a constant way around the place that is written
+        apart = {b.name: offsets(kernel, b.name, kernel.stores[0]) for b in kernel.inputs}
+        self.windows = {name: found for name, found in apart.items() if found}
 
     # ---- functions of the module ----------------------------------------------------------------------------------
 
     def _function(self, suffix: str, *numbers: str) -> tuple[Function, Scope, Sequence[X]]:
-        """A function that makes a part of one turn from `source` in `target`; its scope, and its further parameters."""
-        w = self.module.function(f"{self.name}_{suffix}", {
-            "args": POINTER, "source": POINTER, "target": POINTER, "level": INDEX, **dict.fromkeys(numbers, INDEX)})
-        args, source, target, level, *rest = w.parameters
-        scope = self._scope(w, args, {self.schedule.carried: source, self.store.buffer: target})
-        if self.schedule.turn in scope.point:
-            scope.point[self.schedule.turn] = w.add(scope.point[self.schedule.turn], level)
-        return w, scope, rest
+        """A function of the kernel's arguments and some numbers; its scope, and the numbers."""
+        w = self.module.function(f"{self.name}_{suffix}", {"args": POINTER, **dict.fromkeys(numbers, INDEX)})
+        args, *rest = w.parameters
+        return w, self._scope(w, args), rest
 
-    def _scope(self, w: Function, args: X, given: dict[str, X]) -> Scope:
-        pointers, point = dict(given), {}
+    def _scope(self, w: Function, args: X) -> Scope:
+        pointers, point = {}, {}
         for n, b in enumerate(self.kernel.buffers):
-            if b not in given:
-                pointers[b] = w.let(POINTER, f"load ptr, {w.at(args, n, int64)}, align 8")
+            pointers[b] = w.let(POINTER, f"load ptr, {w.at(args, n, int64)}, align 8")
         for n, size in enumerate(self.kernel.sizes, len(self.kernel.buffers)):
             point[size] = w.load(int64, w.at(args, n, int64))
+        if self.schedule.turn in point:
+            point[self.schedule.turn] = w.add(point[self.schedule.turn], self._box(w, args, 2))
         return Scope(w, self.kernel, pointers, point)
+
+    def _box(self, w: Function, args: X, n: int) -> X:
+        """A word of the box."""
+        return w.load(int64, w.at(args, len(self.kernel.buffers) + len(self.kernel.sizes) + n, int64))
+
+    def entry(self) -> None:
+        """The function that is called: units of the columns that the box names."""
+        w = self.module.function(self.name, {"args": POINTER, "start": INDEX, "stop": INDEX, "scratch": POINTER},
+                                 linkage="external")
+        args, start, stop, _ = w.parameters
+        scope = self._scope(w, args)
+        extents = [scope.index(n) for n in self.kernel.axes.values()]
+        if not self.outside:
+            a, b = w.mul(start, self.lanes), w.min(w.mul(stop, self.lanes), extents[0])
+            w.when(w.less(a, b), lambda: w.call(f"{self.name}_strip", None, args, 0, 1, a, b) and None)
+            return
+        a, b = self._box(w, args, 0), w.min(self._box(w, args, 1), extents[-1])
+        ranges: list[Range] = [(start, w.min(stop, extents[0])), *((0, n) for n in extents[1:-1])]
+
+        def around(position: list[Index]) -> None:
+            if len(position) == len(ranges) - 1:
+                w.call(f"{self.name}_strip", None, args, *position, *ranges[-1], a, b)
+                return
+            w.loop(*ranges[len(position)], 1, lambda i: around([*position, i]))
+
+        w.when(w.less(a, b), lambda: around([]))
 
     def checked(self) -> None:
         """Rows `first` to `end`, columns `a` to `b`, one masked vector after the other."""
         w, scope, (*around, first, end, a, b) = self._function("checked", *self.outside[:-1], "first", "end", "a", "b")
         columns = scope.index(self.kernel.axes[self.lane])
 
+        def vector(here: Scope, j: Index) -> None:
+            inner = here.enter({self.lane: j}, lane=self.lane, lanes=self.lanes,
+                               mask=w.mask_below(j, columns, self.lanes), aligned=True)
+            made = [inner.vector(s.value) for s in self.kernel.stores]     # a load may lie where a store goes
+            for s, x in zip(self.kernel.stores, made):
+                inner.store(s, x)
+
         def row(i: Index) -> None:
             here = scope.enter(dict(zip(self.outside, [*around, i])))
-            here.prepare([self.store], self.lanes)
-            w.loop(a, b, self.lanes, lambda j: here.enter(
-                {self.lane: j}, lane=self.lane, lanes=self.lanes, mask=w.mask_below(j, columns, self.lanes),
-                aligned=True).store(self.store))
+            here.prepare(self.kernel.stores, self.lanes)
+            w.loop(a, b, self.lanes, lambda j: vector(here, j))
 
         w.loop(first, end, 1, row)
 
@@ -89,6 +118,8 @@ class _Skewed:
         w, scope, (*around, first, end, a, b) = self._function("strip", *self.outside[:-1], "first", "end", "a", "b")
         ranges, trusted = interior(scope)
         columns = scope.index(self.kernel.axes[self.lane])
+        for name in self.windows:
+            columns = w.min(columns, scope.index(self._lane_extent(name)))
         low, high = ranges[self.lane]                            # a window is one vector wider on either side
         left = w.mul(w.floordiv(w.add(w.max(low, self.lanes), self.lanes - 1), self.lanes), self.lanes)
         right = w.mul(w.floordiv(w.min(high, w.sub(columns, self.lanes)), self.lanes), self.lanes)
@@ -103,12 +134,11 @@ class _Skewed:
                 high = w.select(is_inside, high, low)
             top = w.min(w.max(first, low), end)
             bottom = w.max(w.min(end, high), top)
-        args, source, target, level = w.parameters[:4]
+        args = w.parameters[0]
 
         def check(*part: Index) -> None:
             some = w.both(w.less(*part[:2]), w.less(*part[2:]))
-            w.when(some, lambda: w.call(f"{self.name}_checked", None, args, source, target, level, *around, *part)
-                   and None)
+            w.when(some, lambda: w.call(f"{self.name}_checked", None, args, *around, *part) and None)
 
         check(first, top, a, b)
         check(bottom, end, a, b)
@@ -124,133 +154,53 @@ class _Skewed:
 
         w.when(w.less(left, right), run)
 
+    def _lane_extent(self, buffer: str) -> Dim:
+        """The columns of a buffer that windows look at."""
+        index, shape = self.kernel.stores[0].index, self.kernel.buffers[buffer].shape
+        return [n for i, n in zip(index, shape) if not isinstance(i, int)][-1]
+
     # ---- the interior ---------------------------------------------------------------------------------------------
 
     def _trusted_rows(self, scope: Scope, position: Sequence[Index], rows: int, left: Index, right: Index,
                       trusted: frozenset[Claim]) -> None:
         """Some rows side by side, whole vectors that need no check."""
-        w = scope.w
+        w, stores = scope.w, self.kernel.stores
         here = [scope.enter(dict(zip(self.outside, [*position[:-1], w.add(position[-1], r)])), trusted=trusted)
                 for r in range(rows)]
         for h in here:
-            h.prepare([self.store], self.lanes)
-        window = _Window(self, here[0], rows)
+            h.prepare(stores, self.lanes)
+        windows = [_Window(self, here[0], rows, name) for name in self.windows]
+        counts = [2 * len(x.wide) for x in windows]
 
         def vector(j: Index, *state: X) -> list[X]:
-            window.move(j, state)
+            rest = list(state)
+            for x, n in zip(windows, counts):
+                x.move(j, rest[:n])
+                del rest[:n]
             inner = [h.enter({self.lane: j}, lane=self.lane, lanes=self.lanes, aligned=True) for h in here]
             for r, h in enumerate(inner):
-                h.known.update({v: window.at(v, r) for v in self.offsets})
-            # loads first: rows a power of two apart look alike
-            made = [h.vector(self.store.value) for h in inner]
-            for h, x in zip(inner, made):
-                h.store(self.store, x)
-            return window.state()
+                h.known.update({v: x.at(v, r) for x in windows for v in x.offsets})
+            # loads first: rows a power of two apart look alike, and a load may lie where a store goes
+            made = [[h.vector(s.value) for s in stores] for h in inner]
+            for h, values in zip(inner, made):
+                for s, value in zip(stores, values):
+                    h.store(s, value)
+            return [y for x in windows for y in x.state()]
 
-        w.loop(left, right, self.lanes, vector, *window.start(left))
-
-    # ---- units ----------------------------------------------------------------------------------------------------
-
-    def entry(self) -> None:
-        """The function that the runner calls: blocks `start` to `stop` of one phase of one pass."""
-        w = self.module.function(self.name, {"args": POINTER, "start": INDEX, "stop": INDEX, "scratch": POINTER},
-                                 linkage="external")
-        args, start, stop, _ = w.parameters
-        scope = self._scope(w, args, {})
-        after = len(self.kernel.buffers) + len(self.kernel.sizes)
-        other = w.let(POINTER, f"load ptr, {w.at(args, after, int64)}, align 8")
-        count, phase = (w.load(int64, w.at(args, after + n, int64)) for n in (1, 2))
-        given, first = scope.pointers[self.schedule.carried], scope.pointers[self.store.buffer]
-
-        def turn(t: Index) -> tuple[X, X]:
-            """The arrays that turn t of the pass reads and writes."""
-            odd = w.convert("trunc", w.lift(t), "i1")
-            source = w.select(w.equal(t, 0), given, w.select(odd, first, other))
-            return source, w.select(odd, other, first)
-
-        w.loop(start, stop, 1, lambda u: self._unit(scope, args, turn, count, *self._block(scope, u, phase)))
-
-    def _block(self, scope: Scope, unit: Index, phase: Index) -> tuple[Range, Range]:
-        """Where a unit begins and ends, and how much these move from turn to turn."""
-        w, slope = scope.w, self.schedule.slope
-        extent, blocks = scope.index(self.kernel.axes[self.schedule.outer
-                                                      or self.lane]), scope.index(self.schedule.units)
-        length = w.floordiv(extent, blocks)
-        if not self.outside:
-            length = w.sub(length, w.mod(length, self.lanes))
-        left = w.mul(unit, length)
-        is_last = w.equal(w.add(unit, 1), blocks)
-        right = w.select(is_last, extent, w.add(left, length))
-        outwards = w.select(is_last, 0, slope)                   # of the right end, in phase 1
-        is_shrinking = w.equal(phase, 0)
-        begin = w.select(is_shrinking, left, right)
-        moves = (w.select(is_shrinking, w.select(w.equal(unit, 0), 0, slope), w.sub(0, outwards)),
-                 w.select(is_shrinking, w.sub(0, outwards), outwards))
-        return (begin, right), moves
-
-    def _unit(self, scope: Scope, args: X, turn: Callable[[Index], tuple[X, X]], count: X, block: Range,
-              moves: Range) -> None:
-        """All turns of a block: tiles in skewed coordinates, cut to what the block has at each turn."""
-        w, s = scope.w, self.schedule
-        columns, last = scope.index(self.kernel.axes[self.lane]), w.sub(count, 1)
-        fronts = [w.add(x, w.mul(last, w.add(m, s.slope))) for x, m in zip(block, moves)]
-        fronts = [w.min(block[0], fronts[0]), w.max(block[1], fronts[1])]
-
-        def along(front: Index, width: int, t: Index, lag: int, low: Index, high: Index) -> Range:
-            at = w.sub(front, w.mul(t, lag))
-            return w.max(at, low), w.min(w.add(at, width), high)
-
-        def tile(t: Index, row_front: Index, column_front: Index) -> None:
-            own = [w.add(x, w.mul(t, m)) for x, m in zip(block, moves)]
-            if not self.outside:
-                a, b = along(column_front, s.columns, t, s.skew, *own)
-                w.when(w.less(a, b), lambda: self._level(scope, args, turn(t), t, (0, 1), (a, b)))
-                return
-            rows = along(row_front, self._front, t, s.lag, *own)
-            a, b = along(column_front, s.columns, t, s.skew, 0, columns)
-            some = w.both(w.less(*rows), w.less(a, b))
-            w.when(some, lambda: self._level(scope, args, turn(t), t, rows, (a, b)))
-
-        if not self.outside:
-            w.loop(*fronts, s.columns, lambda c: w.loop(0, count, 1, lambda t: tile(t, 0, c)))
-            return
-        width = w.add(columns, w.mul(last, s.skew))
-        w.loop(*fronts, self._front, lambda f: w.loop(0, width, s.columns,
-                                                      lambda c: w.loop(0, count, 1, lambda t: tile(t, f, c))))
-
-    @property
-    def _front(self) -> int:
-        """Positions of the outer axis that a tile has: rows, where it is their axis."""
-        return self.schedule.rows if len(self.outside) == 1 else 1
-
-    def _level(self, scope: Scope, args: X, arrays: tuple[X, X], t: Index, outer: Range, columns: Range) -> None:
-        """One turn of a tile: strips of rows at all positions of the axes around them."""
-        w = scope.w
-        ranges = [outer, *((0, scope.index(self.kernel.axes[a])) for a in self.outside[1:])]
-
-        def around(position: list[Index]) -> None:
-            if len(position) == len(ranges) - 1:
-                w.call(f"{self.name}_strip", None, args, *arrays, t, *position, *ranges[-1], *columns)
-                return
-            w.loop(*ranges[len(position)], 1, lambda i: around([*position, i]))
-
-        around([])
+        w.loop(left, right, self.lanes, vector, *(y for x in windows for y in x.start(left)))
 
 
 class _Window:
-    """The loads of the carried buffer around some rows of a vector, each made once; what moves on with the vector is
-    carried.
-    """
+    """The loads of a buffer around some rows of a vector, each made once; what moves on with the vector is carried."""
 
-    def __init__(self, emitter: _Skewed, scope: Scope, rows: int):
-        self.scope, self.w, self.lanes, self.offsets = scope, scope.w, emitter.lanes, emitter.offsets
-        self.dtype = emitter.store.value.dtype
-        buffer = emitter.kernel.buffers[emitter.schedule.carried]
-        place = expr.substitute(flat_index(buffer, emitter.store.index)[0], {emitter.lane: 0})
+    def __init__(self, emitter: _Skewed, scope: Scope, rows: int, name: str):
+        self.scope, self.w, self.lanes, self.offsets = scope, scope.w, emitter.lanes, emitter.windows[name]
+        buffer, index = emitter.kernel.buffers[name], emitter.kernel.stores[0].index
+        self.dtype = buffer.dtype
+        place = expr.substitute(flat_index(buffer, index)[0], {emitter.lane: 0})
         origin = scope.w.at(scope.pointers[buffer.name], scope.index(place), self.dtype)
-        lane_place = max((n for n, i in enumerate(emitter.store.index) if not isinstance(i, int)))
-        row_place = max((n for n, i in enumerate(emitter.store.index) if not isinstance(i, int) and n != lane_place),
-                        default=-1)
+        lane_place = max((n for n, i in enumerate(index) if not isinstance(i, int)))
+        row_place = max((n for n, i in enumerate(index) if not isinstance(i, int) and n != lane_place), default=-1)
         # a load for a row -> the memory row it is in, and how far along
         self.keys: dict[tuple[Value, int], tuple[Dim, int]] = {}
         for v, apart in self.offsets.items():

@@ -11,7 +11,8 @@ import braze
 import numpy as np
 import pytest
 from braze.ir.configuration import configuration
-from braze.ir.program import Launch, walk
+from braze.ir.program import Launch, Loop, walk
+from braze.passes import skew
 from braze.runtime import cache, jit, program_store
 
 
@@ -74,6 +75,32 @@ def test_a_program_that_is_found_gives_the_same_bits(empty_cache, name, dynamic)
     again = braze.tensor(np.random.default_rng(1).normal(size=(11, 8) if dynamic else (9, 8)).astype(np.float32))
     np.testing.assert_array_equal(np.asarray(first(again)), np.asarray(second(again)))
     assert len(second.compilations) == 1
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_loops_on_tiles_that_are_found_give_the_same_bits(empty_cache, saved, monkeypatch, dynamic):
+    """Small arrays, which as a rule stay in cache without tiles."""
+    monkeypatch.setattr(skew, "_leaves_cache", lambda loop, target: True)
+    random = np.random.default_rng(0)
+
+    def leapfrog(u):
+        def step(_, now):
+            u, before = now
+            around = u[:-2, 1:-1] + u[2:, 1:-1] + u[1:-1, :-2] + u[1:-1, 2:]
+            return 1.5 * u - before + 0.1 * braze.pad(around, 1), u
+
+        return braze.fori_loop(0, 9, step, (u, 0.5 * u))
+
+    first, second = (braze.compile(leapfrog, dynamic=dynamic) for _ in range(2))
+    for shape in ((90, 70), (70, 101) if dynamic else (90, 70)):
+        x = braze.tensor(random.standard_normal(shape).astype(np.float32))
+        for f in (first, second):
+            for a, b in zip(f(x), leapfrog(x)):
+                np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-4)
+        for a, b in zip(first(x), second(x)):
+            assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    assert restored(second)
+    assert any(isinstance(s, Loop) and s.tiles for s in walk(saved[-1][1].program.steps))
 
 
 def test_stages_of_a_program_that_was_found_are_made_when_asked_for(empty_cache):
