@@ -285,11 +285,15 @@ class ScalarBuilder:
         """The bits of x read as another dtype of the same width."""
         return self.apply("bitcast", (x,), to)
 
+    def muladd(self, x: Any, y: Any, z: Any) -> Any:
+        """x * y + z, rounded once or twice, as is quicker: here once."""
+        return self.apply("fma", self.lift((x, y, z)))
+
     def polynomial(self, x: Any, coefficients: Sequence[float]) -> Any:
-        """The polynomial's value by Horner's rule, lowest coefficient first, each step rounded once."""
+        """The polynomial's value by Horner's rule, lowest coefficient first."""
         result = self.lift((x, coefficients[-1]))[1]
         for c in reversed(coefficients[:-1]):
-            result = self.apply("fma", self.lift((x, result, c)))
+            result = self.muladd(x, result, c)
         return result
 
     def lift(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -84,7 +84,7 @@ def _erfc(s, x):
     rest = s.fma(size, size, s.neg(square))
     curve = s.polynomial(s.sub(s.div(size, s.add(size, 4.0)), 0.4375), _ERFC[s.dtype_of(x).bits])
     scaled = s.div(curve, s.add(1.0, s.add(size, size)))
-    right = s.mul(s.exp(s.neg(square)), s.fma(s.neg(scaled), rest, scaled))
+    right = s.mul(s.exp(s.neg(square)), s.muladd(s.neg(scaled), rest, scaled))
     return s.select(s.lt(size, 0.25), s.sub(1.0, s.erf(x)), s.select(s.lt(x, 0.0), s.sub(2.0, right), right))
 
 

@@ -84,6 +84,7 @@ _TRIGAMMA_FAR = {
     ),  # -60.0
 }  # fmt: skip
 
+_HALF_LOG = (math.log(2 * math.pi) - 1) / 2
 # The zero of digamma, in two parts.
 _ZERO = {32: (1.4616321325302124, 1.2438149938918909e-08), 64: (1.4616321449683622, 9.549995429965697e-17)}
 
@@ -110,11 +111,11 @@ def _lgamma(s, x):
     e = _chosen(s, z, (1.0, z), (2.2, less), (3.2, twice_less), s.sub(z, 3.0))                            # y - 1
     factor = _chosen(s, z, (1.0, z), (2.2, 1.0), (3.2, less), (4.0, s.mul(less, twice_less)), z)
     logarithm = s.log(factor)
-    near = s.fma(s.mul(e, s.sub(e, 1.0)), s.polynomial(s.sub(e, 0.6), _LGAMMA_NEAR[bits]),
+    near = s.muladd(s.mul(e, s.sub(e, 1.0)), s.polynomial(s.sub(e, 0.6), _LGAMMA_NEAR[bits]),
                  s.select(s.lt(z, 1.0), s.neg(logarithm), logarithm))
     inverse = s.div(1.0, z)
-    series = s.fma(s.polynomial(s.mul(inverse, inverse), _LGAMMA_FAR[bits]), inverse, (math.log(2 * math.pi) - 1) / 2)
-    right = s.select(s.lt(z, 4.0), near, s.fma(s.sub(z, 0.5), s.sub(logarithm, 1.0), series))
+    series = s.muladd(s.polynomial(s.mul(inverse, inverse), _LGAMMA_FAR[bits]), inverse, _HALF_LOG)
+    right = s.select(s.lt(z, 4.0), near, s.muladd(s.sub(z, 0.5), s.sub(logarithm, 1.0), series))
     sine = s.abs(s.sin(s.mul(distance, math.pi)))
     left = s.select(s.eq(distance, 0.0), math.inf, s.sub(s.sub(math.log(math.pi), s.log(sine)), right))
     return s.select(is_negative, s.select(s.eq(x, -math.inf), x, left), right)
@@ -130,9 +131,9 @@ def _digamma(s, x):
     below = _chosen(s, z, (1.0, z), (2.0, 1.0), (3.0, less), (4.0, s.mul(less, twice_less)), z)
     step = s.div(above, below)                            # far away 1/z
     high, low = _ZERO[bits]
-    near = s.fma(s.sub(s.sub(y, high), low), s.polynomial(s.sub(y, 1.5), _DIGAMMA_NEAR[bits]), step)
+    near = s.muladd(s.sub(s.sub(y, high), low), s.polynomial(s.sub(y, 1.5), _DIGAMMA_NEAR[bits]), step)
     square = s.mul(step, step)
-    series = s.fma(step, 0.5, s.mul(square, s.polynomial(square, _DIGAMMA_FAR[bits])))
+    series = s.muladd(step, 0.5, s.mul(square, s.polynomial(square, _DIGAMMA_FAR[bits])))
     right = s.select(s.lt(z, 4.0), near, s.sub(s.log(z), series))
     size = s.abs(distance)
     is_far = s.gt(size, 0.25)                             # the cotangent is the tangent of the rest
@@ -150,13 +151,14 @@ def _trigamma(s, x):
     y = s.select(s.lt(z, 4.0), s.add(z, 1.0), z)
     for n in (1.0, 2.0, 3.0):
         is_low, square = s.lt(z, 4.0 - n), s.mul(y, y)
-        above = s.select(is_low, s.fma(above, square, below), above)
+        above = s.select(is_low, s.muladd(above, square, below), above)
         below = s.select(is_low, s.mul(below, square), below)
         y = s.select(is_low, s.add(z, n + 1.0), y)
-    steps = s.select(s.lt(z, 4.0), s.fma(first, first, s.div(above, below)), 0.0)
+    steps = s.select(s.lt(z, 4.0), s.muladd(first, first, s.div(above, below)), 0.0)
     inverse = s.div(1.0, y)
     square = s.mul(inverse, inverse)
-    series = s.fma(square, 0.5, s.mul(s.mul(square, inverse), s.polynomial(square, _TRIGAMMA_FAR[s.dtype_of(x).bits])))
+    curve = s.polynomial(square, _TRIGAMMA_FAR[s.dtype_of(x).bits])
+    series = s.muladd(square, 0.5, s.mul(s.mul(square, inverse), curve))
     right = s.add(steps, s.add(inverse, series))
     ratio = s.div(math.pi, s.sin(s.mul(distance, math.pi)))
     is_pole = s.or_(s.eq(distance, 0.0), s.eq(x, -math.inf))
