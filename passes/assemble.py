@@ -90,7 +90,7 @@ class _Assembler:
     def steps(self, graph: Graph, places: dict[Value, Place | Dim],
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
-        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_sort=self.launcher.may_sort)
+        fused = fuse(graph, spread(graph), parts=MOST_PARTS, may_run=self.launcher.may_run)
         fusion = stream(graph, fused, self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)
