@@ -96,7 +96,7 @@ class _Assembler:
               targets: Mapping[Value, Sequence[Place]]) -> tuple[Step, ...]:
         """The steps of a graph (or region) whose inputs are at `places` and whose outputs go to `targets`."""
         most = 1 if isinstance(self.target, GpuTarget) else MOST_PARTS           # a GPU's tile holds one sum
-        fused = fuse(graph, spread(graph), parts=most, may_sort=self.launcher.may_sort)
+        fused = fuse(graph, spread(graph), parts=most, may_run=self.launcher.may_run)
         fusion = stream(graph, fused, self.target)
         fusion = recompute(graph, fusion, self.donated.values())
         fusion = ordered(graph, fusion, self.donated)

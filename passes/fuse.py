@@ -404,12 +404,12 @@ class _Grouper:
 
 
 def fuse(graph: Graph, materialised: Iterable[Value] = (), parts: int = 1,
-         may_sort: Callable[[Node], bool] = lambda n: True) -> Fusion:
+         may_run: Callable[[Node], bool] = lambda n: True) -> Fusion:
     """Group the nodes of a graph. `materialised` values must exist in memory besides the outputs and what host calls
-    read. One kernel holds at most so many `parts` that are products of the same rows. `may_sort` says which sorts there
-    are kernels for.
+    read. One kernel holds at most so many `parts` that are products of the same rows. `may_run` says whether there is a
+    kernel for what has one on some targets.
     """
-    host = frozenset(n for n in graph.nodes if has_no_kernel(n) or n.op.kind == "sort" and not may_sort(n))
+    host = frozenset(n for n in graph.nodes if has_no_kernel(n) or not may_run(n))
     kept = stored(graph, host) | {v for v in materialised if v.literal is None}
     inliner = Inliner(graph, kept)
     grouper = _Grouper(graph, inliner, kept, parts, host)

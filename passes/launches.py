@@ -45,9 +45,10 @@ class Launcher:
         self.target, self.slot = target, slot
         self.plans: dict[Any, list[_Part]] = {}
 
-    def may_sort(self, n: Node) -> bool:
-        """Is there a kernel for a sort on the target?"""
-        return not isinstance(self.target, GpuTarget) or gpu_sorted.fits(n)
+    def may_run(self, n: Node) -> bool:
+        """Is there a kernel on the target for what has one on some?"""
+        is_gpu = isinstance(self.target, GpuTarget)
+        return (not is_gpu or gpu_sorted.fits(n)) if n.op.kind == "sort" else is_gpu or "ranged" not in n.op.traits
 
     def launches(self, kernel: Kernel) -> list[Launch]:
         """Launches of a kernel whose buffers are named by slots."""

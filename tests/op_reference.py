@@ -179,8 +179,10 @@ REFERENCE = {
     "slice": sliced, "pad": padded, "dilate": spread, "concat": lambda *x, axis: np.concatenate(x, axis),
     "windows": all_windows,
     "gather": take_axes, "scatter_add": scatter, "scatter_set": set_at, "scatter_along": scatter_line,
-    "matmul_chosen": lambda w, x, which: np.einsum("brk,bkn->brn", x, w[which]),
-    "outer_chosen": lambda x, y, which, count: np.einsum("brk,brn,bq->qkn", x, y, which[:, None] == np.arange(count)),
+    "matmul_chosen": lambda w, x, which, turned=False: np.einsum(
+        "brk,bnk->brn" if turned else "brk,bkn->brn", x, w[which]),
+    "outer_chosen": lambda x, y, which, starts, ends: np.einsum(
+        "brk,brn,bq->qkn", x, y, which[:, None] == np.arange(len(ends))),
     "rows_at": rows_at,
     "gather_along": lambda x, index, axis: np.take_along_axis(x, index, axis), "argsort": descending,
     "searchsorted": lambda edges, x, side: np.searchsorted(edges, x, side), "matmul": np.matmul, "conv": correlate,

@@ -16,6 +16,7 @@ from ...ir.kernel import Kernel, Value
 from ...ir.schedule import Source
 from ...ir.types import DType, float32, float64, int32, uint32
 from . import scalar
+from .depth_range import chosen, ends_of_depth, write_range
 from .groups import Group, is_multiple, open_group
 from .module import Function
 from .names import OPERANDS, TYPES
@@ -205,7 +206,9 @@ class Products(Tiles):
     def write(self, place: list[Group], ti: str, tj: str) -> None:
         """One tile of the result."""
         i, j = self.result_groups(ti, tj, (0, 1), 2)
-        self.finish(place, self.summed(place, ti, tj, i, j), i, j, tj)
+        ends = ends_of_depth(self.kernel, self.s, self.left, self.right)
+        part = write_range(Tile(self.f, place, 2), self.s, ends, self.depth) if ends else ()
+        self.finish(place, self.summed(place, ti, tj, i, j, *part), i, j, tj)
 
     def summed(self, place: list[Group], ti: str, tj: str, i: Group, j: Group, first: str = "0", end: str = "") -> str:
         """The sums of a tile, along all of K or a part of it."""
@@ -327,11 +330,21 @@ def operand(tile: Tile, v: Value, depth: Sequence[str]) -> str:
     """An operand on a tile, zero where positions of the depth do not exist."""
     if not {a for a in depth if tile.f.kernel.axes[a] != 1} & set(v.axes):
         return zeros_outside(tile, v, tile.spread(v, [a for g in tile.groups for a in g.axes]), depth)
-    if not tile.mask(depth) or v.op != "load" or v.fill not in (None, 0):
+    tests, picked = [], chosen(v)
+    if picked is not None and _is_masked_load(tile, *picked):
+        tests, v = [tile.value(picked[0])], picked[1]
+    if not tests and not tile.mask(depth) or v.op != "load" or v.fill not in (None, 0):
         return zeros_outside(tile, v, tile.value(v), depth)
-    tests = [*tile.mask(v.axes), *(tile.inside_buffer(v.buffer, v.index) if v.fill is not None else [])]
+    tests += [*tile.mask(v.axes), *(tile.inside_buffer(v.buffer, v.index) if v.fill is not None else [])]
     zero = "0.0" if v.dtype.is_float else "0"
     return tile.name(v, f"tl.load({tile.address(v.buffer, v.index)}, mask={' & '.join(tests)}, other={zero})")
+
+
+def _is_masked_load(tile: Tile, condition: Value, v: Value) -> bool:
+    """Is what a condition chooses a load that it can mask?"""
+    numbers = {a for g in tile.groups if g.dim is None for a in g.axes}
+    return v.op == "load" and v.fill in (None, 0) and not v.dtype.is_storage and (
+        {*condition.axes} <= {*v.axes} | numbers)
 
 
 def zeros_outside(tile: Tile, v: Value, text: str, depth: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ TRAITS = {
     "narrow": "automatic mixed precision computes it in the low dtype",
     "wide": "automatic mixed precision computes it in float32",
     "picks": "operand 0 is read at places that are computed, as by a gather",
+    "ranged": "a contraction that sums parts of an axis: a kernel where loops run to computed ends, else the host's",
     "overwrites": "a scatter into a copy of operand 0; the updates are operand 1 and replace what is there",
 }
 

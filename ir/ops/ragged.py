@@ -14,7 +14,7 @@ from .. import expr
 from ..errors import ShapeError
 from ..types import int64, promote
 from . import dims
-from .contraction import product_sum, transpose
+from .contraction import product_sum
 from .declare import NUMBERS, as_dim, composite, conjugate, general, same_size, show_shape
 from .namespace import F
 
@@ -25,21 +25,22 @@ USUAL_BLOCK = 64                # where the number of rows is not known
 # ---- products whose right operands are chosen ------------------------------------------------------------------------
 
 
-def _infer_chosen(types):
+def _infer_chosen(types, turned=False):
     w, x, which = types
-    if (len(w.shape), len(x.shape), len(which.shape)) != (3, 3, 1) or not same_size(x.shape[2], w.shape[1]) or (
+    depth, width = w.shape[-2:][::-1] if turned else w.shape[-2:]
+    if (len(w.shape), len(x.shape), len(which.shape)) != (3, 3, 1) or not same_size(x.shape[2], depth) or (
             not same_size(x.shape[0], which.shape[0])):
         raise ShapeError(f"matmul_chosen: w {show_shape(w.shape)} [G, K, N], x {show_shape(x.shape)} [B, R, K] and "
                          f"which {show_shape(which.shape)} [B] do not fit one another")
-    return x.with_shape((*x.shape[:2], w.shape[2]))
+    return x.with_shape((*x.shape[:2], width))
 
 
 def _push(op):
     """The forward derivative of what is linear in two operands and has an index besides."""
 
-    def push(tangents, y, a, b, which, **attrs):
-        terms = [*([op()(tangents[0], b, which, **attrs)] if tangents[0] is not None else []),
-                 *([op()(a, tangents[1], which, **attrs)] if tangents[1] is not None else [])]
+    def push(tangents, y, a, b, *indices, **attrs):
+        terms = [*([op()(tangents[0], b, *indices, **attrs)] if tangents[0] is not None else []),
+                 *([op()(a, tangents[1], *indices, **attrs)] if tangents[1] is not None else [])]
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     return push
@@ -50,7 +51,8 @@ def _wide(x):
     return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
 
 
-def _matmul_chosen(xp, w, x, which):
+def _matmul_chosen(xp, w, x, which, turned=False):
+    w = xp.swapaxes(w, 1, 2) if turned else w
     out = xp.zeros((*x.shape[:2], w.shape[2]), x.dtype)
     for q in range(w.shape[0]):
         mine = which == q
@@ -59,51 +61,75 @@ def _matmul_chosen(xp, w, x, which):
     return out
 
 
-def _lower_chosen(c, index, types):
+def _lower_chosen(c, index, types, turned=False):
     b, r, n = index
     name, k = c.reduced_axis(types[1].shape[-1])
     left, at = c.read(1, (b, r, k)), c.read(2, (b,))
-    return product_sum(c, left, c.gathered(0, (at, k, n)), (name,))
+    return product_sum(c, left, c.gathered(0, (at, n, k) if turned else (at, k, n)), (name,))
 
 
-_CHOSEN: Any = (((3, 4, 5), (2, 6, 4), [2, 0]), {}), (((2, 3, 1), (4, 1, 3), [1, 1, 0, 1]), {}), (
-    ((2, 0, 3), (2, 2, 0), [0, 1]), {})
+def _chosen_vjp(g, y, w, x, which, turned=False):
+    sides = (g, conjugate(x)) if turned else (conjugate(x), g)
+    return (F.outer_chosen(*sides, which, *_ranges(which, w.shape[0], x.shape[1])),
+            F.matmul_chosen(conjugate(w), g, which, turned=not turned), None)
+
+
+_CHOSEN: Any = ((((3, 4, 5), (2, 6, 4), [0, 2]), {}), (((2, 3, 1), (4, 1, 3), [0, 1, 1, 1]), {}),
+                (((2, 0, 3), (2, 2, 0), [0, 1]), {}), (((3, 5, 4), (2, 6, 4), [1, 1]), {"turned": True}))
 
 matmul_chosen = general("matmul_chosen", "contraction", _matmul_chosen, arity=3, dtypes=NUMBERS, infer=_infer_chosen,
-                        lower=_lower_chosen, traits=("narrow", "picks"), samples=_CHOSEN,
-                        jvp=_push(lambda: F.matmul_chosen),
-                        vjp=lambda g, y, w, x, which: (
-                            F.outer_chosen(conjugate(x), g, which, count=w.shape[0]),
-                            F.matmul_chosen(conjugate(transpose(w)), g, which), None),
-                        doc="y[b] = x[b] @ w[which[b]]; zero where there is no such matrix.")
+                        lower=_lower_chosen, traits=("narrow", "picks"), samples=_CHOSEN, parameters=("turned",),
+                        jvp=_push(lambda: F.matmul_chosen), vjp=_chosen_vjp,
+                        doc="y[b] = x[b] @ w[which[b]], which ascend; zero where there is no such matrix. Those that "
+                            "are `turned` are transposed.")
 
 
-def _infer_outer(types, count):
-    x, y, which = types
-    if (len(x.shape), len(y.shape), len(which.shape)) != (3, 3, 1) or not all(
-            same_size(a, b) for a, b in zip(x.shape[:2], y.shape[:2])) or not same_size(x.shape[0], which.shape[0]):
-        raise ShapeError(f"outer_chosen: x {show_shape(x.shape)} [B, R, K], y {show_shape(y.shape)} [B, R, N] and "
-                         f"which {show_shape(which.shape)} [B] do not fit one another")
-    return x.with_shape((count, x.shape[2], y.shape[2]))
+def _ranges(which, count, height):
+    """For each matrix the rows that it is chosen for, in blocks of this height: the first, and the one behind the last.
+    """
+    q, height = F.expand_dims(F.iota(size=as_dim(count)), 1), as_dim(height)
+    before = (F.sum(F.cast(f(F.expand_dims(which, 0), q), dtype=int64), axes=(1,)) for f in (F.less, F.less_equal))
+    return [n * height for n in before]
 
 
-def _outer_chosen(xp, x, y, which, count):
-    out = xp.zeros((count, x.shape[2], y.shape[2]), x.dtype)
-    for q in range(count):
+def _infer_outer(types):
+    x, y, which, starts, ends = types
+    fits = [(3, 3, 1, 1, 1)] == [tuple(len(t.shape) for t in types)] and all(
+        same_size(a, b) for a, b in (*zip(x.shape[:2], y.shape[:2]), (x.shape[0], which.shape[0]),
+                                     (starts.shape[0], ends.shape[0])))
+    if not fits:
+        raise ShapeError(f"outer_chosen: x {show_shape(x.shape)} [B, R, K], y {show_shape(y.shape)} [B, R, N], which "
+                         f"{show_shape(which.shape)} [B] and ends {show_shape(ends.shape)} [G] do not fit one another")
+    return x.with_shape((starts.shape[0], x.shape[2], y.shape[2]))
+
+
+def _outer_chosen(xp, x, y, which, starts, ends):
+    out = xp.zeros((len(starts), x.shape[2], y.shape[2]), x.dtype)
+    for q in range(len(starts)):
         mine = which == q
         if mine.any():
             out[q] = xp.tensordot(_wide(x[mine]), _wide(y[mine]), axes=((0, 1), (0, 1))).astype(x.dtype)
     return out
 
 
-outer_chosen = general("outer_chosen", "library", _outer_chosen, arity=3, dtypes=NUMBERS, parameters=("count",),
-                       infer=_infer_outer, traits=("narrow",), jvp=_push(lambda: F.outer_chosen),
-                       vjp=lambda g, z, x, y, which, count: (
-                           F.matmul_chosen(transpose(g), conjugate(y), which), F.matmul_chosen(g, conjugate(x), which),
-                           None),
-                       samples=((((2, 3, 4), (2, 3, 5), [1, 0]), {"count": 2}),
-                                (((3, 1, 2), (3, 1, 2), [2, 2, 0]), {"count": 4})),
-                       doc="z[q] = the sum of x[b].mT @ y[b] over the b of which[b] = q.")
+def _lower_outer(c, index, types):
+    q, k, n = index
+    name, row = c.reduced_axis(expr.product(types[0].shape[:2]))
+    at, height = c.k.index(row), types[0].shape[1]
+    inside = c.k.and_(c.k.le(c.read(3, (q,)), at), c.k.lt(at, c.read(4, (q,))))
+    sides = (c.read(side, (expr.floordiv(row, height), expr.mod(row, height), i)) for side, i in ((0, k), (1, n)))
+    return product_sum(c, *(c.k.select(inside, x, c.k.constant(0, c.k.dtype_of(x))) for x in sides), (name,))
+
+
+outer_chosen = general("outer_chosen", "contraction", _outer_chosen, arity=5, dtypes=NUMBERS, infer=_infer_outer,
+                       lower=_lower_outer, traits=("narrow", "ranged"), jvp=_push(lambda: F.outer_chosen),
+                       vjp=lambda g, z, x, y, which, starts, ends: (
+                           F.matmul_chosen(g, conjugate(y), which, turned=True),
+                           F.matmul_chosen(g, conjugate(x), which), None, None, None),
+                       samples=((((2, 3, 4), (2, 3, 5), [0, 1], [0, 3], [3, 6]), {}),
+                                (((3, 1, 2), (3, 1, 2), [1, 1, 3], [0, 0, 2, 2], [0, 2, 2, 3]), {})),
+                       doc="z[q] = the sum of x[b].mT @ y[b] over the b of which[b] = q, which ascend: they are rows "
+                           "starts[q] to ends[q] of all blocks.")
 
 
 # ---- rows in another order -------------------------------------------------------------------------------------------

@@ -49,6 +49,19 @@ def biased_panels(k, x):
     return k.tanh(k.add(k.add(x, k.read("bias", "lj")), k.read("before", "ilj")))
 
 
+def between(g, m, n, p, d="f32", moved=0, one_sided=False) -> Kernel:
+    """For each place of g the sum over a part of K, from a computed start to a computed end."""
+    k = Zoo("between", {"g": g, "i": m, "j": n, "k": p})
+    at = k.index(k.axis("k") + moved)
+    start, end = (k.mul(k.cast(k.read(name, "g", "i32"), dtype("i64")), 3) for name in ("start", "end"))
+    inside = k.gt(end, at) if one_sided else k.and_(k.ge(at, start), k.and_(k.lt(at, end), k.le(at, k.add(start, 20))))
+    zero = k.constant(0, dtype(d))
+    a, b = (k.select(inside, k.read(name, axes, d), zero) for name, axes in (("a", "ik"), ("b", "kj")))
+    total = k.reduce("sum", k.mul(*(k.cast(x, float32) for x in (a, b))), "k")
+    k.write("y", "gij", total)
+    return k.build()
+
+
 def several_stores(m, n, p) -> Kernel:
     """The product, its transpose, and its sign as an integer."""
     k = Zoo("several_stores", {"i": m, "j": n, "k": p})

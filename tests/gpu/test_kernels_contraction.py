@@ -5,6 +5,7 @@ dtypes, windows, sums cut in two, symbolic sizes, and random ones under random t
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 import braze
@@ -141,6 +142,26 @@ def test_the_rest_of_the_tiles_is_shared_along_their_sums(kernel, programs):
     least = LEAST_DEPTH[schedule(kernel).operand.itemsize]
     run_like_definition(kernel, tile=(32, 32, least), programs=programs, rest="shares", parts=1)
     run_like_definition(kernel, tile=(32, 64, least), programs=programs, rest="shares", parts=2)
+
+
+@pytest.mark.parametrize("kernel", [
+    c.between(3, 20, 18, 50), c.between(2, 20, 18, 64, "bf16"), c.between(4, 17, 33, 30, moved=5),
+    c.between(3, 20, 18, 50, one_sided=True), c.between(3, M, N, K)],
+    ids=["plain", "bf16", "moved", "one end", "symbolic"])
+def test_a_part_of_k_is_read_where_both_sides_are_zero_outside(kernel):
+    sizes = {n: size for n, size in {"M": 20, "N": 17, "K": 41}.items() if n in kernel.sizes}
+    run_like_definition(kernel, sizes)
+    s = schedule(kernel)
+    run_like_definition(kernel, sizes, tile=(32, 16, LEAST_DEPTH[s.operand.itemsize]))
+    text = emit(kernel, s, TARGET).text
+    assert re.search(r"in range\((first|0), .*\blast\b", text)
+    arrays = inputs(kernel, np.random.default_rng(1), sizes)
+    for name in arrays.keys() & {"start", "end"}:                # NaN outside of it is not seen
+        arrays[name][:] = {"start": 3, "end": 5}[name]
+    arrays["a"][:, 20:], arrays["b"][20:] = np.nan, np.nan
+    got = run(kernel, arrays, outputs(kernel, arrays, sizes), sizes, [(kernel, s)])
+    assert np.isfinite(got["y"].astype(np.float32)).all()
+    assert_close(kernel, got, reference(kernel, arrays, sizes), sizes)
 
 
 def test_shares_are_added_in_the_order_of_their_programs():
