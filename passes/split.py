@@ -55,11 +55,10 @@ def split_product(kernel: Kernel, m: contraction.Match) -> tuple[Kernel, Kernel]
     """Two kernels that do what a product with few results of long sums does: the first is one of a batch of pieces,
     each of which finds in the cache what it reads more than once; None where that is not worth it, or not possible.
     """
-    deep = kernel.axes[m.k[0]]
-    if len(m.k) > 1 or m.parts > 1 or not isinstance(deep, int):
+    deep, results = kernel.axes[m.k[0]], expr.product(kernel.axes[a] for a in (*m.g, *m.i, *m.j))
+    if len(m.k) > 1 or m.parts > 1 or not isinstance(deep, int) or not isinstance(results, int):
         return None
-    height, width, batch = (max(1, usual(expr.product(kernel.axes[a] for a in axes))) for axes in (m.i, m.j, m.g))
-    results = batch * height * width
+    height, width = (max(1, usual(expr.product(kernel.axes[a] for a in axes))) for axes in (m.i, m.j))
     along = [contiguous_axis(kernel, v) in m.k for v in (m.left, m.right)]
     if along[1] and height <= contraction.FEW_ROWS_DOTS and width > FEW_COLUMNS:
         return None                                              # long runs of memory, and enough of them

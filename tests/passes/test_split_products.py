@@ -69,7 +69,7 @@ def test_a_part_of_a_buffer_is_cut_where_pieces_are_equal():
 
 
 @pytest.mark.parametrize("m,n,p", [(20, 17, 2000), (4, 4, 8192), (1024, 1024, 8192), (512, 512, 4096),
-                                   (20, 17, symbol("K", 0))])
+                                   (20, 17, symbol("K", 0)), (symbol("M", 0), 17, 20_000)])
 def test_short_sums_and_many_results_are_left(m, n, p):
     assert parts(product(m, n, p)) is None
 
