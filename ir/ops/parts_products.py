@@ -7,7 +7,7 @@ fusion puts in one kernel, or one where there are few columns. They take as many
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import expr
@@ -93,6 +93,18 @@ def prod(x: Parts, axes: Sequence[int]) -> Parts | None:
         z = multiply(*(Parts(*(F.slice(part, start=(*zeros, start), shape=(*rows, width), step=(1,) * (len(rows) + 1))
                                for part in z)) for start in (0, width)))
     return Parts(*(F.reshape(part, shape=tuple(rows)) for part in z))
+
+
+def bilinear(op: Callable[[], Callable[..., Any]]) -> Callable[..., Parts]:
+    """The rule for an op that is linear in each of its first two operands: four of real ones."""
+
+    def of_parts(a: Parts, b: Parts, *others: Any, **attrs: Any) -> Parts:
+        def f(x: Any, y: Any) -> Any:
+            return op()(x, y, *others, **attrs)
+
+        return Parts(f(a.re, b.re) - f(a.im, b.im), f(a.re, b.im) + f(a.im, b.re))
+
+    return of_parts
 
 
 def conv(x: Parts, w: Parts, **attrs: Any) -> Parts:

@@ -17,6 +17,7 @@ from . import dims
 from .contraction import product_sum
 from .declare import NUMBERS, as_dim, composite, conjugate, general, same_size, show_shape
 from .namespace import F
+from .parts_products import bilinear
 
 BLOCKS = (16, 128)              # rows of a block: as a tile of products has at least, and as fill one
 USUAL_BLOCK = 64                # where the number of rows is not known
@@ -79,7 +80,7 @@ _CHOSEN: Any = ((((3, 4, 5), (2, 6, 4), [0, 2]), {}), (((2, 3, 1), (4, 1, 3), [0
 
 matmul_chosen = general("matmul_chosen", "contraction", _matmul_chosen, arity=3, dtypes=NUMBERS, infer=_infer_chosen,
                         lower=_lower_chosen, traits=("narrow", "picks"), samples=_CHOSEN, parameters=("turned",),
-                        jvp=_push(lambda: F.matmul_chosen), vjp=_chosen_vjp,
+                        jvp=_push(lambda: F.matmul_chosen), vjp=_chosen_vjp, parts=bilinear(lambda: F.matmul_chosen),
                         doc="y[b] = x[b] @ w[which[b]], which ascend; zero where there is no such matrix. Those that "
                             "are `turned` are transposed.")
 

@@ -12,7 +12,7 @@ from braze.tracer.pipeline import compile_graph
 from op_samples import OPS, build, gradient_graph, samples
 
 BACKENDS = ("llvm", "numpy")
-ON_THE_HOST = {"argsort", "cumprod"}                     # besides library routines
+ON_THE_HOST = {"argsort", "cumprod", "outer_chosen"}                     # besides library routines
 COMPUTED = [op for op in OPS if set(COMPLEX) & set(op.dtypes) or op.name == "complex"]
 
 
