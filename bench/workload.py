@@ -148,7 +148,7 @@ def relative_error(result: np.ndarray, reference: np.ndarray) -> float:
     if result.shape != reference.shape:
         raise ValueError(f"result of shape {result.shape} where the reference has {reference.shape}")
     scale = float(np.abs(reference).max()) or 1.0
-    difference = float(np.abs(result.astype(WIDE[reference.dtype.kind]) - reference).max())
+    difference = float(np.abs(result.astype(WIDE.get(reference.dtype.kind, np.float64)) - reference).max())
     return difference / scale if math.isfinite(difference) else math.inf
 
 
