@@ -168,6 +168,7 @@ def test_a_forked_child_has_threads_of_its_own():
 def in_a_process(text: str, **environment: str) -> str:
     """What a Python program prints, that may import this file's helpers."""
     head = "import sys; sys.path.insert(0, 'tests'); from runtime.test_threads import *\n"
+    head += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"      # what runs in the background ignores it
     done = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", head + text],
                           capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
