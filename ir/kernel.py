@@ -149,6 +149,11 @@ def pair_part(kernel: Kernel, access: Value | Store) -> int | None:
     return int(index[-1]) if is_part else None  # type: ignore[arg-type]
 
 
+def fresh_axis(axes: Mapping[str, Dim], name: str) -> str:
+    """The name, with a number if an axis has it."""
+    return next(n for n in (f"{name}_{k}" if k else name for k in count()) if n not in axes)
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A program over `axes` (name to extent, in loop order), on `buffers`; `values` in order, then `stores`.
@@ -191,7 +196,7 @@ class Kernel:
 
     def fresh_axis(self, name: str) -> str:
         """The name, with a number if an axis has it."""
-        return next(n for n in (f"{name}_{k}" if k else name for k in count()) if n not in self.axes)
+        return fresh_axis(self.axes, name)
 
     def __str__(self) -> str:
         from .kernel_text import print_kernel

@@ -22,9 +22,9 @@ from .inlining import CHEAP, Inliner, cost_of
 from .pairs import pairs_of_reductions
 from .reads import Read, one_each, read_axes, renamed_read
 from .stored import has_no_kernel, picks, stored
+from .walks import is_few
 from .why_not import WhyNot
 
-SMALL = 8                       # axes up to this size are written out, and may be reduced beside the others
 MOST_COST = 512.0               # of an element, in additions: what computes so much gains nothing by a store less
 SWEEP = 16.0                    # of a reduction in a group
 MOST_NODES = 64                 # of groups that are merged only because they read the same
@@ -49,7 +49,7 @@ class Group:
     @property
     def big_reduced(self) -> set[frozenset[int]]:
         """The sets of axes that its reductions run over, small ones left out."""
-        sets = {frozenset(a for a in axes if not _small(self.extents[a])) for axes in self.reduced.values()}
+        sets = {frozenset(a for a in axes if not is_few(self.extents[a])) for axes in self.reduced.values()}
         return {s for s in sets if s}
 
 
@@ -66,10 +66,6 @@ def _cost(n: Node) -> float:
 def _repeats(axes: tuple[int | None, ...]) -> bool:
     named = [a for a in axes if a is not None]
     return len(set(named)) != len(named)
-
-
-def _small(extent: Dim) -> bool:
-    return isinstance(extent, int) and extent <= SMALL
 
 
 @dataclass
@@ -360,12 +356,12 @@ class _Grouper:
 
     def _is_nest(self, axes: dict[Value, tuple[int | None, ...]], extents: dict[int, Dim],
                  reduced: dict[Node, tuple[int, ...]], nodes: Iterable[Node]) -> str | None:
-        big = {frozenset(a for a in t if not _small(extents[a])) for t in reduced.values()}
+        big = {frozenset(a for a in t if not is_few(extents[a])) for t in reduced.values()}
         big.discard(frozenset())
         if len(big) > 1:
             return "reduction"
         gone: frozenset[int] = next(iter(big)) if big else frozenset()
-        large = {t: frozenset(a for a in t if a is not None and not _small(extents[a])) for t in set(axes.values())}
+        large = {t: frozenset(a for a in t if a is not None and not is_few(extents[a])) for t in set(axes.values())}
         space = frozenset().union(*large.values(), gone)
         if not reduced and all(axes == space for axes in large.values()):
             return None

@@ -166,7 +166,7 @@ class _Merging:
         (place,) = sort.index
         copy.made[sort] = k.cast(self._element(k, runs, runs.positions, place), int64)   # type: ignore[arg-type]
         for s in self.kernel.stores:
-            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+            copy.store(s)
         return with_used_axes(k.build(self.kernel.origin))
 
 

@@ -78,6 +78,5 @@ def _of_copies(kernel: Kernel, names: dict[str, str], wrong: dict[Value, int]) -
         index: tuple[Index, ...] = _moved(tuple(copy.index(v.index)), place)
         copy.made[v] = k.load(names[v.buffer], _moved(kernel.buffers[v.buffer].shape, place), v.dtype, index, v.fill)
     for s in kernel.stores:
-        shape = kernel.buffers[s.buffer].shape
-        k.store(s.buffer, shape, copy.index(s.index), copy.value(s.value), s.mode)
+        copy.store(s)
     return k.build(kernel.origin)

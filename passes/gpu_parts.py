@@ -69,7 +69,7 @@ def part(kernel: Kernel, name: str, known: dict[Value, str], made: dict[Value, s
     for v, buffer in made.items():
         k.store(buffer, _shape(kernel, v), [k.axis(a) for a in v.axes], copy.value(v))
     for s in stores:
-        k.store(s.buffer, kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+        copy.store(s)
     return with_used_axes(k.build(kernel.origin))
 
 

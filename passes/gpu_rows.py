@@ -109,7 +109,7 @@ def _flat(kernel: Kernel, rows: Sequence[str]) -> Kernel:
         left = expr.floordiv(left, kernel.axes[a])
     copy = Copy(kernel, k, positions, False)
     for s in kernel.stores:
-        k.store(s.buffer, kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+        copy.store(s)
     return k.build(kernel.origin)
 
 

@@ -36,6 +36,7 @@ from . import (
 )
 from .collapse import collapse
 from .gpu_access import Access
+from .gpu_sorted import FEW_PROGRAMS
 from .gpu_split_scan import cut_scan
 from .grouping import split_groups
 from .patch import split_patch
@@ -52,7 +53,6 @@ MOST_TOGETHER = 8192            # elements of a tile with several reduced axes
 TURN = 2048                     # elements of a row that is run through in turns
 UNKNOWN_TURN = 1024             # of one whose length is not known
 COLUMNS = 64                    # columns side by side where a reduction runs down them
-FEW_PROGRAMS = 128              # with fewer, most of a device has nothing to do
 MANY_PROGRAMS = 512             # what cutting a long reduction aims at
 LONG = 1 << 14                  # elements that a program reduces: below, a second kernel costs more than it gains
 VERY_LONG = 1 << 16             # the same for taking a kernel apart, which makes several

@@ -78,5 +78,5 @@ class _Cut:
         copy = Copy(self.kernel, k, {}, False)
         copy.made[self.total] = k.reduce("sum", part, [self.piece])
         for s in self.kernel.stores:
-            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+            copy.store(s)
         return k.build(self.kernel.origin)

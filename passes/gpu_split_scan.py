@@ -12,7 +12,7 @@ from ..ir.expr import Dim
 from ..ir.gpu import rounded_up
 from ..ir.kernel import Kernel, KernelBuilder, Store, Value, made_of
 from ..ir.scalar import COMBINE
-from .split import Copy, pieces
+from .split import Copy, before_end, pieces
 
 
 def cut_scan(kernel: Kernel, count: int) -> list[Kernel] | None:
@@ -88,7 +88,7 @@ class _Cut:
         for v in self.scans:
             x = copy.value(v.args[0])
             if self.is_ragged:
-                x = k.select(k.lt(k.index(self.at), k.index(self.extent)), x, k.constant(_identity(v), v.dtype))
+                x = before_end(k, self.at, self.extent, x, v)
             self._store(k, v, "total", k.reduce(v.combine, x, [self.axis]))
         return k.build(self.kernel.origin)
 
@@ -105,13 +105,9 @@ class _Cut:
         k = KernelBuilder(f"{self.kernel.name}_whole", self._axes())
         copy = Copy(self.kernel, k, {self.axis: self.at}, self.is_ragged)
         for v in self.scans:
-            earlier = self._load(k, v, "until", k.axis(self.piece) - 1, _identity(v))
+            earlier = self._load(k, v, "until", k.axis(self.piece) - 1, COMBINE[v.combine][1](v.dtype))
             here = k.scan(v.combine, copy.value(v.args[0]), self.axis)
             copy.made[v] = k.apply(COMBINE[v.combine][0], (earlier, here))
         for s in self.kernel.stores:
-            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+            copy.store(s)
         return k.build(self.kernel.origin)
-
-
-def _identity(v: Value) -> object:
-    return COMBINE[v.combine][1](v.dtype)

@@ -110,7 +110,7 @@ class _Cut:
             weighed = k.select(seen, k.mul(x, k.div(sums, norm) if divided else scale), 0.0)
             copy.made[p.total] = k.reduce("sum", weighed, [self.piece])
         for s in self.kernel.stores:
-            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+            copy.store(s)
         return k.build(self.kernel.origin)
 
     def _load(self, k: KernelBuilder, v: Value) -> Value:

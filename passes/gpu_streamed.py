@@ -201,7 +201,7 @@ class _Parts:
             k.store(self.name(v), self.shape(v), [k.axis(a) for a in v.axes], copy.value(v))
         if not made:
             for s in self.kernel.stores:
-                k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+                copy.store(s)
         built = k.build(self.kernel.origin)
         return Kernel(built.name, _used(built), built.buffers, built.values, built.stores, built.origin)
 

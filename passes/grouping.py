@@ -67,6 +67,5 @@ def with_groups(kernel: Kernel, axis: str, each: int) -> Kernel:
     k = KernelBuilder(kernel.name, axes)
     copy = Copy(kernel, k, {axis: k.axis(group) * each + k.axis(axis)}, False)
     for s in kernel.stores:
-        shape = kernel.buffers[s.buffer].shape
-        k.store(s.buffer, shape, copy.index(s.index), copy.value(s.value), s.mode)
+        copy.store(s)
     return k.build(kernel.origin)

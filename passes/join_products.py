@@ -8,11 +8,10 @@ apart, in the same order, so that this changes no bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import count
 from typing import Any, Union
 
 from ..ir.expr import Dim, product, symbols
-from ..ir.kernel import Kernel, KernelBuilder, is_affine
+from ..ir.kernel import Kernel, KernelBuilder, fresh_axis, is_affine
 from ..ir.product_rows import ProductRows
 from ..ir.program import Step
 from ..ir.schedule import Contraction, Rows, Schedule
@@ -116,7 +115,7 @@ def _joined(producer: Kernel, consumer: Kernel, places: Mapping[str, Dim], dropp
     names: dict[str, str] = {}
     for a, n in producer.axes.items():
         if a not in places:
-            names[a] = next(x for x in (f"{a}{i or ''}" for i in count()) if x not in k.axes)
+            names[a] = fresh_axis(k.axes, a)
             k.add_axis(names[a], n)
     first = Copy(producer, k, {**places, **{a: k.axis(name) for a, name in names.items()}}, False, names)
     second = Copy(consumer, k, {}, False)
@@ -126,7 +125,7 @@ def _joined(producer: Kernel, consumer: Kernel, places: Mapping[str, Dim], dropp
         if s.buffer not in dropped:
             k.store(s.buffer, producer.buffers[s.buffer].shape, first.index(s.index), value)
     for s in consumer.stores:
-        k.store(s.buffer, consumer.buffers[s.buffer].shape, second.index(s.index), second.value(s.value), s.mode)
+        second.store(s)
     return k.build((*producer.origin, *consumer.origin))
 
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..ir.expr import Dim
 from ..ir.kernel import Buffer, Value
-from ..ir.scalar import CORE
+from ..ir.scalar import CORE, converted
 
 MOST = 16                        # values that are looked through
 
 
 def is_outside(x: Value, number: Any, inside: Sequence[tuple[Dim, Dim]], buffers: Mapping[str, Buffer]) -> bool:
     """Is it this number wherever one of the index expressions is not within its size?"""
-    want = np.asarray(number).astype(x.dtype.numpy)
+    want = converted(number, x.dtype)
     found = [_outside(x, pair, buffers) for pair in inside]
     return all(n is not None and n.tobytes() == want.tobytes() for n in found)
 
@@ -41,11 +41,11 @@ def _outside(x: Value, pair: tuple[Dim, Dim], buffers: Mapping[str, Buffer]) -> 
 def _of(v: Value, args: list[np.ndarray | None], pair: tuple[Dim, Dim],
         buffers: Mapping[str, Buffer]) -> np.ndarray | None:
     if v.op == "const":
-        return np.asarray(v.number).astype(v.dtype.numpy)
+        return converted(v.number, v.dtype)
     if v.op == "load" and v.fill is not None and pair in zip(v.index, buffers[v.buffer].shape):
-        return np.asarray(v.fill).astype(v.dtype.numpy)
+        return converted(v.fill, v.dtype)
     if v.op not in CORE or any(a is None for a in args):
         return None
     with np.errstate(all="ignore"):
         to = (v.dtype,) if CORE[v.op].result == "attribute" else ()
-        return np.asarray(CORE[v.op].evaluate(*args, *to)).astype(v.dtype.numpy)
+        return converted(CORE[v.op].evaluate(*args, *to), v.dtype)

@@ -20,11 +20,10 @@ from ..ir.ops.namespace import F
 from ..ir.types import float32, float64
 from .copying import PassBuilder, copy_inputs, copy_node, map_regions
 from .inlining import DEAR, cost_of
-from .walks import usual
+from .walks import WRITTEN_OUT, is_few, usual
 
 SMALLEST = 1 << 15              # elements: fewer stay in cache
-SMALL = 16                      # what has so many times fewer elements is few: it may be read again
-SHORT = 8                       # axes up to this size are written out
+SMALL = 16                      # what has so many times fewer elements is few: it may be stored, and read again
 
 Key = tuple[int, tuple[int, ...]]           # of reductions that may be one loop nest: how many come before, their axes
 _REST: Key = (-1, ())                       # of all other readers
@@ -53,7 +52,7 @@ def is_short(n: Node) -> bool:
     if n.op.kind != "reduction":
         return False
     length = expr.product(n.operands[0].shape[d] for d in n.attrs["axes"])
-    return isinstance(length, int) and length <= SHORT
+    return isinstance(length, int) and length <= WRITTEN_OUT
 
 
 # ---- what they are ---------------------------------------------------------------------------------------------------
@@ -64,10 +63,11 @@ class _Pairs:
 
     def __init__(self, graph: Graph):
         self.graph = graph
+        self.levels: dict[Value, int] = {}                       # how many reductions come before
         stored: set[Value] = set(graph.outputs)
         while True:
             self.made_of = self._found(stored)
-            self.classes = self._classes()
+            self.classes = self._classes() if self.made_of else {}
             wanted = {v for v, keys in self.classes.items() if _REST in keys or len(keys) == 1 and _is_dear(v)}
             if not wanted:
                 return
@@ -111,7 +111,7 @@ class _Pairs:
     def reduction(self, n: Node) -> tuple[int, ...] | None:
         """The long axes of pair values along which a node reduces them; None where it does not."""
         if n.op.kind == "reduction" and n.operands[0] in self.made_of and n.result not in self.made_of:
-            return tuple(d for d in n.attrs["axes"] if not _is_few(n.operands[0].shape[d]))
+            return tuple(d for d in n.attrs["axes"] if not is_few(n.operands[0].shape[d]))
         product = self.product(n)
         return None if product is None else (product[2],)
 
@@ -124,7 +124,7 @@ class _Pairs:
         for i, (v, other) in enumerate(zip(n.operands, reversed(n.operands))):
             turned = v.node is not None and v.node.op is F.permute and v.node.operands[0] in self.made_of
             source = v.node.operands[0] if turned and v.node is not None else v
-            if source in self.made_of and other not in self.made_of and _is_few(other.shape[1 - i]):
+            if source in self.made_of and other not in self.made_of and is_few(other.shape[1 - i]):
                 return source, other, (1 - i) ^ turned, i == 1
         return None
 
@@ -133,7 +133,7 @@ def _is_repeatable(n: Node) -> bool:
     """Is it element by element, or a short sum?"""
     if n.op.kind == "pointwise":
         return n.result.dtype.kind != "c"
-    return n.op.kind == "view" or is_short(n) or n.op is F.matmul and _multiplies(n) and _is_few(n.operands[0].shape[1])
+    return n.op.kind == "view" or is_short(n) or n.op is F.matmul and _multiplies(n) and is_few(n.operands[0].shape[1])
 
 
 def _multiplies(n: Node) -> bool:
@@ -152,10 +152,6 @@ def _cost(n: Node) -> float:
     if n.op.kind == "reduction":
         return float(usual(expr.product(n.operands[0].shape[d] for d in n.attrs["axes"])))
     return 2.0 * usual(n.operands[0].shape[1]) if n.op is F.matmul else 0.0
-
-
-def _is_few(extent: expr.Dim) -> bool:
-    return isinstance(extent, int) and extent <= SHORT
 
 
 def _elements(v: Value) -> int:

@@ -17,12 +17,11 @@ from ..ir.graph import Graph, Node, Value
 from .dimension_maps import Map, compose, operand_map
 from .fuse import Fusion, Group
 from .inlining import cost_of
+from .pairs import SMALL, SMALLEST
 from .walks import usual
 
 MOST_COST = 64.0                # additions an element, for all who compute it again: about what memory would take
 MOST_COST_OF_PLACES = 32.0      # the same, where neighbours are computed again, too, whose operands are loaded again
-SMALLEST = 1 << 15              # elements: fewer stay in cache
-SMALL = 16                      # what has so many times fewer elements may be stored in addition
 
 
 def recompute(graph: Graph, fusion: Fusion, donated: Iterable[Value] = ()) -> Fusion:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ..ir import expr
 from ..ir.errors import VerifyError
-from ..ir.expr import Dim, Expr
+from ..ir.expr import Expr
 from ..ir.kernel import Kernel, Store, Value, flat_index, pair_part
 from ..ir.product_rows import ProductRows
 from ..ir.scalar import CORE
@@ -23,9 +23,8 @@ from ..ir.sorted_rows import SortedRows, sorts, take_apart
 from ..ir.target import Target
 from . import contraction, jam, streamed
 from .product_rows import tiled
+from .walks import USUAL_SIZE, WRITTEN_OUT, usual
 
-USUAL = 512                     # what a symbolic extent is taken for
-SMALL = 8                       # axes up to this extent may be written out
 MOST_WRITTEN = 600              # values of a kernel with axes written out
 # lanes for so much arithmetic: four vectors of f32 hide each other's latencies
 WAVES = ((150, 64), (400, 32), (math.inf, 16))
@@ -116,11 +115,6 @@ def is_legal(candidate: Schedule, kernel: Kernel) -> bool:
     return True
 
 
-def usual(x: Dim) -> int:
-    """A size as a number, symbols taken for `USUAL`."""
-    return x if isinstance(x, int) else int(expr.evaluate(x, dict.fromkeys(expr.symbols(x), USUAL)))
-
-
 class _Shape:
     """What scheduling needs to know of a kernel."""
 
@@ -148,7 +142,7 @@ class _Shape:
         """Small axes to write out: the reduced ones first, as many as keep the kernel small."""
         kernel = self.kernel
         chosen: list[str] = []
-        large = [a for a in kernel.axes if not expr.is_static(kernel.axes[a]) or self.extents[a] > SMALL]
+        large = [a for a in kernel.axes if not expr.is_static(kernel.axes[a]) or self.extents[a] > WRITTEN_OUT]
         if not large:
             return ()
         small = [a for a in kernel.axes if a not in large and a not in self.scanned and not self._is_scattered(a)
@@ -193,7 +187,7 @@ class _Shape:
         a few positions, since nothing but speed depends on it.
         """
         last = (self.extents[axis] - 1) // 16 * 16
-        others = [{n: min(x, self.extents[n] - 1) if n in self.extents else USUAL for n in expr.symbols(place)}
+        others = [{n: min(x, self.extents[n] - 1) if n in self.extents else USUAL_SIZE for n in expr.symbols(place)}
                   for x in (0, 1, 5)]
         steps = {expr.evaluate(place, {**at, axis: base + p + 1}) - expr.evaluate(place, {**at, axis: base + p})
                  for at in others for base in (0, last // 32 * 16, max(0, last - 16)) for p in (0, 7, 14)}

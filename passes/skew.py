@@ -121,7 +121,7 @@ def _with_usual_choices(kernel: Kernel) -> Kernel:
     values: list[Value] = []
     for v in kernel.values:
         new = replace(v, args=tuple(made[a] for a in v.args),
-                                index=tuple(made[i] if isinstance(i, Value) else i for i in v.index))
+                      index=tuple(made[i] if isinstance(i, Value) else i for i in v.index))
         condition = v.args[0] if v.op == "select" else v
         asked = need(condition) if v.op == "select" else None
         if asked is not None and not is_usual(asked, kernel.axes) and is_usual(-asked - 1, kernel.axes):

@@ -17,8 +17,8 @@ from . import contraction
 from .collapse import collapse
 from .extremes import Place, places
 from .product_rows import pieces_of_columns, private_sums
-from .schedule import product_rows, rows, usual
-from .walks import contiguous_axis
+from .schedule import product_rows, rows
+from .walks import contiguous_axis, usual
 
 PIECES = 64
 FEW_UNITS = 16
@@ -162,13 +162,13 @@ class _Split:
         for v in self.folds:
             x = copy.value(v.args[0])
             if ragged and not self._is_zero_outside(v):
-                x = k.select(k.lt(k.index(at), k.index(extent)), x, k.constant(COMBINE[v.combine][1](v.dtype), v.dtype))
+                x = before_end(k, at, extent, x, v)
             name, shape, names = self._partial(v)
             copy.made[v] = k.reduce(v.combine, x, v.over)
             k.store(name, shape, [k.axis(a) for a in names], copy.made[v])
         for s in self.kernel.stores:
             if s not in self.late:
-                k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+                copy.store(s)
         return k.build(self.kernel.origin)
 
     def _is_zero_outside(self, v: Value) -> bool:
@@ -195,7 +195,7 @@ class _Split:
                 x = self._where_extreme(self.places[v], k, parts, copy.made)
             copy.made[v] = k.reduce(v.combine, x, [self.piece])
         for s in self.late:
-            k.store(s.buffer, self.kernel.buffers[s.buffer].shape, copy.index(s.index), copy.value(s.value), s.mode)
+            copy.store(s)
         return k.build(self.kernel.origin)
 
     def _where_extreme(self, place: Place, k: KernelBuilder, parts: dict[Value, Value],
@@ -205,6 +205,12 @@ class _Split:
         copy.made |= {place.extreme.args[0]: parts[place.extreme], place.extreme: whole[place.extreme],
                       place.of: parts[place.fold]}
         return copy.value(place.fold.args[0])
+
+
+def before_end(k: KernelBuilder, place: Dim, extent: Dim, x: Value, fold: Value) -> Value:
+    """What is folded at a place, which changes nothing where the place lies behind the extent."""
+    neutral = k.constant(COMBINE[fold.combine][1](fold.dtype), fold.dtype)
+    return k.select(k.lt(k.index(place), k.index(extent)), x, neutral)
 
 
 class Copy:
@@ -217,6 +223,10 @@ class Copy:
         self.kernel, self.k, self.positions, self.ragged = kernel, k, positions, ragged
         self.names = names or {}
         self.made: dict[Value, Value] = {}
+
+    def store(self, s: Store) -> None:
+        """What a store of the kernel does."""
+        self.k.store(s.buffer, self.kernel.buffers[s.buffer].shape, self.index(s.index), self.value(s.value), s.mode)
 
     def index(self, entries: tuple[Index, ...]) -> list[Index]:
         return [self.value(i) if isinstance(i, Value) else expr.substitute(i, self.positions) for i in entries]

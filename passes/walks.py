@@ -13,6 +13,12 @@ from ..ir.expr import Dim, coefficient
 from ..ir.kernel import Buffer, Kernel, Value, flat_index, made_of
 
 USUAL_SIZE = 512  # what a symbolic size is taken for where a choice depends on it
+WRITTEN_OUT = 8  # axes up to this size may be written out, and reduced beside the others
+
+
+def is_few(extent: Dim) -> bool:
+    """Is it the size of an axis that may be written out?"""
+    return isinstance(extent, int) and extent <= WRITTEN_OUT
 
 
 def usual(x: Dim) -> int:

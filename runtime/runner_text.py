@@ -52,8 +52,8 @@ def _advance(record: int, *, label: str) -> str:
 
 
 _LABELS = {
-    "launch": abi.LAUNCH, "together": abi.TOGETHER, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP, "unless": abi.UNLESS,
-    "less": abi.NOT_LESS,
+    "launch": abi.LAUNCH, "together": abi.TOGETHER, "zero": abi.ZERO, "copy": abi.COPY, "jump": abi.JUMP,
+    "unless": abi.UNLESS, "less": abi.NOT_LESS,
     "move": abi.MOVE, "compute": abi.COMPUTE, "read": abi.READ, "host": abi.HOST, "enter": abi.ENTER, "turn": abi.TURN,
     "leave": abi.LEAVE, "poll": abi.POLL,
 }  # fmt: skip

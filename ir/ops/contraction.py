@@ -28,18 +28,18 @@ def _infer_matmul(types):
 EXACT = 2.0**53                          # float64 holds every integer up to here
 
 
-def _accumulated(f):
+def accumulated(f):
     """16-bit floats are multiplied and summed in float32, and rounded once. Integers are multiplied by BLAS where
     float64 holds their sums, since NumPy has nothing as fast.
     """
 
-    def run(xp, a, b, **attrs):
+    def run(xp, a, b, *others, **attrs):
         d = a.dtype
         if d.itemsize == 2 and d.kind not in "iu":
-            return f(xp, a.astype(np.float32), b.astype(np.float32), **attrs).astype(d)
+            return f(xp, a.astype(np.float32), b.astype(np.float32), *others, **attrs).astype(d)
         if d.kind in "iu" and a.size and b.size and _largest(a) * _largest(b) * a.size < EXACT:
-            return f(xp, a.astype(np.float64), b.astype(np.float64), **attrs).astype(np.int64).astype(d)
-        return f(xp, a, b, **attrs)
+            return f(xp, a.astype(np.float64), b.astype(np.float64), *others, **attrs).astype(np.int64).astype(d)
+        return f(xp, a, b, *others, **attrs)
 
     return run
 
@@ -91,7 +91,7 @@ def _lower_matmul(c, index, types):
     return product_sum(c, left, right, (name,))
 
 
-matmul = general("matmul", "contraction", _accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
+matmul = general("matmul", "contraction", accumulated(lambda xp, a, b: xp.matmul(a, b)), infer=_infer_matmul, arity=2,
                  dtypes=NUMBERS, samples=_MATMUL_SAMPLES, vjp=_matmul_vjp, lower=_lower_matmul,
                  traits=("bilinear", "narrow"), parts=matmul_parts,
                  doc="[..., M, K] @ [..., K, N], batches broadcast; 16-bit floats accumulate in float32.")
@@ -202,7 +202,7 @@ _CONV_SAMPLES = (
     _sample((1, 1, 6), (1, 1, 2), (1,), ((-1, -2),)),
 )
 
-conv = general("conv", "contraction", _accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
+conv = general("conv", "contraction", accumulated(_evaluate_conv), infer=_infer_conv, arity=2, dtypes=NUMBERS,
                samples=_CONV_SAMPLES, vjp=_conv_vjp, lower=_lower_conv, parts=conv_parts,
                parameters=("stride", "padding", "dilation", "groups"), traits=("bilinear", "narrow"),
                doc="Cross-correlation of x [N, C, *S] with w [O, C / groups, *K]; padding is (low, high) for each "

@@ -31,7 +31,7 @@ TRAITS = {
     "commutative": "op(x, y) is op(y, x)",
     "idempotent": "op(op(x)) is op(x)",
     "linear": "its tangent is the op itself on the tangents",
-    "bilinear": "linear in each of two operands",
+    "bilinear": "linear in each of the first two operands",
     "choice": "the first operand is a bool that chooses, and takes no part in promotion",
     "free": "a kernel need compute nothing for it",
     "repeats": "a view that shows an element more than once",
@@ -264,10 +264,10 @@ def _push_linear(op: Op, tangents: Sequence[Any], operands: Sequence[Any], attrs
 
 
 def _push_bilinear(op: Op, tangents: Sequence[Any], operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    (s, t), (x, y) = tangents, operands
+    (s, t, *_), (x, y, *others) = tangents, operands
     if s is None or t is None:
-        return op(x, t, **attrs) if s is None else op(s, y, **attrs)
-    return op(s, y, **attrs) + op(x, t, **attrs)
+        return op(x, t, *others, **attrs) if s is None else op(s, y, *others, **attrs)
+    return op(s, y, *others, **attrs) + op(x, t, *others, **attrs)
 
 
 # ---- kinds -----------------------------------------------------------------------------------------------------------

@@ -118,10 +118,9 @@ def power(z: Parts, w: Parts) -> Parts:
     if n is not None:
         return _product(z, n)
     by_log = exp(multiply(w, log(z)))
-    origin = F.logical_and(F.equal(z.re, 0.0), F.equal(z.im, 0.0))
     of_zero = F.where(F.greater(w.re, 0.0), 0.0, F.full_like(w.re, math.nan))
-    out = where(origin, Parts(of_zero, of_zero), by_log)
-    one = F.logical_and(F.equal(w.re, 0.0), F.equal(w.im, 0.0))
+    out = where(_is_zero(z), Parts(of_zero, of_zero), by_log)
+    one = _is_zero(w)
     return Parts(F.where(one, 1.0, out.re), F.where(one, 0.0, out.im))
 
 

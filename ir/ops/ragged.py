@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import expr
 from ..errors import ShapeError
 from ..types import int64, promote
 from . import dims
-from .contraction import product_sum
+from .contraction import accumulated, product_sum
 from .declare import NUMBERS, as_dim, composite, conjugate, general, same_size, show_shape
 from .namespace import F
 from .parts_products import bilinear
@@ -36,29 +34,13 @@ def _infer_chosen(types, turned=False):
     return x.with_shape((*x.shape[:2], width))
 
 
-def _push(op):
-    """The forward derivative of what is linear in two operands and has an index besides."""
-
-    def push(tangents, y, a, b, *indices, **attrs):
-        terms = [*([op()(tangents[0], b, *indices, **attrs)] if tangents[0] is not None else []),
-                 *([op()(a, tangents[1], *indices, **attrs)] if tangents[1] is not None else [])]
-        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
-
-    return push
-
-
-def _wide(x):
-    """16-bit floats are multiplied and summed in float32."""
-    return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iu" else x
-
-
 def _matmul_chosen(xp, w, x, which, turned=False):
     w = xp.swapaxes(w, 1, 2) if turned else w
     out = xp.zeros((*x.shape[:2], w.shape[2]), x.dtype)
     for q in range(w.shape[0]):
         mine = which == q
         if mine.any():
-            out[mine] = xp.matmul(_wide(x[mine]), _wide(w[q])).astype(x.dtype)
+            out[mine] = xp.matmul(x[mine], w[q])
     return out
 
 
@@ -78,9 +60,10 @@ def _chosen_vjp(g, y, w, x, which, turned=False):
 _CHOSEN: Any = ((((3, 4, 5), (2, 6, 4), [0, 2]), {}), (((2, 3, 1), (4, 1, 3), [0, 1, 1, 1]), {}),
                 (((2, 0, 3), (2, 2, 0), [0, 1]), {}), (((3, 5, 4), (2, 6, 4), [1, 1]), {"turned": True}))
 
-matmul_chosen = general("matmul_chosen", "contraction", _matmul_chosen, arity=3, dtypes=NUMBERS, infer=_infer_chosen,
-                        lower=_lower_chosen, traits=("narrow", "picks"), samples=_CHOSEN, parameters=("turned",),
-                        jvp=_push(lambda: F.matmul_chosen), vjp=_chosen_vjp, parts=bilinear(lambda: F.matmul_chosen),
+matmul_chosen = general("matmul_chosen", "contraction", accumulated(_matmul_chosen), arity=3, dtypes=NUMBERS,
+                        infer=_infer_chosen, lower=_lower_chosen, traits=("bilinear", "narrow", "picks"),
+                        samples=_CHOSEN, parameters=("turned",), vjp=_chosen_vjp,
+                        parts=bilinear(lambda: F.matmul_chosen),
                         doc="y[b] = x[b] @ w[which[b]], which ascend; zero where there is no such matrix. Those that "
                             "are `turned` are transposed.")
 
@@ -109,7 +92,7 @@ def _outer_chosen(xp, x, y, which, starts, ends):
     for q in range(len(starts)):
         mine = which == q
         if mine.any():
-            out[q] = xp.tensordot(_wide(x[mine]), _wide(y[mine]), axes=((0, 1), (0, 1))).astype(x.dtype)
+            out[q] = xp.tensordot(x[mine], y[mine], axes=((0, 1), (0, 1)))
     return out
 
 
@@ -122,8 +105,8 @@ def _lower_outer(c, index, types):
     return product_sum(c, *(c.k.select(inside, x, c.k.constant(0, c.k.dtype_of(x))) for x in sides), (name,))
 
 
-outer_chosen = general("outer_chosen", "contraction", _outer_chosen, arity=5, dtypes=NUMBERS, infer=_infer_outer,
-                       lower=_lower_outer, traits=("narrow", "ranged"), jvp=_push(lambda: F.outer_chosen),
+outer_chosen = general("outer_chosen", "contraction", accumulated(_outer_chosen), arity=5, dtypes=NUMBERS,
+                       infer=_infer_outer, lower=_lower_outer, traits=("bilinear", "narrow", "ranged"),
                        vjp=lambda g, z, x, y, which, starts, ends: (
                            F.matmul_chosen(g, conjugate(y), which, turned=True),
                            F.matmul_chosen(g, conjugate(x), which), None, None, None),
